@@ -1,0 +1,1 @@
+"""nb2prod: a tagged notebook to a live, proven prediction."""

@@ -1,0 +1,355 @@
+"""The generated package: modules as a reviewer would want to read them.
+
+Imports, constants and helpers that serving needs, in the notebook's own lines; one function for each
+inline role; `pipeline.py` that calls them in order; `state.py` that names the fitted values.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nb2prod.domain import ROLES, MappedLine, Role, Stage, StateItem
+from nb2prod.extract.program import Statement, is_display
+from nb2prod.extract.roles import RoleCode, shows_only
+from nb2prod.extract.slicer import Slice, Target, Unit
+from nb2prod.extract.text import Line, as_return, gap, indented, plain, verbatim
+
+FUNCTION_NAMES: dict[Role, str] = {"preprocess": "preprocess", "model": "predict", "postprocess": "postprocess"}
+HELPERS = "helpers"
+
+
+@dataclass(slots=True)
+class Module:
+    """One generated module while it is put together."""
+
+    name: str
+    units: list[Unit] = field(default_factory=list)
+    body: Unit | None = None
+
+
+@dataclass(slots=True)
+class Layer:
+    """All code files with where their lines came from, and the stages with their final names."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    source_map: list[MappedLine] = field(default_factory=list)
+    stages: tuple[Stage, ...] = ()
+    homes: dict[str, str] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+    state: tuple[StateItem, ...] = ()
+
+
+def code_files(slice_: Slice, rehomed: Iterable[str] = ()) -> Layer:
+    """The code of the package: one text for each module, `state.py` and `pipeline.py` included."""
+    units = slice_.included(rehomed)
+    homes = _homes(slice_, units)
+    layer = Layer(stages=_named_stages(slice_, homes))
+    definitions = [u for u in slice_.units.values() if u.statement and u.statement.kind == "definition"]
+    layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(_bound(u))}
+    modules = _modules(slice_, units, homes)
+    imported: set[str] = set()
+    for module in modules:
+        lines = _module_lines(slice_, module, homes, layer.stages, imported)
+        _put(layer, f"{module.name}.py", lines)
+    keys = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
+    layer.state = tuple(item for key, item in slice_.state.items() if key in keys)
+    if layer.state:
+        _put(layer, "state.py", _state_lines(layer.state))
+    _put(layer, "pipeline.py", _pipeline_lines(slice_, layer.stages))
+    layer.imports = tuple(sorted(imported))
+    return layer
+
+
+def _put(layer: Layer, name: str, lines: list[Line]) -> None:
+    layer.files[name] = "\n".join(line.text for line in lines).rstrip("\n") + "\n"
+    layer.source_map += [
+        MappedLine(name, i, line.cell, line.number, line.cell_line)
+        for i, line in enumerate(lines, 1)
+        if line.cell_line is not None
+    ]
+
+
+# --- which module holds what ---------------------------------------------------------------------
+
+
+def _bound(unit: Unit) -> set[str]:
+    return unit.statement.names.may if unit.statement is not None else set()
+
+
+def _homes(slice_: Slice, units: list[Unit]) -> dict[Unit, str]:
+    """Role cells' code in the role's module; what two modules share, and other cells' code, in helpers."""
+    homes: dict[Unit, str] = {}
+    for unit in units:
+        role = next((r for r, root in slice_.roots.items() if root is unit), None)
+        homes[unit] = role or _own_role(slice_, unit) or HELPERS
+    for unit in units:
+        if unit.statement is not None and unit.statement.kind == "constant":
+            users = _users(slice_, unit, units, homes)
+            homes[unit] = users.pop() if len(users) == 1 else HELPERS
+    while moved := [u for u in units if homes[u] != HELPERS and _must_move(slice_, u, units, homes)]:
+        for unit in moved:
+            homes[unit] = HELPERS
+    return homes
+
+
+def _own_role(slice_: Slice, unit: Unit) -> Role | None:
+    assert unit.statement is not None
+    codes = slice_.layout.codes
+    return next((r for r in slice_.roots if codes[r].owns(unit.statement)), None)
+
+
+def _users(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> set[str]:
+    return {
+        homes[other]
+        for other in units
+        for target in other.needs.values()
+        if other is not unit and unit.statement in target.statements and target.kind in ("definition", "constant")
+    }
+
+
+def _must_move(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> bool:
+    if unit.statement is None:
+        return False
+    users = _users(slice_, unit, units, homes) - {homes[unit]}
+    if slice_.roots.get(homes[unit]) is unit:  # type: ignore[call-overload]
+        later = ROLES[ROLES.index(homes[unit]) + 1 :]  # type: ignore[arg-type]
+        return bool(users - set(later))
+    return bool(users)
+
+
+def _modules(slice_: Slice, units: list[Unit], homes: Mapping[Unit, str]) -> list[Module]:
+    found = {name: Module(name) for name in (HELPERS, *slice_.roots)}
+    for unit in units:
+        if unit.statement is None:
+            found[homes[unit]].body = unit
+        else:
+            found[homes[unit]].units.append(unit)
+    for module in found.values():
+        module.units.sort(key=lambda u: u.statement.index if u.statement else 0)
+    return [m for m in found.values() if m.name != HELPERS or m.units]
+
+
+def _named_stages(slice_: Slice, homes: Mapping[Unit, str]) -> tuple[Stage, ...]:
+    stages = []
+    for stage in slice_.layout.stages:
+        name = stage.function
+        if stage.style == "inline":
+            unit, code = slice_.roots[stage.role], slice_.layout.codes[stage.role]
+            taken = set(unit.needs) | code.bound.may | set(stage.inputs)
+            base = FUNCTION_NAMES[stage.role]
+            name = next(n for n in (base, f"{base}_request", f"run_{base}", f"nb_{base}") if n not in taken)
+        fields = (stage.inputs, stage.outputs, stage.cells, stage.result, stage.keywords)
+        stages.append(Stage(stage.role, stage.style, name, *fields))
+    return tuple(stages)
+
+
+# --- one module ----------------------------------------------------------------------------------
+
+
+def _module_lines(
+    slice_: Slice, module: Module, homes: Mapping[Unit, str], stages: tuple[Stage, ...], imported: set[str]
+) -> list[Line]:
+    units = [*module.units, *([module.body] if module.body else [])]
+    lines = plain(f'"""{_title(slice_, module)}"""')
+    entry = slice_.roots.get(module.name)  # type: ignore[call-overload]
+    header = _import_lines(slice_, module, units, homes, imported)
+    if entry is not None and homes[entry] == HELPERS:
+        header += [f"from .helpers import {next(iter(_bound(entry)))}"]
+    lines += plain(*([""] if header else []), *header)
+    previous: Statement | None = None
+    for unit in module.units:
+        assert unit.statement is not None
+        small = unit.statement.kind == "constant"
+        tight = small and (previous is None or previous.kind == "constant")
+        lines += plain(*([""] if tight and previous is None else [] if tight else ["", ""]))
+        lines += verbatim(unit.statement)
+        previous = unit.statement
+    if module.body is not None:
+        stage = next(s for s in stages if s.role == module.name)
+        lines += plain("", "") + _function_lines(slice_, stage, module.body)
+    return lines
+
+
+def _title(slice_: Slice, module: Module) -> str:
+    file = slice_.layout.program.notebook.path.name
+    if module.name == HELPERS:
+        return f"Functions and constants of {file} that its roles use."
+    numbers = [str(c.number) for c in slice_.layout.codes[module.name].cells]  # type: ignore[index]
+    return f"The role `{module.name}` of {file}: {_cells(numbers)}."
+
+
+def _cells(numbers: list[str]) -> str:
+    return f"cell {numbers[0]}" if len(numbers) == 1 else f"cells {', '.join(numbers)}"
+
+
+def _import_lines(
+    slice_: Slice, module: Module, units: list[Unit], homes: Mapping[Unit, str], imported: set[str]
+) -> list[str]:
+    external: dict[str, set[str]] = defaultdict(set)
+    local: dict[str, set[str]] = defaultdict(set)
+    assigned = slice_.layout.codes[module.name].bound.may if module.body else set()  # type: ignore[index]
+    for unit in units:
+        for name, target in unit.needs.items():
+            if target.kind == "import":
+                _collect_import(external, name, target, imported)
+            elif target.kind == "state":
+                alias = f"_{name}" if unit is module.body and name in assigned else name
+                local["state"].add(target.key if target.key == alias else f"{target.key} as {alias}")
+            else:
+                home = homes[slice_.units[target.statements[0].index]]
+                if home != module.name:
+                    local[home].add(name)
+    if any(u.statement is not None and _compound_import(u.statement) for u in units):
+        imported |= {root for u in units if u.statement is not None for root in _nested_imports(u.statement)}
+    return _grouped(slice_, external) + _local(local, bool(external))
+
+
+def _compound_import(statement: Statement) -> bool:
+    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(statement.node))
+
+
+def _nested_imports(statement: Statement) -> Iterable[str]:
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def _collect_import(
+    external: dict[str, set[str]], name: str, target: Target, imported: set[str]
+) -> None:
+    for statement in target.statements:
+        node = statement.node
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names:
+            if (alias.asname or alias.name.partition(".")[0]) != name:
+                continue
+            renamed = f"{alias.name} as {alias.asname}" if alias.asname else alias.name
+            if isinstance(node, ast.Import):
+                external[f"import {renamed}"] |= set()
+                imported.add(alias.name)
+            else:
+                module = "." * node.level + (node.module or "")
+                external[f"from {module} import "].add(renamed)
+                imported.add(module)
+
+
+def _grouped(slice_: Slice, external: Mapping[str, set[str]]) -> list[str]:
+    """Sorted as isort does: the standard library, then everything else; `import` before `from`."""
+    standard, others = [], []
+    for text in sorted(external, key=lambda t: (t.startswith("from"), t)):
+        line = text + ", ".join(sorted(external[text], key=str.lower))
+        root = text.split()[1].partition(".")[0]
+        (standard if root in sys.stdlib_module_names else others).append(line)
+    return standard + ([""] if standard and others else []) + others
+
+
+def _local(local: Mapping[str, set[str]], spaced: bool) -> list[str]:
+    lines = [f"from .{module} import {', '.join(sorted(local[module]))}" for module in sorted(local)]
+    return ([""] if spaced and lines else []) + lines
+
+
+# --- an inline role as a function ----------------------------------------------------------------
+
+
+def _function_lines(slice_: Slice, stage: Stage, unit: Unit) -> list[Line]:
+    code = slice_.layout.codes[stage.role]
+    lines = plain(f"def {stage.function}({', '.join(stage.inputs)}):")
+    lines += plain(f'    """{_docstring(slice_, stage)}"""')
+    bound = code.bound.may
+    for name, target in sorted(unit.needs.items()):
+        if target.kind == "state" and name in bound:
+            lines += plain(f"    {name} = _{name}")
+    kept, body = _body_lines(slice_, stage, code)
+    lines += indented(body, kept)
+    if stage.result == "names":
+        lines += plain(f"    return {', '.join(stage.outputs)}")
+    return lines
+
+
+def _docstring(slice_: Slice, stage: Stage) -> str:
+    numbers = [str(slice_.layout.program.notebook.cell(c).number) for c in stage.cells]
+    takes = " and ".join(f"`{n}`" for n in stage.inputs)
+    gives = " and ".join(f"`{n}`" for n in stage.outputs) if stage.result == "names" else "the answer"
+    return f"From {takes} to {gives}, as {_cells(numbers)} does."
+
+
+def _body_lines(slice_: Slice, stage: Stage, code: RoleCode) -> tuple[list[Statement], list[Line]]:
+    program = slice_.layout.program
+    result = _result_statement(stage, code, slice_)
+    kept = [s for s in code.body if s is result or not is_display(s, program)]
+    if result is not None:
+        kept = kept[: kept.index(result) + 1]
+    lines: list[Line] = []
+    previous: Statement | None = None
+    for statement in kept:
+        lines += gap(_before(code, statement), statement) if previous else gap(None, statement)
+        lines += as_return(statement) if statement is result else verbatim(statement, comments=False)
+        previous = statement
+    return kept, lines
+
+
+def _before(code: RoleCode, statement: Statement) -> Statement | None:
+    """The statement before in the cells, dropped or not: its comments are not this one's."""
+    i = code.body.index(statement)
+    return code.body[i - 1] if i else None
+
+
+def _result_statement(stage: Stage, code: RoleCode, slice_: Slice) -> Statement | None:
+    if stage.result != "expression":
+        return None
+    expressions = [s for s in code.body if isinstance(s.node, ast.Expr)]
+    return next(s for s in reversed(expressions) if not shows_only(s, slice_.layout.program))
+
+
+# --- state.py and pipeline.py --------------------------------------------------------------------
+
+
+def _state_lines(state: tuple[StateItem, ...]) -> list[Line]:
+    lines = plain(
+        '"""Fitted state, as the notebook\'s clean run had it when the role cells read it."""',
+        "",
+        "from .runtime import load_state",
+        "",
+    )
+    for item in state:
+        where = f"cell {item.bound_number}, line {item.bound_line}"
+        lines += plain(f'{item.key} = load_state("{item.key}")  # {where}')
+    return lines
+
+
+def _pipeline_lines(slice_: Slice, stages: tuple[Stage, ...]) -> list[Line]:
+    file = slice_.layout.program.notebook.path.name
+    modules = sorted({stage.role for stage in stages})
+    request = slice_.layout.request or ("request",)
+    taken: set[str] = {*ROLES, "run"}
+    local = {n: f"{n}_" if n in taken else n for s in stages for n in (*s.inputs, *s.outputs, *request)}
+    parameters = ", ".join(request if len(request) > 1 else [local.get(request[0], request[0])])
+    lines = plain(
+        f'"""The way of a request through {file}."""',
+        "",
+        f"from . import {', '.join(modules)}",
+        "",
+        "",
+        f"def run({parameters}):",
+        '    """The answer of the last role to one request."""',
+    )
+    if len(request) > 1:
+        lines += plain(*(f"    {local[n]} = {n}" for n in request if local[n] != n))
+    for stage in stages:
+        call = _call(stage, local)
+        last = stage is stages[-1]
+        lines += plain(f"    return {call}" if last else f"    {', '.join(local[n] for n in stage.outputs)} = {call}")
+    return lines
+
+
+def _call(stage: Stage, local: Mapping[str, str]) -> str:
+    positional = [local[n] for n in stage.inputs if n not in stage.keywords]
+    keyword = [f"{n}={local[n]}" for n in stage.keywords]
+    return f"{stage.role}.{stage.function}({', '.join(positional + keyword)})"
+

@@ -1,0 +1,334 @@
+"""What a piece of Python reads, binds and changes.
+
+Names are those of the notebook's top level. A read is *immediate* when running the statement reads
+the name, and *deferred* when only a later call of a function made by the statement does. Reads count
+only where nothing before them in the same piece must have bound the name.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+MUTATORS = frozenset(
+    "add append clear discard extend fit fit_transform insert load_state_dict partial_fit pop popitem"
+    " remove reverse set_params setdefault sort update warm_start".split()
+)
+"""Method names that change their receiver, in builtins and in the estimators people use."""
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_QUERY_NAME = re.compile(r"@([A-Za-z_]\w*)")
+
+
+@dataclass(slots=True)
+class Names:
+    """Names that a piece of code reads, binds (`must` on every path, `may` on some) and changes."""
+
+    reads: set[str] = field(default_factory=set)
+    deferred: set[str] = field(default_factory=set)
+    must: set[str] = field(default_factory=set)
+    may: set[str] = field(default_factory=set)
+    deletes: set[str] = field(default_factory=set)
+    mutates: set[str] = field(default_factory=set)
+    writes_global: set[str] = field(default_factory=set)
+
+    def then(self, after: Names) -> None:
+        """Append what runs after this."""
+        self.reads |= after.reads - self.must
+        self.deferred |= after.deferred
+        self.must = (self.must - after.deletes) | after.must
+        self.may |= after.may
+        self.deletes |= after.deletes
+        self.mutates |= after.mutates
+        self.writes_global |= after.writes_global
+
+    def either(self, branches: Sequence[Names]) -> None:
+        """Append branches of which exactly one runs after this."""
+        joined = Names()
+        joined.must = set.intersection(*(b.must for b in branches)) if branches else set()
+        for branch in branches:
+            joined.reads |= branch.reads
+            joined.deferred |= branch.deferred
+            joined.may |= branch.may
+            joined.deletes |= branch.deletes
+            joined.mutates |= branch.mutates
+            joined.writes_global |= branch.writes_global
+        self.then(joined)
+
+    def bind(self, names: Iterable[str]) -> None:
+        """Append a binding that is sure to happen."""
+        names = set(names)
+        self.must |= names
+        self.may |= names
+        self.deletes -= names
+
+
+def of(statements: ast.stmt | Iterable[ast.stmt]) -> Names:
+    """The names of statements that run one after the other."""
+    result = Names()
+    for statement in [statements] if isinstance(statements, ast.stmt) else statements:
+        result.then(_statement(statement))
+    return result
+
+
+def of_expression(node: ast.expr | None) -> Names:
+    """The names of one expression."""
+    result = Names()
+    if node is not None:
+        _expression(node, result)
+    return result
+
+
+def free_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Names:
+    """What calling a function reads (`reads`) and rebinds (`writes_global`) outside itself."""
+    arguments = node.args
+    local = {a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+    local |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
+    body = of_expression(node.body) if isinstance(node, ast.Lambda) else _whole(node.body)
+    declared = _declared_global(node)
+    local |= body.may - declared
+    result = Names()
+    result.reads = (body.reads | body.deferred) - local
+    result.writes_global = (body.may & declared) | body.writes_global
+    result.mutates = body.mutates - local
+    return result
+
+
+def _whole(statements: Iterable[ast.stmt]) -> Names:
+    # In a function a name is local or not for the whole body, wherever it is bound.
+    return of(statements)
+
+
+def _declared_global(node: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Global):
+            found |= set(child.names)
+        elif not isinstance(child, (*_FUNCTIONS, ast.Lambda, ast.ClassDef)):
+            found |= _declared_global(child)
+    return found
+
+
+# --- statements ----------------------------------------------------------------------------------
+
+
+def _statement(node: ast.stmt) -> Names:
+    result = Names()
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            _function(node, result)
+        case ast.ClassDef():
+            _class(node, result)
+        case ast.Import() | ast.ImportFrom():
+            result.bind((a.asname or a.name).partition(".")[0] for a in node.names if a.name != "*")
+        case ast.Assign():
+            _expression(node.value, result)
+            for target in node.targets:
+                _target(target, result)
+        case ast.AnnAssign():
+            result.then(of_expression(node.value))
+            result.then(of_expression(node.annotation))
+            _target(node.target, result, binds=node.value is not None)
+        case ast.AugAssign():
+            _augmented(node, result)
+        case ast.Delete():
+            for target in node.targets:
+                _delete(target, result)
+        case ast.If() | ast.While() | ast.For() | ast.AsyncFor() | ast.Match():
+            _branching(node, result)
+        case ast.With() | ast.AsyncWith():
+            for item in node.items:
+                _expression(item.context_expr, result)
+                if item.optional_vars is not None:
+                    _target(item.optional_vars, result)
+            result.then(of(node.body))
+        case ast.Try() | ast.TryStar():
+            _try(node, result)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):
+                    _expression(child, result)
+    return result
+
+
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> None:
+    for expression in [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns]:
+        result.then(of_expression(expression))
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+    for argument in arguments:
+        result.then(of_expression(argument.annotation if argument else None))
+    _defer(free_names(node), result)
+    result.bind({node.name})
+
+
+def _defer(free: Names, result: Names) -> None:
+    result.deferred |= free.reads
+    result.writes_global |= free.writes_global
+    result.mutates |= free.mutates
+
+
+def _class(node: ast.ClassDef, result: Names) -> None:
+    for expression in [*node.decorator_list, *node.bases, *(k.value for k in node.keywords)]:
+        _expression(expression, result)
+    body = of(node.body)
+    result.reads |= body.reads - result.must
+    # Methods don't see the names of the class body.
+    result.deferred |= body.deferred
+    result.writes_global |= body.writes_global
+    result.mutates |= body.mutates - body.may
+    result.bind({node.name})
+
+
+def _augmented(node: ast.AugAssign, result: Names) -> None:
+    _expression(node.value, result)
+    if isinstance(node.target, ast.Name):
+        result.reads |= {node.target.id} - result.must
+        result.mutates.add(node.target.id)
+    _target(node.target, result)
+
+
+def _branching(node: ast.If | ast.While | ast.For | ast.AsyncFor | ast.Match, result: Names) -> None:
+    if isinstance(node, ast.Match):
+        _expression(node.subject, result)
+        result.either([*(_case(case) for case in node.cases), Names()])
+        return
+    if isinstance(node, ast.If):
+        _expression(node.test, result)
+        result.either([of(node.body), of(node.orelse)])
+        return
+    body = Names()
+    if isinstance(node, ast.While):
+        _expression(node.test, result)
+    else:
+        _expression(node.iter, result)
+        _target(node.target, body)
+    body.then(of(node.body))
+    result.either([body, Names()])
+    result.either([of(node.orelse), Names()])
+
+
+def _case(case: ast.match_case) -> Names:
+    result = Names()
+    for node in ast.walk(case.pattern):
+        if isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+            result.bind({node.name})
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            result.bind({node.rest})
+        elif isinstance(node, ast.MatchValue | ast.MatchClass):
+            result.then(of_expression(node.value if isinstance(node, ast.MatchValue) else node.cls))
+    result.then(of_expression(case.guard))
+    result.then(of(case.body))
+    return result
+
+
+def _try(node: ast.Try | ast.TryStar, result: Names) -> None:
+    body = of([*node.body, *node.orelse])
+    branches = [body]
+    for handler in node.handlers:
+        caught = of_expression(handler.type)
+        caught.may |= {handler.name} if handler.name else set()
+        inner = of(handler.body)
+        inner.reads -= {handler.name} if handler.name else set()
+        caught.then(inner)
+        branches.append(caught)
+    result.either(branches)
+    result.then(of(node.finalbody))
+
+
+def _target(node: ast.expr, result: Names, *, binds: bool = True) -> None:
+    match node:
+        case ast.Name():
+            if binds:
+                result.bind({node.id})
+        case ast.Tuple() | ast.List():
+            for element in node.elts:
+                _target(element, result)
+        case ast.Starred():
+            _target(node.value, result)
+        case _:
+            _expression(node, result)
+            if root := root_name(node):
+                result.mutates.add(root)
+
+
+def _delete(node: ast.expr, result: Names) -> None:
+    if isinstance(node, ast.Name):
+        result.deletes.add(node.id)
+        result.must.discard(node.id)
+        return
+    for child in node.elts if isinstance(node, ast.Tuple | ast.List) else []:
+        _delete(child, result)
+    if isinstance(node, ast.Attribute | ast.Subscript):
+        _target(node, result)
+
+
+# --- expressions ---------------------------------------------------------------------------------
+
+
+def root_name(node: ast.expr) -> str | None:
+    """The name at the root of `a.b[c].d`, or None."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _expression(node: ast.AST, result: Names) -> None:
+    match node:
+        case ast.Name():
+            if isinstance(node.ctx, ast.Load):
+                result.reads |= {node.id} - result.must
+        case ast.Lambda():
+            for default in [*node.args.defaults, *node.args.kw_defaults]:
+                result.then(of_expression(default))
+            _defer(free_names(node), result)
+        case ast.NamedExpr():
+            _expression(node.value, result)
+            _target(node.target, result)
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            _comprehension(node, result)
+        case ast.Call():
+            _call(node, result)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                _expression(child, result)
+
+
+def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, result: Names) -> None:
+    inner, local = Names(), set[str]()
+    for generator in node.generators:
+        iterated = of_expression(generator.iter)
+        iterated.reads -= local
+        inner.then(iterated)
+        target = Names()
+        _target(generator.target, target)
+        local |= target.may
+        for condition in generator.ifs:
+            inner.then(of_expression(condition))
+    parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+    for part in parts:
+        inner.then(of_expression(part))
+    result.reads |= inner.reads - local - result.must
+    result.deferred |= inner.deferred - local
+    result.mutates |= inner.mutates - local
+    # A walrus in a comprehension binds outside it.
+    result.may |= inner.may - local
+
+
+def _call(node: ast.Call, result: Names) -> None:
+    for child in ast.iter_child_nodes(node):
+        _expression(child, result)
+    if not isinstance(node.func, ast.Attribute):
+        return
+    inplace = any(k.arg == "inplace" and not _is_false(k.value) for k in node.keywords)
+    root = root_name(node.func.value)
+    if root and (node.func.attr in MUTATORS or inplace):
+        result.mutates.add(root)
+    if node.func.attr in ("query", "eval") and node.args and isinstance(node.args[0], ast.Constant):
+        # pandas reads `@name` inside the text from the caller's variables.
+        result.reads |= set(_QUERY_NAME.findall(str(node.args[0].value))) - result.must
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False

@@ -1,0 +1,419 @@
+"""From the role code back to everything it needs: imports, definitions, constants and fitted state.
+
+Each piece of code that a module will hold is a Unit; its `needs` say what every free name stands
+for at the moment when the code runs. Training code is never entered: a name bound by computation
+becomes state, captured when the reader runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from nb2prod.domain import Cell, Diagnostic, Role, StateItem
+from nb2prod.extract.findings import at, place
+from nb2prod.extract.program import Program, Statement, is_builtin, star_imports
+from nb2prod.extract.roles import Layout, RoleCode, live_reads
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A moment of the clean run: just before or just after a cell."""
+
+    when: Literal["before", "after"]
+    cell: Cell
+
+    def position(self, program: Program) -> int:
+        """How many statements have run by then."""
+        return program.start(self.cell) if self.when == "before" else program.end(self.cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name stands for. `statements` bind it; `key` names the state item."""
+
+    kind: Literal["import", "definition", "constant", "state", "function"]
+    name: str
+    statements: tuple[Statement, ...] = ()
+    key: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """A definition, a constant, or the inline body of a role (then `statement` is None)."""
+
+    statement: Statement | None
+    role: Role | None = None
+    needs: dict[str, Target] = field(default_factory=dict)
+    findings: list[Diagnostic] = field(default_factory=list)
+    point: Point | None = None
+
+
+@dataclass(slots=True)
+class Slice:
+    """All units of a notebook's serving code. `roots` are the roles' own; `embedded` may be in state."""
+
+    layout: Layout
+    roots: dict[Role, Unit] = field(default_factory=dict)
+    units: dict[int, Unit] = field(default_factory=dict)
+    state: dict[str, StateItem] = field(default_factory=dict)
+    embedded: dict[str, Unit] = field(default_factory=dict)
+    moment: Cell | None = None
+
+    def included(self, rehomed: Iterable[str] = ()) -> list[Unit]:
+        """The units that the roles need, and those that state refers to by the names in `rehomed`."""
+        todo = [*self.roots.values(), *(self.embedded[n] for n in rehomed if n in self.embedded)]
+        found: list[Unit] = []
+        while todo:
+            unit = todo.pop(0)
+            if unit not in found:
+                found.append(unit)
+                todo += [
+                    self.units[s.index]
+                    for target in unit.needs.values()
+                    if target.kind in ("definition", "constant")
+                    for s in target.statements
+                ]
+        return found
+
+
+def slice_of(layout: Layout) -> Slice:
+    """The slice for a layout without errors."""
+    return _Slicer(layout).run()
+
+
+class _Slicer:
+    """Works through the units that are needed, one moment of the clean run at a time."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.program = layout.program
+        self.slice = Slice(layout)
+        self._bindings: dict[str, tuple[tuple[Statement, ...], int]] = {}
+
+    def run(self) -> Slice:
+        staged = {stage.role for stage in self.layout.stages}
+        codes = [code for role, code in self.layout.codes.items() if role in staged]
+        self.slice.moment = moment_of(self.layout, codes)
+        for code in codes:
+            root = self._inline(code) if code.entry is None else self._define(code.entry, self._after_moment())
+            self.slice.roots[code.role] = root
+        self._find_embedded(list(self.slice.state.values()))
+        return self.slice
+
+    def _after_moment(self) -> Point:
+        assert self.slice.moment is not None
+        return Point("after", self.slice.moment)
+
+    # -- units
+
+    def _inline(self, code: RoleCode) -> Unit:
+        unit = Unit(None, code.role)
+        inputs = next(s.inputs for s in self.layout.stages if s.role == code.role)
+        for read in live_reads(code):
+            point = Point("before", read.statement.cell)
+            if read.name in inputs:
+                continue
+            if self._is_own(code, read.name, point):
+                continue
+            target = self._resolve(read.name, point, point.position(self.program), read.statement, unit)
+            if target is not None:
+                unit.needs.setdefault(read.name, target)
+        for statement in code.body:
+            _refuse_global_writes(statement, unit)
+        return unit
+
+    def _is_own(self, code: RoleCode, name: str, point: Point) -> bool:
+        """True if an earlier cell of the same role bound the name, and nothing else has since."""
+        reaching = self.program.reaching(name, point.position(self.program))
+        own = [b for b in reaching.bindings if code.owns(b) and b.kind in ("value", "constant")]
+        if not own or own != list(reaching.bindings):
+            return False
+        return all(b in code.body for b in own)
+
+    def _define(self, statement: Statement, point: Point) -> Unit:
+        unit = self.slice.units.get(statement.index)
+        if unit is not None:
+            self._refuse_two_moments(unit, point)
+            return unit
+        unit = self.slice.units[statement.index] = Unit(statement, point=point)
+        for name in sorted(statement.names.reads):
+            after = Point("after", statement.cell)
+            target = self._resolve(name, after, statement.index, statement, unit)
+            if target is not None:
+                unit.needs[name] = target
+        for name in sorted(statement.names.deferred - statement.names.reads):
+            target = self._resolve(name, point, point.position(self.program), statement, unit)
+            if target is not None:
+                unit.needs[name] = target
+        _refuse_global_writes(statement, unit)
+        return unit
+
+    def _refuse_two_moments(self, unit: Unit, point: Point) -> None:
+        assert unit.statement is not None
+        if unit.point is None or unit.statement.kind == "constant":
+            return
+        low, high = sorted([unit.point.position(self.program), point.position(self.program)])
+        for name in sorted(unit.statement.names.deferred):
+            for event in self.program.events(name, low, high):
+                if event.kind in ("value", "definition") and name in event.names.may:
+                    unit.findings.append(
+                        at(
+                            event,
+                            "NB214",
+                            f"`{name}` changes here, between two role cells that both use a function reading it"
+                            f" ({place(unit.statement)})",
+                            "Give the two values two names, or pass the value to the function as an argument.",
+                        )
+                    )
+
+    # -- names
+
+    def _resolve(
+        self, name: str, point: Point, position: int, reader: Statement, unit: Unit
+    ) -> Target | None:
+        """What a name stands for at a position; None for builtins and after a refusal."""
+        reaching = self.program.reaching(name, position)
+        kinds = {b.kind for b in reaching.bindings}
+        if not reaching.bindings:
+            if not is_builtin(name):
+                unit.findings.append(self._unbound(name, position, reader))
+            return None
+        if kinds == {"import"}:
+            return Target("import", name, self._imports(name, position, reaching.bindings))
+        if "definition" in kinds:
+            return self._definition(name, point, reaching.only, reaching.bindings, reader, unit)
+        if kinds == {"constant"} and reaching.only is not None:
+            self._define(reaching.only, point)
+            return Target("constant", name, (reaching.only,))
+        return self._state(name, point, position, reaching.bindings, reader, unit)
+
+    def _imports(
+        self, name: str, position: int, bindings: tuple[Statement, ...]
+    ) -> tuple[Statement, ...]:
+        """`import a.b` and `import a.c` both bind `a`: all of them count."""
+        found = [s for s in self.program.statements[:position] if s.kind == "import" and name in s.names.may]
+        dotted = [s for s in found if any("." in a.name and not a.asname for a in s.node.names)]  # type: ignore[attr-defined]
+        return tuple(dict.fromkeys([*dotted, *bindings[-1:]])) if len(dotted) > 1 else bindings[-1:]
+
+    def _definition(
+        self,
+        name: str,
+        point: Point,
+        only: Statement | None,
+        bindings: tuple[Statement, ...],
+        reader: Statement,
+        unit: Unit,
+    ) -> Target | None:
+        if only is None:
+            others = " and ".join(place(b) for b in bindings)
+            unit.findings.append(
+                at(
+                    reader,
+                    "NB213",
+                    f"`{name}` may be what {others} defines: it depends on what ran",
+                    f"Define `{name}` once, without a condition.",
+                )
+            )
+            return None
+        self._define(only, point)
+        return Target("definition", name, (only,))
+
+    def _state(
+        self,
+        name: str,
+        point: Point,
+        position: int,
+        bindings: tuple[Statement, ...],
+        reader: Statement,
+        unit: Unit,
+    ) -> Target | None:
+        role_cells = {c.id for code in self.layout.codes.values() for c in code.cells}
+        for binding in bindings:
+            if binding.index in self.layout.tainted:
+                unit.findings.append(_from_request(name, binding, reader, binding.cell.id in role_cells))
+                return None
+        last = bindings[-1]
+        if position != point.position(self.program):
+            self._refuse_rebound_in_cell(name, position, point, reader, unit)
+        key = self._key(name, point, bindings)
+        if key not in self.slice.state:
+            self.slice.state[key] = StateItem(
+                key, name, point.cell.id, point.when, last.cell.id, last.cell.number, last.node.lineno
+            )
+        return Target("state", name, bindings, key)
+
+    def _refuse_rebound_in_cell(
+        self, name: str, position: int, point: Point, reader: Statement, unit: Unit
+    ) -> None:
+        for event in self.program.events(name, position, point.position(self.program)):
+            unit.findings.append(
+                at(
+                    event,
+                    "NB219",
+                    f"`{name}` changes later in the cell that defines a function from it ({place(reader)})",
+                    "Put the change into a cell of its own, after the definition.",
+                )
+            )
+
+    def _key(self, name: str, point: Point, bindings: tuple[Statement, ...]) -> str:
+        """A key for a value of `name`; the same if nothing can have changed since another capture."""
+        position, number = point.position(self.program), 1
+        while True:
+            key = name if number == 1 else f"{name}_{number}"
+            if key not in self._bindings:
+                self._bindings[key] = (bindings, position)
+                return key
+            known, captured = self._bindings[key]
+            low, high = sorted([captured, position])
+            if known == bindings and not any(self.program.events(name, low, high)):
+                return key
+            number += 1
+
+    def _unbound(self, name: str, position: int, reader: Statement) -> Diagnostic:
+        reaching = self.program.reaching(name, position)
+        if reaching.deleted is not None:
+            why = f"`{name}` is read here, but {place(reaching.deleted)} deletes it"
+            return at(reader, "NB206", why, "Delete it after the role cells, or not at all.")
+        if name in self.program.skipped:
+            cell = self.program.skipped[name]
+            why = f"`{name}` is read here, but only cell {cell.number} binds it, which is tagged `skip`"
+            return at(reader, "NB202", why, f"Remove the tag `skip` from cell {cell.number}.")
+        if later := self.program.bound_after(name, position):
+            why = f"`{name}` is read here, but bound only later, in {place(later)}"
+            return at(reader, "NB203", why, f"Move cell {later.cell.number} up, before this one.")
+        for star in star_imports(self.program.statements[:position]):
+            why = f"`{name}` may come from `import *` in {place(star)}: nb2prod cannot tell"
+            module = getattr(star.node, "module", "module")
+            return at(reader, "NB205", why, f"Import it by name: `from {module} import {name}`.")
+        hint = f"Bind `{name}` in an earlier cell, or correct the name."
+        return at(reader, "NB201", f"`{name}` is read here, but nothing binds it", hint)
+
+    # -- functions inside state
+
+    def _find_embedded(self, items: list[StateItem]) -> None:
+        """Functions and classes of the notebook that a captured value may refer to."""
+        required = set(self.slice.state)
+        for item in items:
+            cell = self.program.notebook.cell(item.cell)
+            point = Point(item.when, cell)
+            for name, statement in self._behind(item.name, point.position(self.program)):
+                if statement.index not in self.slice.units:
+                    self._define(statement, point)
+                self.slice.embedded.setdefault(name, self.slice.units[statement.index])
+        for key in set(self.slice.state) - required:
+            self.slice.state[key] = replace(self.slice.state[key], optional=True)
+
+    def _behind(self, name: str, position: int) -> Iterator[tuple[str, Statement]]:
+        """All definitions that the computation of a value reads, directly or not."""
+        seen: set[int] = set()
+        todo = [(name, position)]
+        while todo:
+            wanted, before = todo.pop()
+            behind = list(self.program.reaching(wanted, before).bindings)
+            first = behind[0].index if behind else before
+            behind += [s for s in self.program.events(wanted, first, before) if s not in behind]
+            for statement in behind:
+                if statement.index in seen:
+                    continue
+                seen.add(statement.index)
+                if statement.kind == "definition":
+                    yield wanted, statement
+                if statement.kind != "import":
+                    used = statement.names.reads | statement.names.deferred
+                    todo += [(n, statement.index) for n in sorted(used)]
+
+
+def _from_request(name: str, binding: Statement, reader: Statement, in_role: bool) -> Diagnostic:
+    if in_role:
+        return at(
+            reader,
+            "NB216",
+            f"`{name}` is the result of a later or function-style role ({place(binding)})",
+            "Order the cells preprocess, model, postprocess, and let each read the one before it.",
+        )
+    return at(
+        binding,
+        "NB204",
+        f"`{name}` is computed from the example here, outside the role cells, and read in {place(reader)}",
+        "Tag this cell with the role it belongs to, or move the line into the role cell.",
+    )
+
+
+def _refuse_global_writes(statement: Statement, unit: Unit) -> None:
+    for name in sorted(statement.names.writes_global):
+        unit.findings.append(
+            at(
+                statement,
+                "NB209",
+                f"serving code rebinds the notebook's `{name}` (`global {name}`)",
+                "Return the value instead: replicas share nothing, and requests must not depend on their order.",
+            )
+        )
+
+
+def moment_of(layout: Layout, codes: list[RoleCode]) -> Cell:
+    """The cell after which role functions are called: when all that they read is bound and fitted.
+
+    That is the last of the role and example cells; later if a name that they read is bound, or the
+    value that it has by then is changed in place (fitted), only after that.
+    """
+    program = layout.program
+    cells = [c for code in codes for c in code.cells] + list(layout.example)
+    moment = max(cells, key=lambda cell: cell.number)
+    entries = [code.entry for code in codes if code.entry is not None]
+    while later := _next_event(program, entries, moment):
+        moment = later
+    return moment
+
+
+def _next_event(program: Program, entries: list[Statement], moment: Cell) -> Cell | None:
+    position = program.end(moment)
+    for name in _called_names(program, entries, position):
+        bound = program.reaching(name, position).bindings
+        for event in program.events(name, position, len(program.statements)):
+            if not bound and name in event.names.may:
+                return event.cell
+            if bound and name in event.names.may:
+                break
+            if bound and name in event.names.mutates and event.kind == "value":
+                return event.cell
+    return None
+
+
+def _called_names(program: Program, entries: list[Statement], position: int) -> list[str]:
+    """Names that calling the entries reads, through the functions that they call."""
+    found: dict[str, None] = {}
+    todo = list(entries)
+    seen: set[int] = set()
+    while todo:
+        statement = todo.pop()
+        if statement.index in seen:
+            continue
+        seen.add(statement.index)
+        for name in sorted(statement.names.deferred):
+            bindings = program.reaching(name, position).bindings
+            todo += [b for b in bindings if b.kind == "definition"]
+            if not is_builtin(name) or bindings:
+                found.setdefault(name)
+    return list(found)
+
+
+def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:
+    """Warnings for state that the notebook binds anew after it was captured."""
+    program = slice_.layout.program
+    for item in slice_.state.values():
+        if item.optional:
+            continue
+        point = Point(item.when, program.notebook.cell(item.cell))
+        for event in program.events(item.name, point.position(program), len(program.statements)):
+            yield at(
+                event,
+                "NB210",
+                f"`{item.name}` changes here, after cell {point.cell.number}: the release keeps the value"
+                f" that it had {item.when} cell {point.cell.number}",
+                "If the later value is meant, move the role cells below this one.",
+                "info",
+            )
+            break
