@@ -54,9 +54,7 @@ class Nb2prodError(Exception):
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """The error as diagnostics: one, unless a subclass carries more."""
-        return (
-            Diagnostic(self.code, "error", self.message, self.cell, self.number, self.line, self.hint),
-        )
+        return (Diagnostic(self.code, "error", self.message, self.cell, self.number, self.line, self.hint),)
 
     def to_json(self) -> dict[str, Any]:
         """The error as plain JSON data."""

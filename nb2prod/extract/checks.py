@@ -24,7 +24,9 @@ def _tags(notebook: Notebook) -> Iterator[Diagnostic]:
                 hint = f"Did you mean `{meant}`? Tags are lower case."
                 yield at(cell, "NB110", f"the tag {tag!r} means nothing to nb2prod", hint, "warning")
         if cell.kind != "code" and (wrong := [t for t in cell.tags if t in TAGS]):
-            yield at(cell, "NB114", f"a {cell.kind} cell is tagged `{wrong[0]}`", "Tag the code cell.", "warning")
+            yield at(
+                cell, "NB114", f"a {cell.kind} cell is tagged `{wrong[0]}`", "Tag the code cell.", "warning"
+            )
         if "skip" in cell.tags and (roles := [t for t in cell.tags if t in TAGS and t != "skip"]):
             hint = "Remove one of the two tags: a skipped cell is not run."
             yield at(cell, "NB133", f"the cell is tagged both `skip` and `{roles[0]}`", hint)
@@ -49,7 +51,13 @@ def _syntax(notebook: Notebook) -> Iterator[Diagnostic]:
             continue
         if cell.magic is not None and any(t in TAGS for t in cell.tags):
             hint = f"Remove `%%{cell.magic}`, or the tag."
-            yield at(cell, "NB122", f"a tagged cell is ruled by `%%{cell.magic}`: it is not plain Python", hint, line=1)
+            yield at(
+                cell,
+                "NB122",
+                f"a tagged cell is ruled by `%%{cell.magic}`: it is not plain Python",
+                hint,
+                line=1,
+            )
         try:
             parse(cell.code)
         except SyntaxError as error:
@@ -65,7 +73,9 @@ def _syntax_error(cell: Cell, error: SyntaxError) -> Diagnostic:
     if "Missing parentheses in call to" in error.msg:
         hint = "This is Python 2. Write print(...), or convert the notebook with 2to3."
         return at(cell, "NB121", f"Python 2 syntax: {text}", hint, line=line)
-    return at(cell, "NB120", f"syntax error: {error.msg}: {text}", "Correct the cell, or tag it `skip`.", line=line)
+    return at(
+        cell, "NB120", f"syntax error: {error.msg}: {text}", "Correct the cell, or tag it `skip`.", line=line
+    )
 
 
 def _needed(notebook: Notebook) -> Iterator[Diagnostic]:
@@ -99,5 +109,3 @@ def _nodes(cell: Cell) -> Iterator[ast.AST]:
         yield from ast.walk(parse(cell.code))
     except (SyntaxError, ValueError):
         yield ast.Name(id="", ctx=ast.Store())  # the syntax error is a finding of its own
-
-

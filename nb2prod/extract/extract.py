@@ -151,5 +151,3 @@ def _item(item: StateItem) -> Mapping[str, Any]:
 
 def _json(data: Any) -> str:
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-
-

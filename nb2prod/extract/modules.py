@@ -13,12 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nb2prod.domain import ROLES, MappedLine, Role, Stage, StateItem
-from nb2prod.extract.program import Statement, is_display
-from nb2prod.extract.roles import RoleCode, shows_only
+from nb2prod.extract.program import Statement
+from nb2prod.extract.roles import RoleCode
 from nb2prod.extract.slicer import Slice, Target, Unit
 from nb2prod.extract.text import Line, as_return, gap, indented, plain, verbatim
 
-FUNCTION_NAMES: dict[Role, str] = {"preprocess": "preprocess", "model": "predict", "postprocess": "postprocess"}
+FUNCTION_NAMES: dict[Role, str] = {
+    "preprocess": "preprocess",
+    "model": "predict",
+    "postprocess": "postprocess",
+}
 HELPERS = "helpers"
 
 
@@ -107,7 +111,9 @@ def _users(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, st
         homes[other]
         for other in units
         for target in other.needs.values()
-        if other is not unit and unit.statement in target.statements and target.kind in ("definition", "constant")
+        if other is not unit
+        and unit.statement in target.statements
+        and target.kind in ("definition", "constant")
     }
 
 
@@ -220,9 +226,7 @@ def _nested_imports(statement: Statement) -> Iterable[str]:
             yield node.module
 
 
-def _collect_import(
-    external: dict[str, set[str]], name: str, target: Target, imported: set[str]
-) -> None:
+def _collect_import(external: dict[str, set[str]], name: str, target: Target, imported: set[str]) -> None:
     for statement in target.statements:
         node = statement.node
         assert isinstance(node, ast.Import | ast.ImportFrom)
@@ -241,7 +245,8 @@ def _collect_import(
 
 def _grouped(slice_: Slice, external: Mapping[str, set[str]]) -> list[str]:
     """Sorted as isort does: the standard library, then everything else; `import` before `from`."""
-    standard, others = [], []
+    standard: list[str] = []
+    others: list[str] = []
     for text in sorted(external, key=lambda t: (t.startswith("from"), t)):
         line = text + ", ".join(sorted(external[text], key=str.lower))
         root = text.split()[1].partition(".")[0]
@@ -280,31 +285,18 @@ def _docstring(slice_: Slice, stage: Stage) -> str:
 
 
 def _body_lines(slice_: Slice, stage: Stage, code: RoleCode) -> tuple[list[Statement], list[Line]]:
-    program = slice_.layout.program
-    result = _result_statement(stage, code, slice_)
-    kept = [s for s in code.body if s is result or not is_display(s, program)]
-    if result is not None:
-        kept = kept[: kept.index(result) + 1]
+    result = code.body[-1] if stage.result == "expression" else None
     lines: list[Line] = []
-    previous: Statement | None = None
-    for statement in kept:
-        lines += gap(_before(code, statement), statement) if previous else gap(None, statement)
+    for statement in code.body:
+        lines += gap(_above(slice_, statement), statement, first=not lines)
         lines += as_return(statement) if statement is result else verbatim(statement, comments=False)
-        previous = statement
-    return kept, lines
+    return list(code.body), lines
 
 
-def _before(code: RoleCode, statement: Statement) -> Statement | None:
-    """The statement before in the cells, dropped or not: its comments are not this one's."""
-    i = code.body.index(statement)
-    return code.body[i - 1] if i else None
-
-
-def _result_statement(stage: Stage, code: RoleCode, slice_: Slice) -> Statement | None:
-    if stage.result != "expression":
-        return None
-    expressions = [s for s in code.body if isinstance(s.node, ast.Expr)]
-    return next(s for s in reversed(expressions) if not shows_only(s, slice_.layout.program))
+def _above(slice_: Slice, statement: Statement) -> Statement | None:
+    """The statement before it in its cell, dropped or not: its comments are not this one's."""
+    before = slice_.layout.program.statements[statement.index - 1] if statement.index else None
+    return before if before is not None and before.cell.id == statement.cell.id else None
 
 
 # --- state.py and pipeline.py --------------------------------------------------------------------
@@ -344,7 +336,9 @@ def _pipeline_lines(slice_: Slice, stages: tuple[Stage, ...]) -> list[Line]:
     for stage in stages:
         call = _call(stage, local)
         last = stage is stages[-1]
-        lines += plain(f"    return {call}" if last else f"    {', '.join(local[n] for n in stage.outputs)} = {call}")
+        lines += plain(
+            f"    return {call}" if last else f"    {', '.join(local[n] for n in stage.outputs)} = {call}"
+        )
     return lines
 
 
@@ -352,4 +346,3 @@ def _call(stage: Stage, local: Mapping[str, str]) -> str:
     positional = [local[n] for n in stage.inputs if n not in stage.keywords]
     keyword = [f"{n}={local[n]}" for n in stage.keywords]
     return f"{stage.role}.{stage.function}({', '.join(positional + keyword)})"
-

@@ -156,7 +156,13 @@ def _statement(node: ast.stmt) -> Names:
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> None:
     for expression in [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns]:
         result.then(of_expression(expression))
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+    arguments = [
+        *node.args.posonlyargs,
+        *node.args.args,
+        *node.args.kwonlyargs,
+        node.args.vararg,
+        node.args.kwarg,
+    ]
     for argument in arguments:
         result.then(of_expression(argument.annotation if argument else None))
     _defer(free_names(node), result)

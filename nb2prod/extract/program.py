@@ -22,7 +22,7 @@ Kind = Literal["import", "definition", "constant", "value", "magic"]
 
 _DISPLAY_CALLS = frozenset({"print", "display"})
 _DISPLAY_METHODS = frozenset({"head", "tail", "describe", "info", "sample", "value_counts"})
-_DISPLAY_ATTRIBUTES = frozenset({"shape", "dtypes", "columns", "T"})
+_DISPLAY_ATTRIBUTES = frozenset({"shape", "dtypes"})
 _PLOT_ROOTS = frozenset({"matplotlib", "seaborn", "plotly", "bokeh", "altair"})
 
 

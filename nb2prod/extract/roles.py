@@ -79,7 +79,8 @@ class Layout:
 
 def layout_of(program: Program) -> Layout:
     """The stages of a notebook. Errors are in `findings`; `stages` is empty if there is any."""
-    codes = {role: code for role in ROLES if (code := _role_code(program, role))}
+    present = [r for r in ROLES if any("skip" not in c.tags for c in program.notebook.tagged(r))]
+    codes = {role: _role_code(program, role, final=role == present[-1]) for role in present}
     layout = Layout(program, program.notebook.tagged("example"), codes)
     layout.tainted = frozenset(_tainted(layout))
     drafts: list[_Draft] = []
@@ -109,20 +110,20 @@ def live_reads(code: RoleCode) -> Iterator[Read]:
 # --- reading the cells ---------------------------------------------------------------------------
 
 
-def _role_code(program: Program, role: Role) -> RoleCode | None:
+def _role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
     cells = tuple(c for c in program.notebook.tagged(role) if "skip" not in c.tags)
-    if not cells:
-        return None
     statements = [s for cell in cells for s in program.of_cell(cell)]
     entry = _entry(statements, role) if all(_is_declaration(s) for s in statements) else None
-    body = () if entry else tuple(_body(program, cells))
+    body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
     return RoleCode(role, cells, body, entry)
 
 
 def _is_declaration(statement: Statement) -> bool:
     node = statement.node
     text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return statement.kind in ("import", "definition", "constant", "magic") or text or isinstance(node, ast.Pass)
+    return (
+        statement.kind in ("import", "definition", "constant", "magic") or text or isinstance(node, ast.Pass)
+    )
 
 
 def _entry(statements: list[Statement], role: Role) -> Statement | None:
@@ -137,6 +138,15 @@ def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
         if all(_is_declaration(s) for s in statements) and any(s.kind == "definition" for s in statements):
             continue  # a cell of helper functions beside the inline code: they go to the module's top
         yield from (s for s in statements if s.kind != "import")
+
+
+def _without_display(program: Program, body: list[Statement], final: bool) -> list[Statement]:
+    """The body less what only shows something; but the last role's last expression is its answer."""
+    kept = [s for s in body if not is_display(s, program)]
+    shown = [s for s in body if not shows_only(s, program)]
+    if shown and (final or not kept) and shown[-1] not in kept:
+        kept.append(shown[-1])
+    return kept
 
 
 def _tainted(layout: Layout) -> Iterator[int]:
@@ -329,8 +339,7 @@ def _answer(layout: Layout, draft: _Draft) -> str:
     """The one name for all that a stage gives: the last expression, or the last name bound."""
     if draft.outputs:
         return draft.outputs[0]
-    kept = [s for s in draft.code.body if not shows_only(s, layout.program)]
-    last = kept[-1] if kept else None
+    last = draft.code.body[-1] if draft.code.body else None
     if last is not None and isinstance(last.node, ast.Expr):
         draft.result = "expression"
         draft.outputs.append(ANSWERS[draft.code.role])
@@ -404,5 +413,3 @@ def _stage(draft: _Draft) -> Stage:
         draft.result,
         tuple(draft.keywords),
     )
-
-

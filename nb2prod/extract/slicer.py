@@ -97,7 +97,9 @@ class _Slicer:
         codes = [code for role, code in self.layout.codes.items() if role in staged]
         self.slice.moment = moment_of(self.layout, codes)
         for code in codes:
-            root = self._inline(code) if code.entry is None else self._define(code.entry, self._after_moment())
+            root = (
+                self._inline(code) if code.entry is None else self._define(code.entry, self._after_moment())
+            )
             self.slice.roots[code.role] = root
         self._find_embedded(list(self.slice.state.values()))
         return self.slice
@@ -113,11 +115,13 @@ class _Slicer:
         inputs = next(s.inputs for s in self.layout.stages if s.role == code.role)
         for read in live_reads(code):
             point = Point("before", read.statement.cell)
-            if read.name in inputs:
+            if read.name in inputs or self._is_own(code, read.name, point):
                 continue
-            if self._is_own(code, read.name, point):
-                continue
-            target = self._resolve(read.name, point, point.position(self.program), read.statement, unit)
+            position = point.position(self.program)
+            nearer = self.program.reaching(read.name, read.statement.index).only
+            if nearer is not None and nearer.kind == "import":
+                position = read.statement.index
+            target = self._resolve(read.name, point, position, read.statement, unit)
             if target is not None:
                 unit.needs.setdefault(read.name, target)
         for statement in code.body:
@@ -189,9 +193,7 @@ class _Slicer:
             return Target("constant", name, (reaching.only,))
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
-    def _imports(
-        self, name: str, position: int, bindings: tuple[Statement, ...]
-    ) -> tuple[Statement, ...]:
+    def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
         found = [s for s in self.program.statements[:position] if s.kind == "import" and name in s.names.may]
         dotted = [s for s in found if any("." in a.name and not a.asname for a in s.node.names)]  # type: ignore[attr-defined]

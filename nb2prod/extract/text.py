@@ -36,12 +36,12 @@ def verbatim(statement: Statement, *, comments: bool = True) -> list[Line]:
     return [_line(statement, lines[i - 1].rstrip(), i) for i in range(first, statement.last + 1)]
 
 
-def gap(before: Statement | None, statement: Statement) -> list[Line]:
-    """Comments and at most one blank line between two statements of a cell."""
-    start = before.last if before is not None and before.cell.id == statement.cell.id else 0
+def gap(above: Statement | None, statement: Statement, *, first: bool) -> list[Line]:
+    """Comments, and one blank line if there is any, between a statement and the one above it in its cell."""
+    start = above.last if above is not None else 0
     lines = statement.cell.code.split("\n")[start : statement.first - 1]
     kept = [_line(statement, text.strip(), start + i) for i, text in enumerate(lines, 1) if _is_comment(text)]
-    return ([Line("")] if before is not None and any(not t.strip() for t in lines) else []) + kept
+    return ([Line("")] if not first and any(not t.strip() for t in lines) else []) + kept
 
 
 def _is_comment(text: str) -> bool:

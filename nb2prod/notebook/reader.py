@@ -88,12 +88,14 @@ def _upgrade(raw: dict[str, Any], path: Path) -> Mapping[str, Any]:
     if raw["nbformat"] == 4 and isinstance(raw.get("cells"), list):
         return raw
     import nbformat
+    import nbformat.reader
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            upgraded: Mapping[str, Any] = nbformat.convert(nbformat.from_dict(raw), 4)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+            read: Any = nbformat.reader.reads(json.dumps(raw))  # type: ignore[no-untyped-call]
+            upgraded: Mapping[str, Any] = nbformat.convert(read, 4)  # type: ignore[no-untyped-call]
+    except (KeyError, AttributeError, TypeError, ValueError, nbformat.ValidationError) as error:
         raise _not_a_notebook(path, f"its format {raw['nbformat']} is damaged ({error!r})") from error
     if not isinstance(upgraded.get("cells"), list):
         raise _not_a_notebook(path, "it has no list of cells")

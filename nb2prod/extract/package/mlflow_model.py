@@ -31,7 +31,9 @@ class PackageModel(PythonModel):
         self._runtime = _import(path, name)
         self._predictor = self._runtime.load()
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(
+        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
+    ) -> Any:
         """A list with one prediction for each row, record, text or value of the input."""
         return self._predictor.predict(self._instances(model_input))
 

@@ -290,7 +290,9 @@ class Predictor:
         field, shape = self.contract["fields"][0], tuple(self.contract["shape"])
         got = _shape(instance)
         if got != shape:
-            yield _problem(i, None, f"shape {list(shape)}", "a ragged list" if got is None else f"shape {list(got)}")
+            yield _problem(
+                i, None, f"shape {list(shape)}", "a ragged list" if got is None else f"shape {list(got)}"
+            )
             return
         for value in _flat(instance):
             if bad := list(_check_value(i, None, field, value)):
@@ -345,10 +347,18 @@ class Predictor:
 def _rows(answer: Any) -> list[Any] | None:
     if isinstance(answer, Mapping):
         columns = {str(key): _rows(column) for key, column in answer.items()}
-        if not columns or len({-1 if c is None else len(c) for c in columns.values()}) != 1 or None in columns.values():
+        if (
+            not columns
+            or len({-1 if c is None else len(c) for c in columns.values()}) != 1
+            or None in columns.values()
+        ):
             return None
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]  # type: ignore[arg-type]
-    if isinstance(answer, str | bytes) or not hasattr(answer, "__len__") or getattr(answer, "shape", None) == ():
+    if (
+        isinstance(answer, str | bytes)
+        or not hasattr(answer, "__len__")
+        or getattr(answer, "shape", None) == ()
+    ):
         return None
     wire = to_wire(answer)
     return wire if isinstance(wire, list) else None
@@ -360,7 +370,9 @@ def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
     python = field["python"]
     if field["dtype"] == "category":
         kind = {str(c): c for c in field["categories"]}
-        return pd.Categorical([None if v is None else kind[str(v)] for v in values], categories=field["categories"])
+        return pd.Categorical(
+            [None if v is None else kind[str(v)] for v in values], categories=field["categories"]
+        )
     if python == "object":
         return pd.Series([math.nan if v is None else v for v in values], dtype=object)
     if field["dtype"] == "integer" and None not in values:
@@ -410,7 +422,13 @@ def _flat(value: Any) -> Iterable[Any]:
 
 
 def _nan_for_none(value: Any) -> Any:
-    return [_nan_for_none(v) for v in value] if isinstance(value, list | tuple) else math.nan if value is None else value
+    return (
+        [_nan_for_none(v) for v in value]
+        if isinstance(value, list | tuple)
+        else math.nan
+        if value is None
+        else value
+    )
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -431,5 +449,7 @@ def notebook_lines(error: BaseException) -> list[str]:
         path = Path(frame.filename)
         entry = mapped.get((path.name, frame.lineno)) if path.parent == HERE else None
         if entry is not None:
-            found.append(f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno}): {frame.line}")
+            found.append(
+                f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno}): {frame.line}"
+            )
     return found

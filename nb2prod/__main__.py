@@ -1,0 +1,5 @@
+"""`python -m nb2prod`."""
+
+from nb2prod.shells.cli import main
+
+main()

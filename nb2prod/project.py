@@ -1,0 +1,193 @@
+"""A project on disk: its settings, its `.nb2prod` folder, and the rooms wired for it.
+
+The only composition root. `[tool.nb2prod]` in pyproject.toml is read once, here; every setting has
+a default, and a name that is none is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release
+from nb2prod.errors import UsageError
+from nb2prod.flow import Rooms
+
+if TYPE_CHECKING:
+    from nb2prod.control import ClusterInfo
+    from nb2prod.registry import Registry
+
+HOME = ".nb2prod"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """[tool.nb2prod]. `host` and `port`: where endpoints answer. `rtol`: relative tolerance of parity."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    num_replicas: int = 1
+    rtol: float = 0.0
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], file: Path) -> Settings:
+        """The settings of a table; UsageError for a name or a type that does not fit."""
+        known = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+        for name, value in table.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}."
+                raise UsageError(f"{file}: [tool.nb2prod] has no setting `{name}`", hint=hint)
+            fits = isinstance(value, int | float) if known[name] is float else isinstance(value, known[name])
+            if not fits or isinstance(value, bool):
+                kind = known[name].__name__
+                raise UsageError(
+                    f"{file}: `{name}` must be of type {kind}, not {value!r}", hint="Correct it."
+                )
+        return cls(**table)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with notebooks, its settings and its home (`.nb2prod`)."""
+
+    root: Path
+    settings: Settings
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project around a folder: the nearest with `.nb2prod`, [tool.nb2prod] or .git; else itself."""
+        if override := os.environ.get("NB2PROD_PROJECT"):
+            return cls.at(Path(override))
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            if (
+                (folder / HOME).is_dir()
+                or _table(folder / "pyproject.toml") is not None
+                or (folder / ".git").exists()
+            ):
+                return cls.at(folder)
+        return cls.at(start)
+
+    @classmethod
+    def at(cls, root: Path) -> Project:
+        """The project in a folder."""
+        file = root / "pyproject.toml"
+        return cls(root.resolve(), Settings.of(_table(file) or {}, file))
+
+    @property
+    def home(self) -> Path:
+        """Where everything that nb2prod keeps lies."""
+        return self.root / HOME
+
+    @property
+    def work(self) -> Path:
+        """Where proofs and packages lie."""
+        return self.home / "work"
+
+    def prepared_home(self) -> Path:
+        """The home, made if need be; git is told to ignore it."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        ignore = self.home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", "utf-8")
+        return self.home
+
+    @functools.cached_property
+    def registry(self) -> Registry:
+        """MLflow: MLFLOW_TRACKING_URI if set, else SQLite in the home."""
+        from nb2prod.registry import Registry
+
+        home = self.prepared_home()
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if uri:
+            return Registry(uri, None, home / "releases")
+        return Registry(f"sqlite:///{home / 'mlflow.db'}", home / "artifacts", home / "releases")
+
+    # -- the cluster
+
+    def up(self, *, host: str | None = None, port: int | None = None) -> ClusterInfo:
+        """The cluster, started if it does not run; every endpoint of the project restored."""
+        from nb2prod import control
+
+        home = self.prepared_home()
+        info = control.up(home, host=host or self.settings.host, port=port or self.settings.port)
+        control.restore(info, home)
+        return info
+
+    def serving(self, name: str) -> Endpoint | None:
+        """The endpoint `name` if it answers now, else None."""
+        from nb2prod import control
+
+        info = control.find(self.home)
+        if info is None:
+            return None
+        statuses = control.status(info, self.home)
+        return next((s.endpoint for s in statuses if s.endpoint.name == name and s.state == "healthy"), None)
+
+    def deploy(self, release: Release, name: str) -> Endpoint:
+        """The release behind the endpoint `name`; the cluster is started if need be."""
+        from nb2prod import control
+
+        home = self.prepared_home()
+        info = control.find(home) or control.up(home, host=self.settings.host, port=self.settings.port)
+        return control.deploy(release, info, home, name, num_replicas=self.settings.num_replicas)
+
+    # -- the line
+
+    def rooms(self) -> Rooms:
+        """The rooms for this project. Heavy ones are imported when they are first entered."""
+        return Rooms(
+            check=_check,
+            extract=_extract,
+            clean_run=_late("validate", "clean_run"),
+            write_package=_late("validate", "write_package"),
+            pins=_late("validate", "pins"),
+            prove=_late("validate", "prove"),
+            find_release=lambda name, content: self.registry.find(name, content),
+            register=lambda *args, **kwargs: self.registry.register(*args, **kwargs),
+            promote=lambda release: self.registry.promote(release),
+            serving=self.serving,
+            deploy=self.deploy,
+        )
+
+
+def _table(file: Path) -> Mapping[str, Any] | None:
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except OSError:
+        return None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}", hint="Correct the file.") from error
+    table = data.get("tool", {}).get("nb2prod")
+    return table if isinstance(table, dict) else None
+
+
+def _check(notebook: Notebook) -> tuple[Diagnostic, ...]:
+    from nb2prod.extract import check
+
+    return check(notebook)
+
+
+def _extract(notebook: Notebook, evidence: Evidence | None) -> Bundle:
+    from nb2prod.extract import extract
+
+    return extract(notebook, evidence)
+
+
+def _late(room: str, name: str) -> Any:
+    """A function of a room that is imported only when it is called."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        import importlib
+
+        return getattr(importlib.import_module(f"nb2prod.{room}"), name)(*args, **kwargs)
+
+    return call

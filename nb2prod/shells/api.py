@@ -1,0 +1,225 @@
+"""The verbs in Python. The command line and the magics call these and render what they return."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nb2prod import flow
+from nb2prod.domain import Bundle, Contract, Deployment, Diagnostic, EndpointStatus, Notebook
+from nb2prod.errors import ClusterError, RequestError, UsageError
+from nb2prod.flow import Validated, Watcher
+from nb2prod.project import Project
+
+if TYPE_CHECKING:
+    from nb2prod.control import ClusterInfo
+    from nb2prod.shells.doctor import Finding
+
+PREDICT_TIMEOUT_S = 60.0
+
+
+def read(notebook: str | Path, name: str | None = None) -> Notebook:
+    """A notebook file as a noun; UnreadableNotebook if it is none."""
+    from nb2prod.notebook import read as read_file
+
+    return read_file(Path(notebook), name)
+
+
+def check(notebook: str | Path, *, name: str | None = None) -> tuple[Diagnostic, ...]:
+    """What is wrong or noteworthy about a notebook, errors first. Nothing is run."""
+    from nb2prod.extract import check as check_notebook
+
+    return check_notebook(read(notebook, name))
+
+
+def build(notebook: str | Path, *, name: str | None = None, out: str | Path = "build") -> Bundle:
+    """The notebook's serving code as a draft package, written to `out`/NAME. Nothing is run."""
+    return flow.build(Project.find().rooms(), read(notebook, name), Path(out))
+
+
+def validate(
+    notebook: str | Path,
+    *,
+    name: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    rtol: float | None = None,
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> Validated:
+    """Run the notebook clean and prove that the extracted package answers as it does.
+
+    `parameters` replace those of the cell tagged so; `rtol` is a relative tolerance (default: exact,
+    or the project's). Raises RunError, StateError or ParityError. An unchanged notebook is not run again.
+    """
+    project = Project.find()
+    project.prepared_home()
+    return flow.validate(
+        project.rooms(),
+        read(notebook, name),
+        project.work,
+        parameters=parameters,
+        rtol=project.settings.rtol if rtol is None else rtol,
+        force=force,
+        watcher=watcher,
+    )
+
+
+def deploy(
+    notebook: str | Path,
+    *,
+    name: str | None = None,
+    endpoint: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    rtol: float | None = None,
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> Deployment:
+    """A notebook live behind HTTP: check, build, validate, register, deploy, as far as not yet done."""
+    project = Project.find()
+    project.prepared_home()
+    return flow.deploy(
+        project.rooms(),
+        read(notebook, name),
+        project.work,
+        endpoint=endpoint,
+        parameters=parameters,
+        rtol=project.settings.rtol if rtol is None else rtol,
+        force=force,
+        watcher=watcher,
+    )
+
+
+def predict(endpoint: str, instances: Sequence[Any] | None = None) -> dict[str, Any]:
+    """The answer of a live endpoint to instances (JSON data); to its own example if None.
+
+    Raises RequestError with the endpoint's problems if it refuses, ClusterError if nothing answers.
+    """
+    status_ = _known(endpoint)
+    if instances is None:
+        instances = example(endpoint)
+    request = urllib.request.Request(
+        f"{status_.endpoint.url}/predict",
+        data=json.dumps({"instances": list(instances)}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=PREDICT_TIMEOUT_S) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        raise _refused(error) from error
+    except OSError as error:
+        raise ClusterError(
+            f"{status_.endpoint.url} does not answer: {error}", code="NB502", hint="Start it: nb2prod up"
+        ) from error
+
+
+def example(endpoint: str) -> list[Any]:
+    """The instances of the notebook's own example for an endpoint."""
+    route = _known(endpoint).endpoint.routes[0]
+    contract = json.loads((Path(route.path) / "contract.json").read_text("utf-8"))
+    return list(Contract.from_json(contract).example)
+
+
+def _known(endpoint: str) -> EndpointStatus:
+    found = status()
+    for item in found:
+        if item.endpoint.name == endpoint:
+            return item
+    names = ", ".join(item.endpoint.name for item in found)
+    hint = f"There are: {names}." if names else "Deploy one: nb2prod deploy NOTEBOOK"
+    raise RequestError(f"no endpoint is called {endpoint!r}", code="NB610", hint=hint, status=404)
+
+
+def _refused(error: urllib.error.HTTPError) -> RequestError:
+    text = error.read().decode("utf-8", "replace")
+    try:
+        problem = json.loads(text)
+    except ValueError:
+        problem = {"title": text[:500]}
+    if not isinstance(problem, dict):
+        problem = {"title": str(problem)}
+    message = str(problem.get("detail") or problem.get("title") or error.reason)
+    hint = "See the endpoint's /docs for what a request must hold."
+    return RequestError(message, hint=hint, problems=problem.get("errors") or (), status=error.code)
+
+
+# --- the cluster ---------------------------------------------------------------------------------
+
+
+def up(*, host: str | None = None, port: int | None = None) -> ClusterInfo:
+    """Start the project's Ray cluster if it does not run, and restore its endpoints."""
+    return Project.find().up(host=host, port=port)
+
+
+def down() -> bool:
+    """End the cluster that this project started, and no other; False if there was none."""
+    from nb2prod import control
+
+    return control.down(Project.find().home)
+
+
+def status() -> tuple[EndpointStatus, ...]:
+    """Every endpoint of the project as it is now."""
+    from nb2prod import control
+
+    home = Project.find().home
+    return control.status(control.find(home), home)
+
+
+def logs(endpoint: str, *, lines: int = 100) -> list[str]:
+    """The last log lines of an endpoint's replicas, oldest first."""
+    from nb2prod import control
+
+    _known(endpoint)
+    project = Project.find()
+    return control.logs(_running(project), project.home, endpoint, lines)
+
+
+def dashboard() -> str:
+    """The URL of the Ray dashboard."""
+    from nb2prod import control
+
+    return control.dashboard_url(_running(Project.find()))
+
+
+def _running(project: Project) -> ClusterInfo:
+    from nb2prod import control
+
+    info = control.find(project.home)
+    if info is None:
+        raise ClusterError("no cluster runs for this project", code="NB503", hint="Start it: nb2prod up")
+    return info
+
+
+# --- beginnings ----------------------------------------------------------------------------------
+
+
+def new(name: str, *, folder: str | Path = ".") -> Path:
+    """Write a starter notebook NAME.ipynb that deploys as it is; refuses to overwrite."""
+    from importlib import resources
+
+    stem = name.removesuffix(".ipynb")
+    if not stem.isidentifier():
+        raise UsageError(f"{name!r} is no valid name", hint="Use letters, digits and underscores: my_model")
+    path = Path(folder) / f"{stem}.ipynb"
+    text = resources.files("nb2prod.shells").joinpath("starter.ipynb").read_text("utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists", hint="Choose another name; nothing was written.") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another folder.") from error
+    return path
+
+
+def doctor() -> tuple[Finding, ...]:
+    """What nb2prod needs of this machine, and whether it is there."""
+    from nb2prod.shells.doctor import examine
+
+    return examine(Project.find())

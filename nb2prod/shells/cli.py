@@ -1,0 +1,365 @@
+"""The command line. Parses, calls `shells.api`, renders. Exit codes: 0 done, 1 the notebook or the
+request is wrong, 2 usage, 3 the environment failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nb2prod import __version__
+from nb2prod.domain import to_json
+from nb2prod.errors import Nb2prodError, UsageError
+
+JSON_TOO = "NB2PROD_JSON_TOO"
+"""Set by the magics: print the text and, behind a record separator, the JSON document."""
+
+RECORD_SEPARATOR = "\x1e"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HELP = """Take a tagged notebook to production.
+
+Tag the cells of a notebook (example, preprocess, model, postprocess), then:
+
+\b
+  nb2prod check NOTEBOOK      what is missing, with cell and line
+  nb2prod deploy NOTEBOOK     prove it, release it, serve it; ends with a curl line
+  nb2prod predict ENDPOINT --example
+
+No notebook at hand? `nb2prod new my_model` writes one that deploys as it is.
+Exit codes: 0 done, 1 the notebook or request is wrong, 2 usage, 3 the environment failed.
+"""
+
+
+@click.group(help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nb2prod")
+@click.option(
+    "--project", type=click.Path(file_okay=False), help="Project folder (default: found from here)."
+)
+def cli(project: str | None) -> None:
+    if project:
+        os.environ["NB2PROD_PROJECT"] = str(Path(project).resolve())
+
+
+def _json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(
+        command
+    )
+
+
+def _notebook_argument(command: F) -> F:
+    command = click.option("--name", help="Name of package, model and endpoint (default: the file's name).")(
+        command
+    )
+    return click.argument("notebook", type=click.Path(dir_okay=False))(command)
+
+
+def _run_options(command: F) -> F:
+    for option in (
+        click.option("-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
+                     help="Replace a parameter of the notebook; VALUE is read as YAML does: 0.3, true, text."),
+        click.option("--rtol", type=float, help="Relative tolerance of parity (default: exact)."),
+        click.option("--force", is_flag=True, help="Run the notebook even if nothing changed."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _emit(noun: Any, as_json: bool, lines: Callable[[], Iterable[str]]) -> None:
+    document = json.dumps(to_json(noun), indent=1, ensure_ascii=False)
+    if as_json:
+        click.echo(document)
+        return
+    _print(lines())
+    if os.environ.get(JSON_TOO):
+        click.echo(RECORD_SEPARATOR + document)
+
+
+def _parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    if not pairs:
+        return {}
+    import yaml
+
+    return {name: yaml.safe_load(value) for name, value in pairs}
+
+
+# --- the line ------------------------------------------------------------------------------------
+
+
+@cli.command()
+@_notebook_argument
+@_json_option
+def check(notebook: str, name: str | None, as_json: bool) -> None:
+    """Say what is wrong with a notebook, with cell, line and fix. Runs nothing."""
+    from nb2prod.shells import api, render
+
+    found = api.check(notebook, name=name)
+    errors = sum(f.severity == "error" for f in found)
+
+    def lines() -> Iterable[str]:
+        yield from render.diagnostics(found)
+        yield (
+            f"{notebook}: {errors} error{'' if errors == 1 else 's'}"
+            if errors
+            else f"{notebook}: can be built"
+        )
+
+    _emit({"ok": not errors, "diagnostics": found}, as_json, lines)
+    sys.exit(1 if errors else 0)
+
+
+@cli.command()
+@_notebook_argument
+@click.option("-o", "--out", default="build", show_default=True, help="Folder for the package.")
+@_json_option
+def build(notebook: str, name: str | None, out: str, as_json: bool) -> None:
+    """Extract the serving code into a package you can read. Runs nothing."""
+    from nb2prod.shells import api, render
+
+    made = api.build(notebook, name=name, out=out)
+    folder = str(Path(out) / made.name)
+    data = {"name": made.name, "folder": folder, "files": sorted(made.files), "plan": made.plan}
+    _emit({**data, "diagnostics": made.diagnostics}, as_json, lambda: render.bundle(made, folder))
+
+
+@cli.command()
+@_notebook_argument
+@_run_options
+@_json_option
+def validate(
+    notebook: str,
+    name: str | None,
+    pairs: tuple[tuple[str, str], ...],
+    rtol: float | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run the notebook clean and prove that the package answers as it does."""
+    from nb2prod.shells import api, render
+
+    made = api.validate(
+        notebook, name=name, parameters=_parameters(pairs), rtol=rtol, force=force, watcher=render.Terminal()
+    )
+    data = {"reused": made.reused, "package": made.package, "executed": made.executed, "report": made.report}
+
+    def lines() -> Iterable[str]:
+        yield from render.diagnostics(made.report.diagnostics)
+        yield from render.report(made.report, reused=made.reused)
+        yield f"  package     {made.package}"
+        yield f"  executed    {made.executed}"
+
+    _emit(data, as_json, lines)
+
+
+@cli.command()
+@_notebook_argument
+@_run_options
+@click.option("--endpoint", help="Name of the endpoint (default: the notebook's name).")
+@_json_option
+def deploy(
+    notebook: str,
+    name: str | None,
+    pairs: tuple[tuple[str, str], ...],
+    rtol: float | None,
+    force: bool,
+    endpoint: str | None,
+    as_json: bool,
+) -> None:
+    """Bring a notebook live: check, build, validate, register, deploy.
+
+    Steps that are already done for this very content are not done again. A failed deploy leaves the
+    version that was serving untouched.
+    """
+    from nb2prod.shells import api, render
+
+    made = api.deploy(
+        notebook,
+        name=name,
+        endpoint=endpoint,
+        parameters=_parameters(pairs),
+        rtol=rtol,
+        force=force,
+        watcher=render.Terminal(),
+    )
+    _emit(made, as_json, lambda: render.deployment(made))
+
+
+# --- what is live --------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("endpoint")
+@click.option("--example", is_flag=True, help="Send the notebook's own example.")
+@click.option("--data", help="The instances as JSON, @FILE, or - for standard input.")
+@_json_option
+def predict(endpoint: str, example: bool, data: str | None, as_json: bool) -> None:
+    """Ask a live endpoint. DATA is a list of instances, or {"instances": [...]}."""
+    from nb2prod.shells import api
+
+    if example == (data is not None):
+        raise click.UsageError("Give either --example or --data.")
+    answer = api.predict(endpoint, None if data is None else _instances(data))
+
+    def lines() -> Iterable[str]:
+        yield from (json.dumps(prediction, ensure_ascii=False) for prediction in answer["predictions"])
+        click.echo(
+            f"{answer['model_name']} version {answer['version']}, request {answer['request_id']}", err=True
+        )
+
+    _emit(answer, as_json, lines)
+
+
+def _instances(data: str) -> Any:
+    try:
+        text = (
+            sys.stdin.read()
+            if data == "-"
+            else Path(data[1:]).read_text("utf-8")
+            if data[:1] == "@"
+            else data
+        )
+    except OSError as error:
+        raise UsageError(f"cannot read {data[1:]}: {error.strerror}", hint="Check the path.") from error
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--data is not JSON: {error}", hint="Say --data '[{\"a\": 1}]'") from error
+    if isinstance(parsed, dict) and isinstance(parsed.get("instances"), list):
+        return parsed["instances"]
+    return parsed if isinstance(parsed, list) else [parsed]
+
+
+@cli.command()
+@_json_option
+def status(as_json: bool) -> None:
+    """List the endpoints: state, version, replicas, URL."""
+    from nb2prod.shells import api, render
+
+    found = api.status()
+    _emit({"endpoints": found}, as_json, lambda: render.statuses(found))
+
+
+@cli.command()
+@click.argument("endpoint")
+@click.option("-n", "--lines", default=100, show_default=True, help="How many lines.")
+@_json_option
+def logs(endpoint: str, lines: int, as_json: bool) -> None:
+    """Show the last log lines of an endpoint: errors with notebook cell and line."""
+    from nb2prod.shells import api
+
+    found = api.logs(endpoint, lines=lines)
+    _emit({"endpoint": endpoint, "lines": found}, as_json, lambda: found)
+
+
+@cli.command()
+@_json_option
+def dashboard(as_json: bool) -> None:
+    """Print the URL of the Ray dashboard."""
+    from nb2prod.shells import api
+
+    url = api.dashboard()
+    _emit({"url": url}, as_json, lambda: [url])
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on (default: 127.0.0.1, this machine only).")
+@click.option("--port", type=int, help="Port of the endpoints (default: 8000).")
+@_json_option
+def up(host: str | None, port: int | None, as_json: bool) -> None:
+    """Start the local cluster and restore every endpoint."""
+    from nb2prod.shells import api
+
+    info = api.up(host=host, port=port)
+    _emit({"url": info.url}, as_json, lambda: [f"The cluster is up: {info.url}"])
+
+
+@cli.command()
+@_json_option
+def down(as_json: bool) -> None:
+    """End the cluster that this project started, and no other. Releases and endpoints are kept."""
+    from nb2prod.shells import api
+
+    ended = api.down()
+    text = "The cluster is down. `nb2prod up` restores its endpoints." if ended else "No cluster was running."
+    _emit({"ended": ended}, as_json, lambda: [text])
+
+
+@cli.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """Look whether this machine has what nb2prod needs."""
+    from nb2prod.shells import api
+
+    found = api.doctor()
+    marks = {True: "✓", False: "✗", None: "·"}
+
+    def lines() -> Iterable[str]:
+        for item in found:
+            yield f"{marks[item.ok]} {item.name:<14} {item.detail}"
+            if item.hint:
+                yield f"    {item.hint}"
+
+    bad = any(item.ok is False for item in found)
+    _emit({"ok": not bad, "findings": found}, as_json, lines)
+    sys.exit(3 if bad else 0)
+
+
+@cli.command()
+@click.argument("name")
+@_json_option
+def new(name: str, as_json: bool) -> None:
+    """Write a starter notebook NAME.ipynb that deploys as it is."""
+    from nb2prod.shells import api
+
+    path = api.new(name)
+    _emit({"path": path}, as_json, lambda: [f"Wrote {path}. Next: nb2prod deploy {path}"])
+
+
+# --- the way out ---------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point. Turns every error into a message and an exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(args=arguments, prog_name="nb2prod", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        if as_json:
+            click.echo(json.dumps({"error": "NB002", "message": error.format_message()}))
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. What was serving still serves.", err=True)
+        sys.exit(130)
+    except Nb2prodError as error:
+        _fail(error, as_json)
+    except Exception as error:
+        # The last line of defence: an unforeseen error still gets a code and a way to report it.
+        if os.environ.get("NB2PROD_DEBUG"):
+            raise
+        hint = "This is a fault in nb2prod. NB2PROD_DEBUG=1 shows the traceback; please report it."
+        _fail(Nb2prodError(f"{type(error).__name__}: {error}", hint=hint), as_json)
+
+
+def _fail(error: Nb2prodError, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(error.to_json(), indent=1, ensure_ascii=False, default=str))
+    else:
+        from nb2prod.shells import render
+
+        for line in render.error(error):
+            click.echo(line, err=True)
+    sys.exit(error.exit_code)

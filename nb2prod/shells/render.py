@@ -1,0 +1,155 @@
+"""Nouns as text for people. Everything here takes a noun and returns lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from nb2prod.domain import Bundle, Deployment, Diagnostic, EndpointStatus, Report, Step
+from nb2prod.errors import Nb2prodError, ParityError, RequestError, RunError
+
+MARKS = {"error": "✗", "warning": "!", "info": "·"}
+SHOWN_PROBLEMS = 20
+
+
+def diagnostics(found: Iterable[Diagnostic], title: str = "") -> Iterator[str]:
+    """One or two lines each: mark, code, place, message; then what to do."""
+    for item in found:
+        place = ", ".join(part for part in (title, item.where) if part)
+        head = f"{MARKS[item.severity]} {item.code} " + (f"{place}: " if place else "")
+        yield head + item.message
+        if item.hint:
+            yield f"    {item.hint}"
+
+
+def error(problem: Nb2prodError) -> Iterator[str]:
+    """Everything that an error carries."""
+    yield from diagnostics(problem.diagnostics)
+    if isinstance(problem, RunError) and problem.source:
+        yield ""
+        yield from _numbered(problem.source, problem.line)
+        if problem.traceback:
+            yield ""
+            yield from (f"    {line}" for line in problem.traceback.rstrip().split("\n"))
+    if isinstance(problem, ParityError) and problem.report is not None:
+        yield from differences(problem.report)
+    if isinstance(problem, RequestError):
+        for item in problem.problems[:SHOWN_PROBLEMS]:
+            yield f"    instance {item.get('instance')}, field {item.get('field')}: expected " + (
+                f"{item.get('expected')}, got {item.get('got')}"
+            )
+
+
+def _numbered(source: str, line: int | None) -> Iterator[str]:
+    lines = source.split("\n")
+    low, high = (max(line - 4, 0), line + 3) if line else (0, 10)
+    for i, text in enumerate(lines[low:high], low + 1):
+        yield f"  {'→' if i == line else ' '} {i:>3} {text}"
+
+
+def differences(report: Report) -> Iterator[str]:
+    """The first rows that differ."""
+    for item in report.differences:
+        yield f"  {item.case}, row {item.row}: notebook {item.expected}, package {item.got} {item.detail}".rstrip()
+
+
+def bundle(made: Bundle, folder: str) -> Iterator[str]:
+    """What was built, and where."""
+    yield f"{made.name}: draft package in {folder}"
+    for stage in made.plan.stages:
+        yield f"  {stage.role + '.py':<15} {stage.function}({', '.join(stage.inputs)})"
+    for item in made.plan.state:
+        if not item.optional:
+            yield f"  state: {item.key:<10} from cell {item.bound_number}, line {item.bound_line}"
+    yield "Next: nb2prod validate NOTEBOOK captures the state and proves the package."
+
+
+def report(found: Report, *, reused: bool) -> Iterator[str]:
+    """What validation saw."""
+    again = " (nothing changed since: not run again)" if reused else ""
+    yield f"{found.name}: proven{again}"
+    tolerance = "exactly" if not found.tolerance else f"within a relative tolerance of {found.tolerance:g}"
+    yield f"  parity      {found.rows_compared} answers equal {tolerance}"
+    if found.batch_safe is not None:
+        yield f"  batching    {'safe' if found.batch_safe else 'unsafe'}: {found.batch_reason}"
+    yield from (f"  metric      {name} = {value:.6g}" for name, value in found.metrics.items())
+    yield from (f"  state       {s.key}: {s.type}, {_size(s.bytes)}, {s.codec}" for s in found.state)
+    yield from (f"  latency     {name}: {value:.2f} ms" for name, value in found.latency_ms.items())
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def step(done: Step) -> str:
+    """One step with its time."""
+    mark = "=" if done.reused else "✓"
+    note = " (unchanged)" if done.reused else ""
+    return f"{mark} {done.name:<9} {done.seconds:>6.1f} s  {done.outcome}{note}"
+
+
+def deployment(made: Deployment) -> Iterator[str]:
+    """Where it answers, and a line to paste."""
+    release = made.release
+    if not made.changed:
+        yield f"Nothing changed: {release.model_name} version {release.version} already serves."
+    yield ""
+    yield f"  {made.endpoint.url}/predict    (docs: {made.endpoint.url}/docs)"
+    yield ""
+    yield made.curl
+
+
+def statuses(found: Iterable[EndpointStatus]) -> Iterator[str]:
+    """A table of endpoints."""
+    rows = [("ENDPOINT", "STATE", "VERSION", "REPLICAS", "URL")]
+    notes = []
+    for item in found:
+        versions = ", ".join(str(r.version) for r in item.endpoint.routes)
+        rows.append((item.endpoint.name, item.state, versions, str(item.replicas), item.endpoint.url))
+        notes += [f"{item.endpoint.name}: {item.message}"] if item.message else []
+    if len(rows) == 1:
+        yield "No endpoints. Deploy one: nb2prod deploy NOTEBOOK"
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    yield from (
+        "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+    yield from notes
+
+
+class Terminal:
+    """Shows steps as they happen; one line each, rewritten in place on a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.shown = 0.0
+
+    def begin(self, name: str) -> None:
+        """A step begins."""
+        if self.live:
+            self._put(f"… {name}", "")
+
+    def move(self, name: str, done: int, total: int, note: str) -> None:
+        """A step has come `done` of `total` along."""
+        last = done >= total
+        if self.live:
+            self._put(f"… {name:<9} {done}/{total} {note}", "")
+        elif last or time.monotonic() - self.shown > 5:
+            self.shown = time.monotonic()
+            self._put(f"… {name:<9} {done}/{total} {note}", "\n")
+
+    def end(self, done: Step) -> None:
+        """A step has ended."""
+        self._put(step(done), "\n")
+
+    def _put(self, text: str, end: str) -> None:
+        clear = "\r\x1b[2K" if self.live else ""
+        self.stream.write(f"{clear}{text}{end}")
+        self.stream.flush()
