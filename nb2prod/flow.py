@@ -7,6 +7,7 @@ done again: `reused` says so.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -325,9 +326,19 @@ def _kept(rooms: Rooms, notebook: Notebook, folder: Path) -> Validated | None:
         report = Report.from_json(json.loads((folder / "report.json").read_text("utf-8")))
         evidence = _evidence(json.loads((folder / "evidence.json").read_text("utf-8")))
         bundle = _whole(rooms, notebook, evidence)
+        if not all(_installed(pin) for pin in evidence.requirements):
+            return None
         if bundle.digest == report.bundle_digest and (folder / "package" / bundle.name).is_dir():
             return Validated(bundle, report, folder, _content(folder, bundle), reused=True)
     return None
+
+
+def _installed(pin: str) -> bool:
+    name, _, version = pin.partition("==")
+    try:
+        return importlib.metadata.version(name) == version
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def _evidence(data: Mapping[str, Any]) -> Evidence:

@@ -122,7 +122,7 @@ def _must_move(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit
         return False
     users = _users(slice_, unit, units, homes) - {homes[unit]}
     if slice_.roots.get(homes[unit]) is unit:  # type: ignore[call-overload]
-        later = ROLES[ROLES.index(homes[unit]) + 1 :]  # type: ignore[arg-type]
+        later = ROLES[ROLES.index(homes[unit]) + 1 :]
         return bool(users - set(later))
     return bool(users)
 

@@ -39,7 +39,7 @@ class Statement:
     @property
     def first(self) -> int:
         """First line in the cell, decorators included."""
-        decorators = getattr(self.node, "decorator_list", [])
+        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
         return min([self.node.lineno, *(d.lineno for d in decorators)])
 
     @property

@@ -46,7 +46,8 @@ def _transform(source: str) -> str:
         return source
     from IPython.core.inputtransformer2 import TransformerManager
 
-    transformed = TransformerManager().transform_cell(source).rstrip("\n")
+    manager = TransformerManager()  # type: ignore[no-untyped-call]
+    transformed = manager.transform_cell(source).rstrip("\n")
     missing = source.count("\n") - transformed.count("\n")
     return transformed + "\n" * max(missing, 0) if _parses(transformed) else source
 

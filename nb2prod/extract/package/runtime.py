@@ -19,6 +19,7 @@ import io
 import json
 import math
 import pickle
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -139,17 +140,30 @@ def _to_wire_other(value: Any) -> Any:
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return [to_wire(row) for row in _records(value)]
     if hasattr(value, "tolist"):
-        listed = value.tolist()
-        if type(listed) is type(value):
-            raise TypeError(f"no JSON form for {type(value).__name__}")
-        if isinstance(listed, int) and "datetime64" in str(getattr(value, "dtype", "")):
-            return str(value)
-        return to_wire(listed)
+        return _to_wire_array(value)
     if isinstance(value, set | frozenset):
         return sorted((to_wire(item) for item in value), key=repr)
     if isinstance(value, bool | int | str):
         return next(kind for kind in (bool, int, str) if isinstance(value, kind))(value)
     raise TypeError(f"no JSON form for {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _to_wire_array(value: Any) -> Any:
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    listed = value.tolist()
+    if kind == "M" and type(value).__module__ == "numpy":  # nanoseconds would come as bare integers
+        listed = [None if text == "NaT" else text for text in value.astype(str).ravel().tolist()]
+        listed = listed[0] if value.shape == () else _nested(listed, value.shape)
+    if kind == "m" or type(listed) is type(value):
+        raise TypeError(f"no JSON form for {type(value).__module__}.{type(value).__qualname__}")
+    return to_wire(listed)
+
+
+def _nested(flat: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    if len(shape) == 1:
+        return flat
+    step = len(flat) // shape[0] if shape[0] else 0
+    return [_nested(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
 
 
 def _records(frame: Any) -> Iterator[dict[str, Any]]:
@@ -170,40 +184,128 @@ def to_instances(request: Any, kind: str) -> list[Any]:
 
 # --- checking ------------------------------------------------------------------------------------
 
-_EXPECTED = {
+Check = Callable[[Any], str | None]
+"""From one value to what was expected instead, or None if the value fits."""
+
+_HIGHEST = 1.7976931348623157e308
+
+_MOMENT = re.compile(
+    r"(\d{4})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d{1,9}))?)?(?P<offset>Z|[+-]\d\d:?\d\d)?)?",
+    re.ASCII,
+)
+_DIGITS = {"s": 0, "ms": 3, "us": 6}
+_OFFSET = {True: " with UTC offset", False: " without UTC offset", None: ""}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_integer(field: Mapping[str, Any]) -> Check:
+    sized = re.match(r"(u?)int(8|16|32|64)", field["python"], re.IGNORECASE)
+    if sized is None:
+        return lambda v: None if _is_number(v) and v == v // 1 else "an integer"
+    bits = int(sized[2])
+    low, high = (0, 2**bits - 1) if sized[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+    def check(value: Any) -> str | None:
+        if not _is_number(value) or value != value // 1:
+            return "an integer"
+        return None if low <= value <= high else f"an integer from {low} to {high}"
+
+    return check
+
+
+def _check_number(field: Mapping[str, Any]) -> Check:
+    return lambda v: None if _is_number(v) and -_HIGHEST <= v <= _HIGHEST else "a number"
+
+
+def _check_string(field: Mapping[str, Any]) -> Check:
+    return lambda v: None if isinstance(v, str) and (v.isascii() or _encodes(v)) else "a string"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_boolean(field: Mapping[str, Any]) -> Check:
+    return lambda v: None if isinstance(v, bool) else "true or false"
+
+
+def _check_category(field: Mapping[str, Any]) -> Check:
+    allowed = frozenset(field["categories"])
+    expected = "one of " + ", ".join(field["categories"][:20])
+    return lambda v: None if isinstance(v, str | int | float) and str(v) in allowed else expected
+
+
+def _check_datetime(field: Mapping[str, Any]) -> Check:
+    dtype = re.match(r"(?:datetime64|timestamp)\[(\w+)(, [^]]+)?\]", field["python"])
+    unit = dtype[1] if dtype else ""
+    offset = bool(dtype[2]) if dtype else None
+    expected = "an ISO 8601 date" if unit == "D" else f"an ISO 8601 date and time{_OFFSET[offset]}"
+
+    def check(value: Any) -> str | None:
+        match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+        if match is None or not _is_moment(value) or offset not in (None, match["offset"] is not None):
+            return expected
+        if unit == "D" and match[2]:
+            return expected
+        if len((match["fraction"] or "").rstrip("0")) > _DIGITS.get(unit, 9):
+            return f"{expected}, in whole {unit}"
+        return (
+            f"{expected}, from 1678 to 2261" if unit == "ns" and not 1678 <= int(match[1]) <= 2261 else None
+        )
+
+    return check
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any]], Check]] = {
+    "integer": _check_integer,
+    "number": _check_number,
+    "string": _check_string,
+    "boolean": _check_boolean,
+    "datetime": _check_datetime,
+    "category": _check_category,
+    "any": lambda field: lambda v: None,
+}
+
+_NOUNS = {
     "integer": "an integer",
     "number": "a number",
     "string": "a string",
     "boolean": "true or false",
     "datetime": "an ISO 8601 date and time",
     "category": "a string",
+    "any": "a value",
 }
 
 
-def _is_datetime(value: Any) -> bool:
-    try:
-        dt.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _checker(field: Mapping[str, Any]) -> Check:
+    fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
 
+    def check(value: Any) -> str | None:
+        if value is None or (isinstance(value, float) and value != value):
+            return None if nullable else f"{noun}: never null"
+        return fits(value)
 
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "integer": lambda v: not isinstance(v, bool) and (isinstance(v, int) or _integral(v)),
-    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
-    "string": lambda v: isinstance(v, str),
-    "boolean": lambda v: isinstance(v, bool),
-    "datetime": _is_datetime,
-    "category": lambda v: isinstance(v, str | int | float),
-    "any": lambda v: True,
-}
-
-
-def _integral(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
+    return check
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, float) and value != value:
+        return "NaN"
     names = {type(None): "null", dict: "an object", list: "a list"}
     if type(value) in names:
         return names[type(value)]
@@ -211,18 +313,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _problem(instance: int | None, field: str | None, expected: str, got: str) -> dict[str, Any]:
-    return {"instance": instance, "field": field, "expected": expected, "got": got}
-
-
-def _check_value(i: int, name: str | None, field: Mapping[str, Any], value: Any) -> Iterator[dict[str, Any]]:
-    if value is None:
-        if not field["nullable"]:
-            yield _problem(i, name, f"{_EXPECTED.get(field['dtype'], 'a value')}: never null", "null")
-    elif not _FITS[field["dtype"]](value):
-        yield _problem(i, name, _EXPECTED[field["dtype"]], _shown(value))
-    elif field["dtype"] == "category" and str(value) not in field["categories"]:
-        yield _problem(i, name, "one of " + ", ".join(field["categories"][:20]), _shown(value))
+def _problem(instance: int | None, field: str | None, expected: str, value: Any) -> dict[str, Any]:
+    return {"instance": instance, "field": field, "expected": expected, "got": _shown(value)}
 
 
 # --- the package as one function -----------------------------------------------------------------
@@ -239,6 +331,8 @@ class Predictor:
         self.kind: str = contract["kind"]
         self.batch = self.kind in BATCH_KINDS
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
+        self._checks = {name: _checker(field) for name, field in self._fields.items()}
+        self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._run = run
 
     def predict(self, instances: Sequence[Any]) -> list[Any]:
@@ -256,9 +350,11 @@ class Predictor:
     def problems(self, instances: Any) -> list[dict[str, Any]]:
         """Everything in which the instances break the contract, at most the first 100."""
         if not isinstance(instances, list | tuple):
-            return [_problem(None, "instances", "a list", _shown(instances))]
+            return [_problem(None, "instances", "a list", instances)]
         if not instances:
-            return [_problem(None, "instances", "at least one instance", "an empty list")]
+            return [
+                {"instance": None, "field": "instances", "expected": "at least one instance", "got": "none"}
+            ]
         found: list[dict[str, Any]] = []
         for i, instance in enumerate(instances):
             found.extend(self._check(i, instance))
@@ -271,32 +367,31 @@ class Predictor:
             yield from self._check_record(i, instance)
         elif self.kind == "array":
             yield from self._check_array(i, instance)
-        else:
-            yield from _check_value(i, None, self.contract["fields"][0], instance)
+        elif expected := self._first(instance):
+            yield _problem(i, None, expected, instance)
 
     def _check_record(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(instance, dict):
-            yield _problem(i, None, f"an object with the fields {', '.join(self._fields)}", _shown(instance))
+            yield _problem(i, None, f"an object with the fields {', '.join(self._fields)}", instance)
             return
-        for name, field in self._fields.items():
-            if name in instance:
-                yield from _check_value(i, name, field, instance[name])
-            else:
-                yield _problem(i, name, _EXPECTED.get(field["dtype"], "a value"), "nothing: it is missing")
+        for name, check in self._checks.items():
+            if name not in instance:
+                noun = _NOUNS[self._fields[name]["dtype"]]
+                yield {"instance": i, "field": name, "expected": noun, "got": "nothing: it is missing"}
+            elif expected := check(instance[name]):
+                yield _problem(i, name, expected, instance[name])
         for name in instance.keys() - self._fields.keys():
-            yield _problem(i, name, "no such field", _shown(instance[name]))
+            yield _problem(i, str(name), "no such field", instance[name])
 
     def _check_array(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
-        field, shape = self.contract["fields"][0], tuple(self.contract["shape"])
-        got = _shape(instance)
+        shape, got = tuple(self.contract["shape"]), _shape(instance)
         if got != shape:
-            yield _problem(
-                i, None, f"shape {list(shape)}", "a ragged list" if got is None else f"shape {list(got)}"
-            )
+            text = "a ragged list" if got is None else f"shape {list(got)}"
+            yield {"instance": i, "field": None, "expected": f"shape {list(shape)}", "got": text}
             return
         for value in _flat(instance):
-            if bad := list(_check_value(i, None, field, value)):
-                yield bad[0]
+            if expected := self._first(value):
+                yield _problem(i, None, expected, value)
                 return
 
     # -- instances to requests
@@ -367,17 +462,33 @@ def _rows(answer: Any) -> list[Any] | None:
 def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
     import pandas as pd
 
-    python = field["python"]
-    if field["dtype"] == "category":
-        kind = {str(c): c for c in field["categories"]}
-        return pd.Categorical(
-            [None if v is None else kind[str(v)] for v in values], categories=field["categories"]
-        )
+    python, dtype = field["python"], field["dtype"]
+    if dtype == "category":
+        return _categorical(values, field)
+    if dtype == "integer" and None not in values:
+        values = [int(value) for value in values]
+    if dtype == "datetime" and "[" not in python:  # a column of Python's own dates
+        return pd.Series([_value(value, field) for value in values], dtype=object)
     if python == "object":
-        return pd.Series([math.nan if v is None else v for v in values], dtype=object)
-    if field["dtype"] == "integer" and None not in values:
-        values = [int(v) for v in values]
+        return pd.Series([math.nan if value is None else value for value in values], dtype=object)
     return pd.Series(values, dtype=python)
+
+
+def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
+    """`python` says what the categories are, if not texts: `category[int64]`, `category[str, ordered]`."""
+    import pandas as pd
+
+    texts = list(field["categories"])
+    inner = re.match(r"category\[(.+?)(, ordered)?\]$", field["python"])
+    if inner is None:
+        categories = pd.Index(texts)
+    elif inner[1] == "bool":
+        categories = pd.Index([text == "True" for text in texts])
+    else:
+        categories = pd.Index(texts).astype(inner[1])
+    codes = {text: code for code, text in enumerate(texts)}
+    found = [-1 if value is None else codes[str(value)] for value in values]
+    return pd.Categorical.from_codes(found, categories=categories, ordered=bool(inner and inner[2]))
 
 
 def _value(value: Any, field: Mapping[str, Any]) -> Any:
@@ -443,7 +554,7 @@ def load() -> Predictor:
 
 def notebook_lines(error: BaseException) -> list[str]:
     """Where in the notebook an error arose: a line for each frame that was taken from a cell."""
-    mapped = {(m["file"], m["line"]): m for m in manifest()["source_map"]}
+    mapped = {(m["file"], m["line"]): m for m in manifest().get("source_map", ())}
     found = []
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
