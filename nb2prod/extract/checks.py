@@ -12,7 +12,7 @@ from nb2prod.extract.program import parse
 
 
 def first_checks(notebook: Notebook) -> tuple[Diagnostic, ...]:
-    """Findings of the first look: NB110 to NB134."""
+    """Findings of the first look: NB110 to NB135."""
     return (*_tags(notebook), *_syntax(notebook), *_needed(notebook))
 
 
@@ -25,7 +25,7 @@ def _tags(notebook: Notebook) -> Iterator[Diagnostic]:
                 yield at(cell, "NB110", f"the tag {tag!r} means nothing to nb2prod", hint, "warning")
         if cell.kind != "code" and (wrong := [t for t in cell.tags if t in TAGS]):
             yield at(
-                cell, "NB114", f"a {cell.kind} cell is tagged `{wrong[0]}`", "Tag the code cell.", "warning"
+                cell, "NB135", f"a {cell.kind} cell is tagged `{wrong[0]}`", "Tag the code cell.", "warning"
             )
         if "skip" in cell.tags and (roles := [t for t in cell.tags if t in TAGS and t != "skip"]):
             hint = "Remove one of the two tags: a skipped cell is not run."

@@ -1,0 +1,354 @@
+"""What a request looks like, as the clean run saw it. Runs inside the notebook's kernel."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import rows as rows_
+from .finding import refused
+from .rows import Rows
+
+MAX_CATEGORIES = 50
+
+ALLOWED = (
+    "An example is a dict (one record), a list of dicts or a DataFrame (rows), a list or an array (values), "
+    "a str (one text), or a number."
+)
+
+_SCALARS = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "string", "M": "datetime"}
+
+
+def kind_of(requests: Mapping[str, Any]) -> str:
+    """The kind of request that the example's names make; Refused NB220 or NB222 if they make none."""
+    if len(requests) != 1:
+        return "names"
+    name, value = next(iter(requests.items()))
+    kind = _kind(value)
+    if kind is None:
+        raise refused("NB220", f"the example {name!r} is {_an(value)}, which no request can be", _hint(value))
+    if kind in ("frame", "records", "values", "array", "record") and len(value) == 0:
+        raise refused("NB222", f"the example {name!r} is empty", "Give it at least one row.")
+    return kind
+
+
+def _kind(value: Any) -> str | None:
+    if rows_.is_frame(value):
+        return "frame"
+    if rows_.is_array(value):
+        return "array" if value.ndim and (value.dtype.kind in _SCALARS or value.dtype.hasobject) else None
+    if isinstance(value, dict):
+        return "record"
+    if isinstance(value, list):
+        return "records" if rows_.is_records(value) else "values"
+    if isinstance(value, str):
+        return "text"
+    is_number = isinstance(value, bool | int | float) or hasattr(value, "dtype") and hasattr(value, "item")
+    return "value" if is_number and not hasattr(value, "__len__") else None
+
+
+def _an(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _hint(value: Any) -> str:
+    if rows_.is_series(value):
+        return "Use .to_frame().T or .to_dict() for one row, .tolist() for a column of values."
+    return {
+        "tuple": "Make it a list.",
+        "Tensor": "Use .numpy(): an array can be sent as JSON.",
+        "bytes": "Bytes have no JSON form: send text, or a list of numbers.",
+    }.get(type(value).__name__, ALLOWED)
+
+
+def _what(column: Any) -> str:
+    if hasattr(column, "dtype") and str(column.dtype) != "object":
+        return f"{column.dtype} values"
+    return "values of type " + " and ".join(sorted({type(value).__name__ for value in column}))
+
+
+def names_of(request: Any, kind: str) -> tuple[str, ...]:
+    """The fields of a request, () where its values have no name; Refused NB221 if they cannot be fields."""
+    if kind == "frame":
+        names = list(request.columns)
+    elif kind in ("record", "names"):
+        names = list(request)
+    elif kind == "records":
+        names = list(request[0])
+        if any(row.keys() != request[0].keys() for row in request):
+            odd = next(i for i, row in enumerate(request) if row.keys() != request[0].keys())
+            differ = sorted(map(str, request[0].keys() ^ request[odd].keys()))
+            raise refused(
+                "NB221",
+                f"record {odd} of the example has other keys than record 0: {', '.join(differ)}",
+                "Give all records the same keys; None stands for a missing value.",
+            )
+    else:
+        return ()
+    return _checked(names, kind)
+
+
+def _checked(names: list[Any], kind: str) -> tuple[str, ...]:
+    what = "columns" if kind == "frame" else "keys"
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        fix = (
+            "df.columns = df.columns.astype(str)" if kind == "frame" else "{str(k): v for k, v in d.items()}"
+        )
+        raise refused(
+            "NB221", f"the example's {what} are not all text: {odd[0]!r}", f"JSON needs names: `{fix}`."
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise refused(
+            "NB221", f"the example has two columns named {twice[0]!r}", "Rename or drop one of them."
+        )
+    return tuple(str(name) for name in names)
+
+
+# --- one field -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a column of values looks like. `distinct` are its texts, None if too many or not texts."""
+
+    dtype: str
+    python: str
+    nullable: bool = False
+    minimum: Any = None
+    maximum: Any = None
+    distinct: frozenset[str] | None = None
+    categories: tuple[str, ...] | None = None
+
+
+def seen_in_example(example: Rows, name: str, to_wire: Callable[[Any], Any]) -> Seen:
+    """What a field of the example looks like; Refused NB220 if its values have no JSON form."""
+    column = example.column(name)
+    if (seen := look(column, to_wire)) is None:
+        message = f"{name!r} of the example holds {_what(column)}, which have no faithful JSON form"
+        raise refused("NB220", message, ALLOWED)
+    return seen
+
+
+def fields_of(
+    names: Iterable[str], example: Iterable[Seen], reference: Iterable[Seen | None] | None
+) -> list[dict[str, Any]]:
+    """The fields of a contract: types from the example, ranges and nulls from all the reference too."""
+    example = list(example)
+    more = list(reference) if reference is not None else [None] * len(example)
+    return [
+        _field(name, _merged(seen, other) if other else replace(seen, distinct=None))
+        for name, seen, other in zip(names, example, more, strict=True)
+    ]
+
+
+def _field(name: str, seen: Seen) -> dict[str, Any]:
+    categories = seen.categories
+    if categories is None and seen.dtype == "string" and seen.distinct:
+        categories = tuple(sorted(seen.distinct))
+    return {
+        "name": name,
+        "dtype": seen.dtype,
+        "python": seen.python,
+        "nullable": seen.nullable,
+        "minimum": seen.minimum,
+        "maximum": seen.maximum,
+        "categories": categories,
+    }
+
+
+def look(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
+    """What a column looks like, or None if its values have no JSON form."""
+    if rows_.is_series(column):
+        return _look_series(column, to_wire)
+    if rows_.is_array(column) and not column.dtype.hasobject:
+        return _look_array(column)
+    return _look_list(column.tolist() if hasattr(column, "tolist") else column, to_wire)
+
+
+def _look_series(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
+    from pandas.api import types
+
+    dtype = column.dtype
+    python, nullable = str(dtype), bool(column.isna().any())
+    if hasattr(dtype, "categories") and hasattr(dtype, "ordered"):
+        return _look_categorical(dtype, nullable, to_wire)
+    if types.is_bool_dtype(dtype) and python != "object":
+        return Seen("boolean", python, nullable)
+    if types.is_integer_dtype(dtype) or types.is_float_dtype(dtype):
+        name = "integer" if types.is_integer_dtype(dtype) else "number"
+        return _ranged(Seen(name, python, nullable), column.dropna())
+    if types.is_datetime64_any_dtype(dtype):
+        return _ranged(Seen("datetime", python, nullable), column.dropna())
+    if python in ("object", "str") or python.startswith("string"):
+        seen = _look_list(column.tolist(), to_wire)
+        plain_dates = seen is not None and python == "object" and seen.dtype == "datetime"
+        return seen if seen is None or plain_dates else replace(seen, python=python)
+    return None
+
+
+def _look_categorical(dtype: Any, nullable: bool, to_wire: Callable[[Any], Any]) -> Seen:
+    inner = str(dtype.categories.dtype)
+    plain = inner in ("object", "str") and not dtype.ordered
+    python = "category" if plain else f"category[{inner}{', ordered' if dtype.ordered else ''}]"
+    texts = tuple(str(to_wire(category)) for category in dtype.categories)
+    return Seen("category", python, nullable, categories=texts)
+
+
+def _look_array(column: Any) -> Seen | None:
+    name = _SCALARS.get(column.dtype.kind)
+    if name is None:
+        return None
+    missing = column != column
+    seen = Seen(name, str(column.dtype), bool(missing.any()))
+    if name == "string":
+        return replace(seen, distinct=_few(str(value) for value in column))
+    return _ranged(seen, column[~missing])
+
+
+def _ranged(seen: Seen, values: Any) -> Seen:
+    """With the range of the values that are there; infinite ones have no JSON form and count as missing."""
+    if seen.dtype == "number":
+        finite = (values != math.inf) & (values != -math.inf)
+        seen, values = replace(seen, nullable=seen.nullable or not bool(finite.all())), values[finite]
+    if seen.dtype == "boolean" or len(values) == 0:
+        return seen
+    return replace(seen, minimum=_end(values.min()), maximum=_end(values.max()))
+
+
+def _end(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    plain = value.item() if hasattr(value, "item") else value
+    return (
+        plain if isinstance(plain, int | float | str) and type(value).__name__ != "datetime64" else str(value)
+    )
+
+
+# --- plain Python values -------------------------------------------------------------------------
+
+
+def _look_list(values: list[Any], to_wire: Callable[[Any], Any]) -> Seen | None:
+    there = [value for value in values if not _missing(value)]
+    nullable = len(there) < len(values)
+    kinds = {type(value) for value in there}
+    names = {_dtype(kind) for kind in kinds}
+    if names == {"integer", "number"} or (names == {"integer"} and any(_is_nan(value) for value in values)):
+        names = {"number"}
+    python = next(iter(kinds)).__name__ if len(kinds) == 1 else "float" if names == {"number"} else "object"
+    if len(names) != 1 or names == {"any"}:
+        return Seen("any", python, nullable) if _have_wire(there, to_wire) else None
+    return _ranged_list(Seen(names.pop(), python, nullable), there)
+
+
+def _ranged_list(seen: Seen, there: list[Any]) -> Seen:
+    if seen.dtype == "string":
+        return replace(seen, distinct=_few(str(value) for value in there))
+    if seen.dtype == "number":
+        finite = [value for value in there if math.isfinite(value)]
+        seen, there = replace(seen, nullable=seen.nullable or len(finite) < len(there)), finite
+    if seen.dtype == "boolean" or not there:
+        return seen
+    try:
+        return replace(seen, minimum=_end(min(there)), maximum=_end(max(there)))
+    except TypeError:  # datetimes with and without a time zone have no order
+        return seen
+
+
+def _dtype(kind: type) -> str:
+    for names, base in _BY_TYPE:
+        if issubclass(kind, base):
+            return names
+    module = kind.__module__.partition(".")[0]
+    if module == "numpy" and hasattr(kind, "dtype"):
+        return _numpy_scalar(kind)
+    return "any"
+
+
+_BY_TYPE: tuple[tuple[str, type | tuple[type, ...]], ...] = (
+    ("boolean", bool),
+    ("integer", int),
+    ("number", float),
+    ("string", str),
+    ("datetime", (dt.datetime, dt.date)),
+)
+
+
+def _numpy_scalar(kind: type) -> str:
+    import numpy as np
+
+    try:
+        return _SCALARS.get(np.dtype(kind).kind, "any")
+    except TypeError:
+        return "any"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or _is_nan(value) or type(value).__name__ in ("NaTType", "NAType")
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _have_wire(values: list[Any], to_wire: Callable[[Any], Any]) -> bool:
+    try:
+        for value in values:
+            to_wire(value)
+    except TypeError:
+        return False
+    # an array inside a record would come back as a list
+    return not any(hasattr(value, "__array__") for value in values)
+
+
+def _few(texts: Iterable[str]) -> frozenset[str] | None:
+    distinct: set[str] = set()
+    for text in texts:
+        distinct.add(text)
+        if len(distinct) > MAX_CATEGORIES:
+            return None
+    return frozenset(distinct)
+
+
+# --- example and reference together --------------------------------------------------------------
+
+
+def _merged(seen: Seen, more: Seen) -> Seen:
+    dtype, python = _wider(seen, more)
+    nullable = seen.nullable or more.nullable
+    ends = {}
+    if more.dtype in (seen.dtype, "integer", "number") and dtype != "any":
+        ends = {
+            "minimum": _pick(min, seen.minimum, more.minimum),
+            "maximum": _pick(max, seen.maximum, more.maximum),
+        }
+    distinct = _union(seen.distinct, more.distinct)
+    return replace(seen, dtype=dtype, python=python, nullable=nullable, distinct=distinct, **ends)
+
+
+def _wider(seen: Seen, more: Seen) -> tuple[str, str]:
+    """An integer in the example that is a float in the data is a number: the example was but one row."""
+    if seen.dtype == "integer" and more.dtype == "number":
+        return "number", "float64" if seen.python not in ("int",) else "float"
+    if seen.dtype == "any" and seen.python == "object" and seen.nullable and more.dtype != "any":
+        return more.dtype, more.python
+    return seen.dtype, seen.python
+
+
+def _pick(choose: Callable[..., Any], one: Any, other: Any) -> Any:
+    there = [value for value in (one, other) if value is not None]
+    try:
+        return choose(there) if there else None
+    except TypeError:
+        return one
+
+
+def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    if one is None or other is None or len(one | other) > MAX_CATEGORIES:
+        return None
+    return one | other

@@ -1,0 +1,65 @@
+"""Where in the notebook something happened. Runs inside the notebook's kernel."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from .finding import Refused, refused
+
+Cells = Mapping[str, Mapping[str, Any]]
+"""By cell id: `number`, `source` and `tags`."""
+
+_TIMED = ("<timed exec>", "<timed eval>")
+
+
+def at(cells: Cells, cell: str, line: int | None = None) -> dict[str, Any]:
+    """A place in the notebook, as the keyword arguments of a finding."""
+    return {"cell": cell, "number": cells[cell]["number"], "line": line}
+
+
+def refused_at(cells: Cells, cell: str, code: str, message: str, hint: str | None = None) -> Refused:
+    """A Refused that names a cell."""
+    return refused(code, message, hint, **at(cells, cell))
+
+
+def failed_line(error: BaseException, cell: str, cells: Cells, shell: Any) -> int | None:
+    """The line of `cell` at which an error arose in it, or None if that is not known."""
+    file = _file_of(cells[cell]["source"], shell)
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return error.lineno
+    lines = [_line(frame, file) for frame in traceback.extract_tb(error.__traceback__)]
+    return next((line for line in reversed(lines) if line is not None), None)
+
+
+def _line(frame: traceback.FrameSummary, file: str) -> int | None:
+    if frame.filename == file:
+        return frame.lineno
+    # `%%time` compiles the body, which begins on the cell's second line, under a name of its own
+    return frame.lineno + 1 if frame.filename in _TIMED and frame.lineno else None
+
+
+def origin(error: BaseException, cells: Cells, shell: Any) -> dict[str, Any]:
+    """The innermost place in the notebook that an error passed through; nothing if there is none."""
+    files = {_file_of(info["source"], shell): cell for cell, info in cells.items()}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in files:
+            return at(cells, files[frame.filename], frame.lineno)
+    return {}
+
+
+def _file_of(source: str, shell: Any) -> str:
+    return str(shell.compile.get_code_name(source, source, 0))
+
+
+def described(error: BaseException) -> str:
+    """`ValueError: text` of an error, on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def article(noun: str) -> str:
+    """The noun after `a` or `an`."""
+    last = noun.rpartition(".")[2]
+    return f"{'an' if last[:1] in 'aeiouAEIOU' else 'a'} {noun}"

@@ -1,0 +1,202 @@
+"""The contract, and what the notebook's role cells answer to the example and to reference rows.
+
+Runs inside the notebook's kernel, once the role cells, the example and the reference have run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from .answers import UNSENDABLE
+from .contract import fields_of
+from .finding import Finding, Refused, refused
+from .places import described
+from .request import Look, Request
+
+MAX_EXAMPLE = 20
+"""Instances that a contract keeps as its example."""
+
+Ask = Callable[[dict[str, Any]], Any]
+"""The role cells as one function, from the names that a request brings to the last role's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The contract, the cases that the package must answer alike, and what else was noticed."""
+
+    contract: dict[str, Any]
+    cases: list[dict[str, Any]]
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Asks the role cells with instances, as the package will: `fresh` restores the captured state."""
+
+    predictor: Any
+    request: Request
+    fresh: Callable[[], Ask]
+
+    def __call__(self, instances: Sequence[Any]) -> list[Any]:
+        """The answers, one for each request that the instances make."""
+        ask = self.fresh()
+        return [ask(self._names(request)) for request in self.predictor.decode(instances)]
+
+    def _names(self, request: Any) -> dict[str, Any]:
+        return dict(request) if self.request.kind == "names" else {self.request.request[0]: request}
+
+
+def contract_of(request: Request, reference: Look | None) -> dict[str, Any]:
+    """The contract without its response; `example` holds the first instances."""
+    batch = request.kind in ("frame", "records", "values", "array")
+    return {
+        "kind": request.kind,
+        "request": list(request.request),
+        "fields": fields_of(request.labels, request.look.seen, reference.seen if reference else None),
+        "shape": list(request.shape),
+        "example": request.look.instances[:MAX_EXAMPLE] if batch else request.look.instances,
+        "response": [],
+    }
+
+
+def prove(
+    request: Request,
+    reference: Look | None,
+    first: Any,
+    fresh: Callable[[], Ask],
+    tools: tuple[ModuleType, ModuleType],
+) -> Proof:
+    """Ask again, and compare with the first answer; Refused NB220, NB223, NB224 or NB321.
+
+    `tools` are the package's runtime and the comparison.
+    """
+    runtime, compare = tools
+    contract = contract_of(request, reference)
+    asked = Asked(runtime.Predictor(contract, None), request, fresh)
+    _check_decodes(asked, request.look.instances)
+    wire = _encoded(asked, [first], len(request.look.instances), runtime)
+    cases = [{"name": "example", "instances": request.look.instances, "answers": [first]}]
+    finding = _repeatable(asked, request.look.instances, first, compare)
+    if finding is not None:
+        return Proof({**contract, "response": wire[:MAX_EXAMPLE]}, cases, [finding])
+    if len(contract["example"]) < len(wire):
+        wire = _encoded(asked, asked(contract["example"]), len(contract["example"]), runtime)
+    findings: list[Finding] = []
+    if reference is not None:
+        cases += _reference_case(asked, reference.instances, runtime, findings)
+    return Proof({**contract, "response": wire}, cases, findings)
+
+
+def _check_decodes(asked: Asked, instances: list[Any]) -> None:
+    """The example itself must pass the contract that was read off it."""
+    problem = None
+    if problems := asked.predictor.problems(instances):
+        first = problems[0]
+        problem = f"{first['field'] or 'a value'}: {first['got']} is not {first['expected']}"
+    else:
+        # pandas and numpy raise many kinds of error for a dtype that cannot be made from JSON
+        try:
+            asked.predictor.decode(instances)
+        except Exception as error:
+            problem = described(error)
+    if problem is not None:
+        raise refused("NB220", f"the example cannot be sent as JSON and read back: {problem}")
+
+
+def _encoded(asked: Asked, answers: list[Any], count: int, runtime: ModuleType) -> list[Any]:
+    try:
+        wire: list[Any] = asked.predictor.encode(answers, count)
+        return wire
+    except runtime.WrongAnswer as error:
+        hint = "Keep every row, in order: mark bad rows in the answer instead of dropping them."
+        raise refused("NB223", f"the notebook's answer does not fit its request: {error}", hint) from error
+    except TypeError as error:
+        raise refused("NB224", f"the notebook's answer cannot be sent: {error}", UNSENDABLE) from error
+
+
+def _repeatable(asked: Asked, instances: list[Any], first: Any, compare: ModuleType) -> Finding | None:
+    """None if asking again gives the first answer; Refused NB321 if asking twice gives two answers."""
+    # the user's own code, which may raise anything
+    try:
+        again, twice = asked(instances), asked(instances)
+    except Exception as error:
+        return _not_alike(f"asked again with the example as JSON gives it, they fail: {described(error)}")
+    found = next(compare.mismatches(again, twice), None)
+    if found is not None:
+        raise refused(
+            "NB321",
+            f"the role cells answer the same request differently each time: first {found.expected}, then {found.got}",
+            "Give random generators a seed inside the role cells, and let them change no state that they read.",
+        )
+    found = next(compare.mismatches([first], again), None)
+    if found is None:
+        return None
+    return _not_alike(f"they gave {found.expected}, and asked again {found.got} {found.detail}".rstrip())
+
+
+def _not_alike(why: str) -> Finding:
+    return Finding(
+        "NB324",
+        f"the role cells do not repeat their own answer to the example, so no reference rows are compared: {why}",
+        "They may use what JSON does not carry, such as index labels, or read something changed meanwhile.",
+        severity="warning",
+    )
+
+
+# --- reference rows ------------------------------------------------------------------------------
+
+
+def _reference_case(
+    asked: Asked, instances: list[Any], runtime: ModuleType, findings: list[Finding]
+) -> list[dict[str, Any]]:
+    fitting = _fitting(asked, instances, findings)
+    answered = _answered(asked, fitting, findings) if fitting else None
+    if answered is None:
+        return []
+    instances, answers = answered
+    _encoded(asked, answers, len(instances), runtime)
+    return [{"name": "reference", "instances": instances, "answers": answers}]
+
+
+def _fitting(asked: Asked, instances: list[Any], findings: list[Finding]) -> list[Any]:
+    """The rows that keep the contract: the reference may hold what the example's types rule out."""
+    problems = [asked.predictor.problems([instance]) for instance in instances]
+    bad = [found[0] for found in problems if found]
+    if bad:
+        first = f"{bad[0]['field'] or 'a value'}: {bad[0]['got']} is not {bad[0]['expected']}"
+        message = f"{len(bad)} of {len(instances)} sampled reference rows are not like the example ({first})"
+        findings.append(Finding("NB323", message, "They are not compared.", severity="warning"))
+    return [instance for instance, found in zip(instances, problems, strict=True) if not found]
+
+
+def _answered(
+    asked: Asked, instances: list[Any], findings: list[Finding]
+) -> tuple[list[Any], list[Any]] | None:
+    """The instances that the role cells can answer, and their answers; None if there are none."""
+    # the user's own code, which may raise anything for rows that it never met
+    try:
+        return instances, asked(instances)
+    except Refused:
+        raise
+    except Exception as error:
+        first = error
+    passing = [instance for instance in instances if _passes(asked, instance)]
+    failed = len(instances) - len(passing)
+    message = f"the notebook's own code fails on {failed} of {len(instances)} sampled reference rows: {described(first)}"
+    findings.append(Finding("NB325", message, "Requests like them will fail too.", severity="warning"))
+    try:
+        return (passing, asked(passing)) if passing else None
+    except Exception:
+        return None
+
+
+def _passes(asked: Asked, instance: Any) -> bool:
+    # the user's own code, which may raise anything
+    try:
+        asked([instance])
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,223 @@
+"""Asks the notebook's own role cells again, with another request, in the namespace that they had.
+
+Runs inside the notebook's kernel. The user's namespace is swapped for the time of the call and put
+back, so that the notebook goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .pickling import Stored, restore
+
+MISSING = object()
+
+Plan = Mapping[str, Any]
+
+
+class KeepLast:
+    """An AST transformer that hands the value of a cell's last expression to `keep`, while armed."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.value: Any = MISSING
+
+    def visit(self, tree: ast.AST) -> ast.AST:
+        """The tree with its last expression wrapped; other trees as they are."""
+        if self.armed and isinstance(tree, ast.Module) and tree.body and isinstance(tree.body[-1], ast.Expr):
+            last = tree.body[-1]
+            last.value = ast.copy_location(_wrapped(last.value), last.value)
+            ast.fix_missing_locations(tree)
+        return tree
+
+    def keep(self, value: Any, outer: bool) -> Any:
+        """Remember a value, unless it is only what a magic returned for an inner expression."""
+        if not outer or self.value is MISSING:
+            self.value = value
+        return value
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Armed, with no value kept yet; as it was before afterwards."""
+        before = self.armed, self.value
+        self.armed, self.value = True, MISSING
+        try:
+            yield
+        finally:
+            self.armed, self.value = before
+
+
+def _wrapped(value: ast.expr) -> ast.expr:
+    # reached through sys.modules, so that the user's namespace needs no name of ours
+    keep = ast.parse(f"__import__('sys').modules[{__package__!r}].keep", mode="eval").body
+    outer = "get_ipython" in {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}
+    return ast.Call(keep, [value, ast.Constant(outer)], [])
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is shown, no figure is left open, and global random state is as it was before."""
+    from IPython.utils.capture import capture_output
+
+    figures, states = _figures(), _random_states()
+    try:
+        with capture_output():
+            yield
+    finally:
+        for put_back, state in states:
+            put_back(state)
+        for number in _figures() - figures:
+            sys.modules["matplotlib.pyplot"].close(number)
+
+
+def _figures() -> set[int]:
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return set(pyplot.get_fignums()) if pyplot is not None else set()
+
+
+def _random_states() -> list[tuple[Callable[[Any], Any], Any]]:
+    states: list[tuple[Callable[[Any], Any], Any]] = [(random.setstate, random.getstate())]
+    if (numpy := sys.modules.get("numpy")) is not None:
+        states.append((numpy.random.set_state, numpy.random.get_state()))
+    if (torch := sys.modules.get("torch")) is not None:
+        states.append((torch.random.set_rng_state, torch.random.get_rng_state()))
+    return states
+
+
+@contextlib.contextmanager
+def swapped(namespace: dict[str, Any], content: Mapping[str, Any]) -> Iterator[None]:
+    """The namespace with another content: functions that read it as their globals see that one."""
+    before = dict(namespace)
+    namespace.clear()
+    namespace.update(content)
+    try:
+        yield
+    finally:
+        namespace.clear()
+        namespace.update(before)
+
+
+@dataclass
+class Scenes:
+    """The namespaces that role code had: before each inline cell, and at the moment of the functions."""
+
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    moment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The role cells as one function, with the state that was captured. `names` maps cell id to file name."""
+
+    shell: Any
+    plan: Plan
+    sources: Mapping[str, str]
+    scenes: Scenes
+    state: Mapping[str, Any]
+    last: KeepLast
+
+    def __call__(self, request: Mapping[str, Any]) -> Any:
+        """The last role's answer to one request, given as the names that the example binds."""
+        values = dict(request)
+        answer = None
+        for stage in self.plan["stages"]:
+            run = self._inline if stage["style"] == "inline" else self._function
+            answer = run(stage, values)
+            values.update(outputs_of(stage, answer))
+        return answer
+
+    def _inline(self, stage: Plan, values: Mapping[str, Any]) -> Any:
+        bound: dict[str, Any] = {name: values[name] for name in stage["inputs"]}
+        value: Any = MISSING
+        for cell in stage["cells"]:
+            scene = {**self.scenes.cells[cell], **self._items(cell, "before"), **bound}
+            with swapped(self.shell.user_ns, scene):
+                value = run_cell(self.shell, self.sources[cell], self.last)
+                after = dict(self.shell.user_ns)
+            bound.update({k: v for k, v in after.items() if scene.get(k, MISSING) is not v})
+        return answer_of(stage, {**values, **bound}, value)
+
+    def _function(self, stage: Plan, values: Mapping[str, Any]) -> Any:
+        with swapped(self.shell.user_ns, {**self.scenes.moment, **self._items(None, "after")}):
+            return call_stage(stage, self.shell.user_ns, values)
+
+    def _items(self, cell: str | None, when: str) -> dict[str, Any]:
+        return {
+            item["name"]: self.state[item["key"]]
+            for item in self.plan["state"]
+            if item["when"] == when and cell in (None, item["cell"]) and item["key"] in self.state
+        }
+
+
+def restored(stored: Mapping[str, Stored], modules: set[str]) -> dict[str, Any]:
+    """New copies of all captured state; the modules that it refers to are added to `modules`."""
+    return {key: restore(item, modules) for key, item in stored.items()}
+
+
+def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
+    """Run a cell's source in the user's namespace; its last expression's value, or MISSING."""
+    code = shell.transform_cell(source)
+    name = shell.compile.get_code_name(source, code, 0)
+    flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    with last.watching():
+        tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
+        compiled = compile(tree, name, "exec", flags, dont_inherit=True)  # type: ignore[arg-type]
+        if compiled.co_flags & inspect.CO_COROUTINE:
+            _finish(eval(compiled, shell.user_ns))
+        else:
+            exec(compiled, shell.user_ns)
+        return last.value
+
+
+def call_stage(stage: Plan, namespace: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """Call a function-style stage with its inputs."""
+    keywords = {name: values[name] for name in stage["keywords"]}
+    args = [values[name] for name in stage["inputs"] if name not in keywords]
+    answer = namespace[stage["function"]](*args, **keywords)
+    return _finish(answer) if inspect.iscoroutine(answer) else answer
+
+
+def _finish(coroutine: Any) -> Any:
+    """Await in a thread of its own: the kernel's event loop is busy with us."""
+    answer: list[Any] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answer.append(asyncio.run(coroutine))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return answer[0]
+
+
+def answer_of(stage: Plan, namespace: Mapping[str, Any], expression: Any) -> Any:
+    """What an inline stage gave: its last expression, or its output names (several: a dict of them)."""
+    if stage["result"] == "expression":
+        return None if expression is MISSING else expression
+    outputs = {name: namespace[name] for name in stage["outputs"]}
+    return outputs if len(outputs) != 1 else next(iter(outputs.values()))
+
+
+def outputs_of(stage: Plan, answer: Any) -> dict[str, Any]:
+    """A stage's answer by the names that later stages know it by."""
+    names = stage["outputs"]
+    if len(names) == 1:
+        return {names[0]: answer}
+    if stage["style"] == "inline":
+        return dict(answer) if stage["result"] == "names" else {}
+    return dict(zip(names, answer, strict=True))

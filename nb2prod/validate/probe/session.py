@@ -1,0 +1,240 @@
+"""One clean run as the probe sees it: what to look at before and after each cell."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .answers import Answers
+from .finding import Finding, Refused
+from .pickling import Homes, Stored, pickled, restore
+from .places import at, failed_line, refused_at
+from .proof import Ask, Proof, prove
+from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet, restored
+from .request import Look, Request, look_at, see_reference, see_request, source_of
+from .state import StateCapture
+
+
+def _load(path: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Session:
+    """What the clean run has shown so far. `job` names the plan, the cells, the tools and the folder."""
+
+    def __init__(self, shell: Any, job: Mapping[str, Any]) -> None:
+        self.shell = shell
+        self.plan: Plan = job["plan"]
+        self.cells: Mapping[str, Mapping[str, Any]] = job["cells"]
+        self.folder = Path(job["folder"])
+        self.tools = (_load(job["runtime"], "_nb2prod_runtime"), _load(job["compare"], "_nb2prod_compare"))
+        self.last = KeepLast()
+        shell.ast_transformers.append(self.last)
+        self._scenes = Scenes()
+        self._state = StateCapture(self.plan["state"], self.folder / "state")
+        self._answers = Answers(self.plan, self.cells)
+        self._metrics: dict[str, float] = {}
+        self._candidates: dict[str, Any] = {}
+        self._request: Request | None = None
+        self._reference: Look | None = None
+        self._waiting: Any = MISSING
+        self._modules: set[str] = set()
+        self._proof: Proof | None = None
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The user's namespace."""
+        names: dict[str, Any] = self.shell.user_ns
+        return names
+
+    # --- around the cells ------------------------------------------------------------------------
+
+    def before(self, cell: str) -> None:
+        """Capture what the cell is about to read, and arm for the value of its last expression."""
+        with quiet():
+            self._state.capture(cell, "before", self.names, self.plan["rehome"])
+        if self._stage_of(cell) is not None:
+            self._scenes.cells[cell] = dict(self.names)
+        if cell in self.plan["example_cells"]:
+            self._remember_candidates()
+        self.last.armed, self.last.value = self._wants_value(cell), MISSING
+
+    def after(self, cell: str) -> None:
+        """Look at what the cell has bound and answered."""
+        value, self.last.armed, self.last.value = self.last.value, False, MISSING
+        with quiet():
+            try:
+                self._look(cell, value)
+            except Refused as problem:
+                raise self._located(problem, cell) from problem
+
+    def _look(self, cell: str, value: Any) -> None:
+        if "metrics" in self.cells[cell]["tags"]:
+            self._metrics.update(self._numbers(cell, value))
+        if cell in self.plan["example_cells"][-1:]:
+            self._see_example()
+        self._state.capture(cell, "after", self.names, self.plan["rehome"])
+        stage = self._stage_of(cell)
+        if stage is not None and cell == stage["cells"][-1]:
+            self._answers.see_inline(stage, self.names, value, self._homes())
+        if cell == self.plan["reference_cell"]:
+            name = self.plan["reference_name"]
+            self._see_reference(self.names.get(name) if name is not None else value)
+        if cell == self.plan["moment"]:
+            self._see_moment()
+        self._prove_when_ready(cell)
+
+    def failed_line(self, cell: str) -> int | None:
+        """The line at which the cell that just ran has failed."""
+        error = getattr(sys, "last_value", None)
+        return failed_line(error, cell, self.cells, self.shell) if error is not None else None
+
+    def _located(self, problem: Refused, cell: str) -> Refused:
+        found = problem.finding
+        if found.cell is not None:
+            return problem
+        return Refused(Finding(**{**found.to_json(), **at(self.cells, cell)}))
+
+    def _homes(self) -> Homes:
+        return Homes.now(self.names, self.plan["rehome"])
+
+    def _stage_of(self, cell: str) -> Plan | None:
+        """The inline stage that a cell belongs to."""
+        stages = (s for s in self.plan["stages"] if s["style"] == "inline" and cell in s["cells"])
+        return next(stages, None)
+
+    def _wants_value(self, cell: str) -> bool:
+        stage = self._stage_of(cell)
+        is_result = stage is not None and stage["result"] == "expression" and cell == stage["cells"][-1]
+        is_reference = cell == self.plan["reference_cell"] and self.plan["reference_name"] is None
+        return is_result or is_reference or "metrics" in self.cells[cell]["tags"]
+
+    # --- what cells give -------------------------------------------------------------------------
+
+    def _numbers(self, cell: str, value: Any) -> dict[str, float]:
+        """The numbers of a `metrics` cell; Refused NB331 if its last expression is no dict of them."""
+        hint = 'End the cell in a dict such as {"auc": auc, "rows": len(test)}.'
+        if not isinstance(value, dict):
+            got = "no expression" if value is MISSING else f"a value of type {type(value).__name__}"
+            raise refused_at(
+                self.cells, cell, "NB331", f"the metrics cell ends in {got}, not a dict of numbers", hint
+            )
+        for name, number in value.items():
+            if not isinstance(name, str) or _number(number) is None:
+                message = f"metric {name!r} is no number but a {type(number).__name__}"
+                raise refused_at(self.cells, cell, "NB331", message, hint)
+        return {name: float(number) for name, number in value.items()}
+
+    def _remember_candidates(self) -> None:
+        for name in self.plan["example_reads"]:
+            if name in self.names:
+                self._candidates.setdefault(name, self.names[name])
+
+    def _see_example(self) -> None:
+        cell = self.plan["example_cells"][-1]
+        missing = [name for name in self.plan["request"] if name not in self.names]
+        if missing:
+            raise refused_at(self.cells, cell, "NB220", f"the example cell has not bound {missing[0]!r}")
+        requests = {name: self.names[name] for name in self.plan["request"]}
+        self._request = see_request(requests, self._homes(), self.tools[0])
+        self._remember_candidates()
+        if self._waiting is not MISSING:
+            self._see_reference(self._waiting)
+        elif self.plan["reference_cell"] is None:
+            source = source_of(self._candidates, requests, self._request)
+            self._reference = look_at(source, self.tools[0]) if source is not None else None
+        self._candidates.clear()
+        self._waiting = MISSING
+
+    def _see_reference(self, source: Any) -> None:
+        if self._request is None:  # the example comes later, and says which columns matter
+            self._waiting = source
+            return
+        try:
+            self._reference = see_reference(source, self._request, self.tools[0])
+        except Refused as problem:
+            raise self._located(problem, self.plan["reference_cell"]) from problem
+
+    def _see_moment(self) -> None:
+        assert self._request is not None
+        self._scenes.moment = dict(self.names)
+        self._answers.call_functions(self.shell, self._request.stored, self._homes())
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _prove_when_ready(self, cell: str) -> None:
+        has_reference = self._reference is not None or self.plan["reference_cell"] is None
+        if self._proof is not None or not self._scenes.moment or not has_reference:
+            return
+        assert self._request is not None and self._answers.final is not None
+        first = restore(self._answers.final)
+        try:
+            self._proof = prove(self._request, self._reference, first, self._fresh, self.tools)
+        except Refused as problem:
+            raise self._located(problem, self.plan["stages"][-1]["cells"][-1]) from problem
+        self._write_cases(self._proof.cases)
+        self._scenes = Scenes()
+
+    def _fresh(self) -> Ask:
+        """The role cells as a function, over new copies of the captured state."""
+        sources = {cell: str(info["source"]) for cell, info in self.cells.items()}
+        state = restored(self._state.stored, self._modules)
+        return Replay(self.shell, self.plan, sources, self._scenes, state, self.last)
+
+    def _write_cases(self, cases: list[dict[str, Any]]) -> None:
+        (self.folder / "cases.pkl").write_bytes(pickled(cases, self._homes()).data)
+
+    def finish(self) -> None:
+        """Write what was observed to `observed.json`."""
+        assert self._proof is not None and self._request is not None
+        data = self._reference or self._request.look
+        kept = self._state.kept()
+        modules: set[str] = set()
+        restored(kept, modules)
+        observed = {
+            "contract": self._proof.contract,
+            "state": self._state.files(),
+            "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
+            "modules": sorted(modules | _needed_modules(self._request, kept)),
+            "metrics": self._metrics,
+            "data_digest": data.digest,
+            "reference_rows": data.count,
+            "findings": [finding.to_json() for finding in self._proof.findings],
+            "python": sys.executable,
+        }
+        self.write("observed.json", observed)
+
+    def write(self, name: str, data: Mapping[str, Any]) -> None:
+        """A result for the client, as JSON."""
+        (self.folder / name).write_text(json.dumps(data), "utf-8")
+
+
+def _number(value: Any) -> float | None:
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    is_number = isinstance(value, int | float) or (
+        kind in ("b", "i", "u", "f") and not hasattr(value, "__len__")
+    )
+    return float(value) if is_number else None
+
+
+def _needed_modules(request: Request, kept: Mapping[str, Stored]) -> set[str]:
+    """What the package's runtime imports to read this state and to rebuild such a request."""
+    needed = {"numpy"} if any(stored.codec == "npy" for stored in kept.values()) else set()
+    kinds = {seen.python for seen in request.look.seen if seen is not None}
+    if request.kind == "frame" or "Timestamp" in kinds:
+        needed |= {"pandas", "numpy"}
+    if request.kind == "array":
+        needed.add("numpy")
+    if request.kind == "frame" and kinds & {"str", "string"} and "pyarrow" in sys.modules:
+        needed.add("pyarrow")  # pandas then keeps texts in it, and some answers depend on that
+    return needed
