@@ -1,0 +1,10 @@
+"""The role `model` of flight_delays.ipynb: cell 35."""
+
+from .helpers import CATEGORICAL, NUMERIC
+from .state import model
+
+
+def predict(X):
+    """From `X` to `p_late`, as cell 35 does."""
+    p_late = model.predict_proba(X[NUMERIC + CATEGORICAL])[:, 1]
+    return p_late

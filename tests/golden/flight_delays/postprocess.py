@@ -1,0 +1,11 @@
+"""The role `postprocess` of flight_delays.ipynb: cell 36."""
+
+import pandas as pd
+
+
+def postprocess(p_late):
+    """From `p_late` to the answer, as cell 36 does."""
+    THRESHOLD = 0.35   # roughly one flight in four gets a warning
+
+    answer = pd.DataFrame({"p_late": p_late, "warn": p_late >= THRESHOLD})
+    return answer

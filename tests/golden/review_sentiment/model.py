@@ -1,0 +1,9 @@
+"""The role `model` of review_sentiment.ipynb: cell 25."""
+
+from .state import model
+
+
+def predict(X):
+    """From `X` to `p`, as cell 25 does."""
+    p = model.predict_proba(X)[0, 1]
+    return p

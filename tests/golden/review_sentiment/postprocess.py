@@ -1,0 +1,9 @@
+"""The role `postprocess` of review_sentiment.ipynb: cell 26."""
+
+
+def postprocess(p):
+    """From `p` to the answer, as cell 26 does."""
+    THRESHOLD = 0.5
+
+    label = "great" if p >= THRESHOLD else "other"
+    return {"label": label, "score": float(p)}

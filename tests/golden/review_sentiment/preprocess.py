@@ -1,0 +1,11 @@
+"""The role `preprocess` of review_sentiment.ipynb: cell 24."""
+
+from .helpers import clean
+from .state import vectorizer
+
+
+def preprocess(review):
+    """From `review` to `X`, as cell 24 does."""
+    text = clean(review)
+    X = vectorizer.transform([text])
+    return X
