@@ -68,7 +68,9 @@ def test_check_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_importing_nb2prod_imports_nothing_heavy(tmp_path: Path) -> None:
-    assert not imported("import nb2prod, nb2prod.project, nb2prod.control, nb2prod.validate", tmp_path) & HEAVY
+    assert (
+        not imported("import nb2prod, nb2prod.project, nb2prod.control, nb2prod.validate", tmp_path) & HEAVY
+    )
 
 
 def test_help_is_no_slower_than_importing_pandas(tmp_path: Path) -> None:
@@ -110,7 +112,14 @@ def test_an_unreadable_file_is_the_users_error_in_json_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "arguments",
-    [("nothing",), ("check",), ("predict", "x"), ("predict", "x", "--data", "{"), ("new", "no name"), ("up", "--port", "x")],
+    [
+        ("nothing",),
+        ("check",),
+        ("predict", "x"),
+        ("predict", "x", "--data", "{"),
+        ("new", "no name"),
+        ("up", "--port", "x"),
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
     result = run(*arguments, cwd=tmp_path)

@@ -144,6 +144,30 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         2,
     ),
     "a lambda is a function": ((("", "f = lambda x: x + 1"), EXAMPLE, ("model", "f(request['a'])")), 4),
+    "a constant re-bound by the role cell": (
+        (("", "k = 2"), EXAMPLE, ("model", "k = k + request['a']\nk")),
+        5,
+    ),
+    "a name deleted by the role cell": (
+        (("", "k = max([2, 5])"), EXAMPLE, ("model", "y = k + request['a']\ndel k\ny")),
+        8,
+    ),
+    "a function in the role cell reads what the cell binds only later": (
+        (
+            ("", "c = max([2, 5])"),
+            EXAMPLE,
+            ("model", "def f(x):\n    return x + c\ny = f(request['a'])\nc = 0\ny + c"),
+        ),
+        8,
+    ),
+    "a copy of state may be changed": (
+        (
+            ("", "seen = list(range(2))"),
+            EXAMPLE,
+            ("model", "seen = seen.copy()\nseen.append(request['a'])\nseen"),
+        ),
+        [0, 1, 3],
+    ),
     "comprehension variables are no live-ins": (
         (("", "i = 99"), EXAMPLE, ("model", "sum(i * request['a'] for i in range(3))")),
         9,
@@ -353,6 +377,22 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
     "an unterminated string": ((EXAMPLE, ("model", "x = 'a")), "NB120", 2, 1, "syntax error"),
     "python 2 print": ((EXAMPLE, ("", "x = 1\nprint x"), ("model", "request")), "NB121", 2, 2, "print x"),
     "a role ruled by a cell magic": ((EXAMPLE, ("model", "%%bash\nls")), "NB122", 2, 1, "%%bash"),
+    "a helper reads what the role binds": (
+        (("", "a = 1\ndef f(x):\n    return x + a"), EXAMPLE, ("model", "a = 5\nf(request['a']) + a")),
+        "NB212", 3, 1, "`a`",
+    ),
+    "a function's name taken for a value": (
+        (("", "def f(x):\n    return x"), EXAMPLE, ("model", "f = f(request['a'])\nf + 1")), "NB217", 3, 1, "`f`",
+    ),
+    "state changed by each request": (
+        (("", "seen = list(range(2))"), EXAMPLE, ("model", "x = request['a']\nseen.append(x)\nlen(seen)")),
+        "NB218", 3, 2, "`seen`",
+    ),
+    "state changed by a helper": (
+        (("", "seen = list(range(2))\ndef f(x):\n    seen.append(x)\n    return len(seen)"), EXAMPLE,
+         ("model", "f(request['a'])")),
+        "NB218", 1, 2, "`seen`",
+    ),
     "a role that is skipped": ((EXAMPLE, ("model skip", "request")), "NB133", 2, None, "`skip`"),
     "two roles on one cell": ((EXAMPLE, ("model preprocess", "request")), "NB134", 2, None, "`preprocess`"),
 }  # fmt: skip

@@ -76,7 +76,14 @@ class Paper:
         return report(bundle)
 
     def register(
-        self, bundle: Bundle, report: Report, package: Path, executed: Path, *, content: str, notebook_path: Path
+        self,
+        bundle: Bundle,
+        report: Report,
+        package: Path,
+        executed: Path,
+        *,
+        content: str,
+        notebook_path: Path,
     ) -> Release:
         self.note("register")
         release = Release(bundle.name, len(self.releases) + 1, content, bundle.digest, "run", package)

@@ -145,7 +145,7 @@ def _named_stages(slice_: Slice, homes: Mapping[Unit, str]) -> tuple[Stage, ...]
         name = stage.function
         if stage.style == "inline":
             unit, code = slice_.roots[stage.role], slice_.layout.codes[stage.role]
-            taken = set(unit.needs) | code.bound.may | set(stage.inputs)
+            taken = set(unit.needs) | code.local | set(stage.inputs)
             base = FUNCTION_NAMES[stage.role]
             name = next(n for n in (base, f"{base}_request", f"run_{base}", f"nb_{base}") if n not in taken)
         fields = (stage.inputs, stage.outputs, stage.cells, stage.result, stage.keywords)
@@ -197,7 +197,7 @@ def _import_lines(
 ) -> list[str]:
     external: dict[str, set[str]] = defaultdict(set)
     local: dict[str, set[str]] = defaultdict(set)
-    assigned = slice_.layout.codes[module.name].bound.may if module.body else set()  # type: ignore[index]
+    assigned = slice_.layout.codes[module.name].local if module.body else set()  # type: ignore[index]
     for unit in units:
         for name, target in unit.needs.items():
             if target.kind == "import":
@@ -266,7 +266,7 @@ def _function_lines(slice_: Slice, stage: Stage, unit: Unit) -> list[Line]:
     code = slice_.layout.codes[stage.role]
     lines = plain(f"def {stage.function}({', '.join(stage.inputs)}):")
     lines += plain(f'    """{_docstring(slice_, stage)}"""')
-    bound = code.bound.may
+    bound = code.local
     for name, target in sorted(unit.needs.items()):
         if target.kind == "state" and name in bound:
             lines += plain(f"    {name} = _{name}")

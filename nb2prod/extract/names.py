@@ -24,7 +24,10 @@ _QUERY_NAME = re.compile(r"@([A-Za-z_]\w*)")
 
 @dataclass(slots=True)
 class Names:
-    """Names that a piece of code reads, binds (`must` on every path, `may` on some) and changes."""
+    """Names that a piece of code reads, binds (`must` on every path, `may` on some) and changes.
+
+    `mutates`: in place, by method, item or attribute. `augments`: by `x += …`, which may be in place.
+    """
 
     reads: set[str] = field(default_factory=set)
     deferred: set[str] = field(default_factory=set)
@@ -32,16 +35,18 @@ class Names:
     may: set[str] = field(default_factory=set)
     deletes: set[str] = field(default_factory=set)
     mutates: set[str] = field(default_factory=set)
+    augments: set[str] = field(default_factory=set)
     writes_global: set[str] = field(default_factory=set)
 
     def then(self, after: Names) -> None:
         """Append what runs after this."""
         self.reads |= after.reads - self.must
         self.deferred |= after.deferred
-        self.must = (self.must - after.deletes) | after.must
         self.may |= after.may
         self.deletes |= after.deletes
-        self.mutates |= after.mutates
+        self.mutates |= after.mutates - self.must
+        self.augments |= after.augments - self.must
+        self.must = (self.must - after.deletes) | after.must
         self.writes_global |= after.writes_global
 
     def either(self, branches: Sequence[Names]) -> None:
@@ -54,6 +59,7 @@ class Names:
             joined.may |= branch.may
             joined.deletes |= branch.deletes
             joined.mutates |= branch.mutates
+            joined.augments |= branch.augments
             joined.writes_global |= branch.writes_global
         self.then(joined)
 
@@ -92,7 +98,7 @@ def free_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Nam
     result = Names()
     result.reads = (body.reads | body.deferred) - local
     result.writes_global = (body.may & declared) | body.writes_global
-    result.mutates = body.mutates - local
+    result.mutates = (body.mutates | (body.augments & declared)) - local
     return result
 
 
@@ -191,7 +197,7 @@ def _augmented(node: ast.AugAssign, result: Names) -> None:
     _expression(node.value, result)
     if isinstance(node.target, ast.Name):
         result.reads |= {node.target.id} - result.must
-        result.mutates.add(node.target.id)
+        result.augments.add(node.target.id)
     _target(node.target, result)
 
 
@@ -255,12 +261,13 @@ def _target(node: ast.expr, result: Names, *, binds: bool = True) -> None:
             _target(node.value, result)
         case _:
             _expression(node, result)
-            if root := root_name(node):
+            if (root := root_name(node)) and root not in result.must:
                 result.mutates.add(root)
 
 
 def _delete(node: ast.expr, result: Names) -> None:
     if isinstance(node, ast.Name):
+        result.reads |= {node.id} - result.must
         result.deletes.add(node.id)
         result.must.discard(node.id)
         return
@@ -317,7 +324,7 @@ def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.Generat
         inner.then(of_expression(part))
     result.reads |= inner.reads - local - result.must
     result.deferred |= inner.deferred - local
-    result.mutates |= inner.mutates - local
+    result.mutates |= inner.mutates - local - result.must
     # A walrus in a comprehension binds outside it.
     result.may |= inner.may - local
 
@@ -329,7 +336,7 @@ def _call(node: ast.Call, result: Names) -> None:
         return
     inplace = any(k.arg == "inplace" and not _is_false(k.value) for k in node.keywords)
     root = root_name(node.func.value)
-    if root and (node.func.attr in MUTATORS or inplace):
+    if root and root not in result.must and (node.func.attr in MUTATORS or inplace):
         result.mutates.add(root)
     if node.func.attr in ("query", "eval") and node.args and isinstance(node.args[0], ast.Constant):
         # pandas reads `@name` inside the text from the caller's variables.

@@ -102,7 +102,8 @@ class Program:
         """Statements in [low, high) that may bind, delete or change what a name stands for."""
         for statement in self.statements[low:high]:
             touched = statement.names
-            if name in touched.may or name in touched.deletes or name in touched.mutates:
+            changed = touched.mutates | touched.augments
+            if name in touched.may or name in touched.deletes or name in changed:
                 yield statement
 
     def imported_root(self, name: str, before: int) -> str | None:
@@ -140,7 +141,7 @@ def parse(code: str) -> ast.Module:
 
 def _without_changed(statements: list[Statement]) -> tuple[Statement, ...]:
     """Constants that anything changes in place are no constants, nor is what is made from them."""
-    changed = set().union(*(s.names.mutates for s in statements)) if statements else set()
+    changed = {name for s in statements for name in s.names.mutates | s.names.augments}
     while True:
         spoilt = {
             i

@@ -39,6 +39,12 @@ class RoleCode:
         """The names of the whole inline body."""
         return names.of(s.node for s in self.body)
 
+    @property
+    def local(self) -> set[str]:
+        """The names that are local to the body once it is a function."""
+        bound = self.bound
+        return bound.may | bound.deletes
+
     def owns(self, statement: Statement) -> bool:
         """True if the statement stands in a cell of this role."""
         return any(cell.id == statement.cell.id for cell in self.cells)
@@ -46,10 +52,14 @@ class RoleCode:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A name that inline role code takes from outside itself, and the statement that reads it first."""
+    """A name that inline role code takes from outside itself, and the statement that reads it first.
+
+    `perhaps`: a function in the body reads it, and the body binds it too, perhaps after the call.
+    """
 
     name: str
     statement: Statement
+    perhaps: bool = False
 
 
 @dataclass(slots=True)
@@ -95,15 +105,17 @@ def layout_of(program: Program) -> Layout:
 
 def live_reads(code: RoleCode) -> Iterator[Read]:
     """What inline code takes from outside, in reading order, each name once for each cell."""
-    whole, before = code.bound.may, Names()
+    whole, before = code.local, Names()
     seen: set[tuple[str, str]] = set()
     for statement in code.body:
         found = statement.names
-        wanted = sorted(found.reads - before.must) + sorted(found.deferred - whole)
-        for name in wanted:
+        wanted = dict.fromkeys(sorted(found.reads - before.must) + sorted(found.deferred - whole), False)
+        later = found.deferred & whole - before.must
+        wanted |= {name: True for name in sorted(later) if name not in wanted}
+        for name, perhaps in wanted.items():
             if (name, statement.cell.id) not in seen:
                 seen.add((name, statement.cell.id))
-                yield Read(name, statement)
+                yield Read(name, statement, perhaps)
         before.then(found)
 
 

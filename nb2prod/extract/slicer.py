@@ -69,13 +69,17 @@ class Slice:
             unit = todo.pop(0)
             if unit not in found:
                 found.append(unit)
-                todo += [
-                    self.units[s.index]
-                    for target in unit.needs.values()
-                    if target.kind in ("definition", "constant")
-                    for s in target.statements
-                ]
+                todo += self.next_units(unit)
         return found
+
+    def next_units(self, unit: Unit) -> list[Unit]:
+        """The units that a unit needs directly."""
+        return [
+            self.units[s.index]
+            for target in unit.needs.values()
+            if target.kind in ("definition", "constant")
+            for s in target.statements
+        ]
 
 
 def slice_of(layout: Layout) -> Slice:
@@ -101,6 +105,8 @@ class _Slicer:
                 self._inline(code) if code.entry is None else self._define(code.entry, self._after_moment())
             )
             self.slice.roots[code.role] = root
+            if code.entry is None:
+                self._refuse_hidden_arguments(code, root)
         self._find_embedded(list(self.slice.state.values()))
         return self.slice
 
@@ -118,15 +124,48 @@ class _Slicer:
             if read.name in inputs or self._is_own(code, read.name, point):
                 continue
             position = point.position(self.program)
+            if read.perhaps and not self.program.reaching(read.name, position).bindings:
+                continue
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind == "import":
                 position = read.statement.index
-            target = self._resolve(read.name, point, position, read.statement, unit)
+            rebinds = read.name in code.local
+            target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
             if target is not None:
                 unit.needs.setdefault(read.name, target)
+                _refuse_shadowing(target, read.statement, unit, rebinds)
+                if target.kind == "state" and read.name in code.bound.mutates:
+                    _refuse_changed_state(read.name, code.body, unit)
         for statement in code.body:
             _refuse_global_writes(statement, unit)
         return unit
+
+    def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
+        """A helper must not read a global that the role's code binds: in the package it is a local."""
+        bound = code.local
+        for unit in self._reached(root):
+            if unit.statement is None or unit.statement.kind != "definition":
+                continue
+            for name in sorted(unit.statement.names.deferred & bound):
+                binder = next(s for s in code.body if name in s.names.may | s.names.deletes)
+                root.findings.append(
+                    at(
+                        binder,
+                        "NB212",
+                        f"`{name}` is bound here and read by a function of the notebook ({place(unit.statement)})",
+                        f"Pass `{name}` to the function as an argument, or give it another name here.",
+                    )
+                )
+
+    def _reached(self, root: Unit) -> list[Unit]:
+        found: list[Unit] = []
+        todo = [root]
+        while todo:
+            unit = todo.pop()
+            if unit not in found:
+                found.append(unit)
+                todo += self.slice.next_units(unit)
+        return found
 
     def _is_own(self, code: RoleCode, name: str, point: Point) -> bool:
         """True if an earlier cell of the same role bound the name, and nothing else has since."""
@@ -151,6 +190,8 @@ class _Slicer:
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
+                if target.kind == "state" and name in statement.names.mutates:
+                    _refuse_changed_state(name, (statement,), unit)
         _refuse_global_writes(statement, unit)
         return unit
 
@@ -175,9 +216,19 @@ class _Slicer:
     # -- names
 
     def _resolve(
-        self, name: str, point: Point, position: int, reader: Statement, unit: Unit
+        self,
+        name: str,
+        point: Point,
+        position: int,
+        reader: Statement,
+        unit: Unit,
+        *,
+        rebinds: bool = False,
     ) -> Target | None:
-        """What a name stands for at a position; None for builtins and after a refusal."""
+        """What a name stands for at a position; None for builtins and after a refusal.
+
+        A constant that the reader binds anew (`rebinds`) comes as state, which can be given to it.
+        """
         reaching = self.program.reaching(name, position)
         kinds = {b.kind for b in reaching.bindings}
         if not reaching.bindings:
@@ -188,7 +239,7 @@ class _Slicer:
             return Target("import", name, self._imports(name, position, reaching.bindings))
         if "definition" in kinds:
             return self._definition(name, point, reaching.only, reaching.bindings, reader, unit)
-        if kinds == {"constant"} and reaching.only is not None:
+        if kinds == {"constant"} and reaching.only is not None and not rebinds:
             self._define(reaching.only, point)
             return Target("constant", name, (reaching.only,))
         return self._state(name, point, position, reaching.bindings, reader, unit)
@@ -353,6 +404,31 @@ def _refuse_global_writes(statement: Statement, unit: Unit) -> None:
                 "Return the value instead: replicas share nothing, and requests must not depend on their order.",
             )
         )
+
+
+def _refuse_shadowing(target: Target, reader: Statement, unit: Unit, rebinds: bool) -> None:
+    if rebinds and target.kind in ("import", "definition"):
+        what = "module" if target.kind == "import" else "function"
+        unit.findings.append(
+            at(
+                reader,
+                "NB217",
+                f"`{target.name}` is a {what} here, and the role code binds the same name anew",
+                f"Give the new value another name than `{target.name}`.",
+            )
+        )
+
+
+def _refuse_changed_state(name: str, statements: Iterable[Statement], unit: Unit) -> None:
+    where = next((s for s in statements if name in s.names.mutates), None)
+    unit.findings.append(
+        at(
+            where,
+            "NB218",
+            f"serving code changes `{name}` in place: the next request would get another answer",
+            f"Work on a copy: `{name} = {name}.copy()` first, or fit it before the role cells.",
+        )
+    )
 
 
 def moment_of(layout: Layout, codes: list[RoleCode]) -> Cell:
