@@ -76,7 +76,9 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
         yield f"  batching    {'safe' if found.batch_safe else 'unsafe'}: {found.batch_reason}"
     yield from (f"  metric      {name} = {value:.6g}" for name, value in found.metrics.items())
     yield from (f"  state       {s.key}: {s.type}, {_size(s.bytes)}, {s.codec}" for s in found.state)
-    yield from (f"  latency     {name}: {value:.2f} ms" for name, value in found.latency_ms.items())
+    one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
+    if one is not None and load is not None:
+        yield f"  in process  loads in {load:.0f} ms, one instance takes {one:.1f} ms"
 
 
 def _size(count: float) -> str:

@@ -93,7 +93,7 @@ def _walk_frame(one: Any, other: Any, rtol: float, path: Path) -> _Found:
     else:
         for i, name in enumerate(one.columns):
             for at, *rest in _walk_column(one.iloc[:, i], other.iloc[:, i], rtol, ()):
-                yield (*path, *at, str(name)), *rest  # type: ignore[misc]
+                yield (*path, *at, str(name)), *rest
 
 
 def _walk_column(one: Any, other: Any, rtol: float, path: Path) -> _Found:
@@ -183,7 +183,8 @@ def _missing(value: Any) -> bool:
 
 def _is_user_object(value: Any) -> bool:
     """An instance whose class defines no equality of its own, so that `==` would only mean identity."""
-    plain = type(value).__eq__ is object.__eq__ and isinstance(getattr(value, "__dict__", None), dict)
+    inherited = getattr(type(value), "__eq__", None) is getattr(object, "__eq__", None)
+    plain = inherited and isinstance(getattr(value, "__dict__", None), dict)
     return (plain or dataclasses.is_dataclass(value)) and not isinstance(value, type) and not callable(value)
 
 

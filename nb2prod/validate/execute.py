@@ -60,7 +60,8 @@ class Work:
 def execute(nb: Any, work: Work) -> None:
     """Run a notebook to its end; `executed.ipynb` is written as it goes.
 
-    Raises RunError (NB300 to NB303, NB330, NB331), StateError, ParityError, NotebookError, or SetupError NB304.
+    Raises RunError (NB300 to NB303, NB330, NB331), StateError, ParityError or NotebookError for the
+    notebook's faults, SetupError NB304 if the kernel does not start.
     """
     _Engine.execute_notebook(
         nb, work.kernel, output_path=str(work.folder / "executed.ipynb"), progress_bar=False, work=work
@@ -89,7 +90,8 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
             kernel_name=work.kernel,
             resources={"metadata": {"path": str(work.home)}},
             startup_timeout=int(work.start_timeout),
-            timeout_func=(lambda cell: work.cell_timeout) if work.cell_timeout else None,
+            # not `timeout`: that would bound the probe too
+            timeout_func=_constant(work.cell_timeout) if work.cell_timeout else None,
             log=log,
         )
         self._work = work
@@ -192,6 +194,10 @@ def _environment() -> dict[str, str]:
     """Ours, but not the name of the session that we may run in; and a sign that this is no one's session."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("JPY_")}
     return {**env, "NB2PROD_CLEAN_RUN": "1"}
+
+
+def _constant(value: float) -> Callable[[Any], float]:
+    return lambda cell: value
 
 
 def _label(cell: Cell) -> str:

@@ -36,7 +36,6 @@ def clean_run(
     *,
     folder: Path,
     parameters: Mapping[str, Any],
-    modules: Iterable[str] = (),
     progress: Progress | None = None,
     kernel: str | None = None,
     start_timeout: float = 60,
@@ -44,10 +43,9 @@ def clean_run(
 ) -> CleanRun:
     """Run a notebook from a clean kernel, in its own folder, and capture what the plan asks for.
 
-    `folder` is emptied and then holds all that the run leaves. `modules` are import names that the
-    generated code needs: they are pinned together with what the captured state needs. `progress` is
-    called as each cell starts with how many are done, of how many, and what runs now. Timeouts are
-    in seconds, `cell_timeout` for each cell.
+    `folder` is emptied and then holds all that the run leaves. `progress` is called as each cell
+    starts with how many are done, of how many, and what runs now. Timeouts are in seconds,
+    `cell_timeout` for each cell. The evidence pins what the captured state and the request need.
 
     Raises NotebookError: NB112 and NB113 parameters, NB220 to NB225 example, reference and answers;
     RunError: NB300 a cell failed, NB301 the kernel died, NB302 too slow, NB303 a role function failed,
@@ -65,7 +63,7 @@ def clean_run(
     return CleanRun(
         folder=folder,
         executed=folder / "executed.ipynb",
-        evidence=_evidence(observed, modules),
+        evidence=_evidence(observed),
         metrics=observed["metrics"],
         parameters=dict(parameters),
         data_digest=observed["data_digest"],
@@ -124,22 +122,22 @@ def watched(notebook: Notebook, plan: CapturePlan) -> frozenset[str]:
     return frozenset(roles | state | metrics | others)
 
 
-def _evidence(observed: Mapping[str, Any], modules: Iterable[str]) -> Evidence:
+def _evidence(observed: Mapping[str, Any]) -> Evidence:
     return Evidence(
         contract=Contract.from_json(observed["contract"]),
         state=tuple(StateFile(**item) for item in observed["state"]),
         rehomed=tuple(observed["rehomed"]),
-        requirements=pins({*observed["modules"], *modules}),
+        requirements=pins(observed["modules"]),
     )
 
 
 def _findings(observed: Mapping[str, Any], kernel: str) -> Iterable[Diagnostic]:
     for item in observed["findings"]:
         yield Diagnostic(**{key: value for key, value in item.items() if key != "traceback"})
-    if Path(observed["python"]).resolve() != Path(sys.executable).resolve():
+    if Path(observed["prefix"]).resolve() != Path(sys.prefix).resolve():
         yield Diagnostic(
-            "NB114",
+            "NB116",
             "warning",
-            f"the kernel {kernel!r} runs {observed['python']}, but the package is proven and served by {sys.executable}",
+            f"the kernel {kernel!r} runs in {observed['prefix']}, the package is proven in {sys.prefix}",
             hint="Install nb2prod in the notebook's environment, so that one environment does both.",
         )

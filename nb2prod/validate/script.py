@@ -28,7 +28,12 @@ def script(notebook: Notebook, parameters: Mapping[str, Any], kernel: str) -> An
     from nbformat import v4
     from papermill.iorw import load_notebook_node
 
-    make = {"code": v4.new_code_cell, "markdown": v4.new_markdown_cell, "raw": v4.new_raw_cell}
+    make: dict[str, Any] = {
+        "code": v4.new_code_cell,
+        "markdown": v4.new_markdown_cell,
+        "raw": v4.new_raw_cell,
+    }
+    new_notebook: Any = v4.new_notebook
     cells = [
         make[cell.kind](cell.source, id=node_id(cell), metadata={"tags": list(cell.tags)})
         for cell in notebook.cells
@@ -39,7 +44,7 @@ def script(notebook: Notebook, parameters: Mapping[str, Any], kernel: str) -> An
         "language_info": {"name": "python"},
     }
     return _parameterized(
-        load_notebook_node(v4.new_notebook(cells=cells, metadata=metadata)), parameters, kernel
+        load_notebook_node(new_notebook(cells=cells, metadata=metadata)), parameters, kernel
     )
 
 

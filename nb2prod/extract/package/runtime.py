@@ -136,7 +136,7 @@ def to_wire(value: Any) -> Any:
 
 def _to_wire_other(value: Any) -> Any:
     if isinstance(value, dt.datetime | dt.date | dt.time):
-        return value.isoformat()
+        return _to_wire_moment(value)
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return [to_wire(row) for row in _records(value)]
     if hasattr(value, "tolist"):
@@ -146,6 +146,14 @@ def _to_wire_other(value: Any) -> Any:
     if isinstance(value, bool | int | str):
         return next(kind for kind in (bool, int, str) if isinstance(value, kind))(value)
     raise TypeError(f"no JSON form for {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _to_wire_moment(value: Any) -> str:
+    offset = value.utcoffset() if isinstance(value, dt.datetime) else None
+    if offset is not None and offset.seconds % 60:  # local time before time zones: ISO 8601 has whole minutes
+        value = value.astimezone(dt.UTC)
+    text: str = value.isoformat()
+    return text
 
 
 def _to_wire_array(value: Any) -> Any:
@@ -187,7 +195,7 @@ def to_instances(request: Any, kind: str) -> list[Any]:
 Check = Callable[[Any], str | None]
 """From one value to what was expected instead, or None if the value fits."""
 
-_HIGHEST = 1.7976931348623157e308
+_HIGHEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 _MOMENT = re.compile(
     r"(\d{4})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d{1,9}))?)?(?P<offset>Z|[+-]\d\d:?\d\d)?)?",
@@ -217,7 +225,8 @@ def _check_integer(field: Mapping[str, Any]) -> Check:
 
 
 def _check_number(field: Mapping[str, Any]) -> Check:
-    return lambda v: None if _is_number(v) and -_HIGHEST <= v <= _HIGHEST else "a number"
+    highest = _HIGHEST.get(field["python"].lower(), 1.7976931348623157e308)
+    return lambda v: None if _is_number(v) and -highest <= v <= highest else "a number"
 
 
 def _check_string(field: Mapping[str, Any]) -> Check:
@@ -440,23 +449,20 @@ class Predictor:
 
 
 def _rows(answer: Any) -> list[Any] | None:
+    """An answer as one JSON value for each row; None if it has no rows."""
     if isinstance(answer, Mapping):
-        columns = {str(key): _rows(column) for key, column in answer.items()}
-        if (
-            not columns
-            or len({-1 if c is None else len(c) for c in columns.values()}) != 1
-            or None in columns.values()
-        ):
-            return None
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]  # type: ignore[arg-type]
-    if (
-        isinstance(answer, str | bytes)
-        or not hasattr(answer, "__len__")
-        or getattr(answer, "shape", None) == ()
-    ):
+        return _rows_of_columns({str(name): _rows(column) for name, column in answer.items()})
+    if isinstance(answer, str | bytes | set | frozenset) or getattr(answer, "shape", None) == ():
         return None
-    wire = to_wire(answer)
+    wire = to_wire(answer) if hasattr(answer, "__len__") else None
     return wire if isinstance(wire, list) else None
+
+
+def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | None:
+    there = [column for column in columns.values() if column is not None]
+    if len(there) != len(columns) or len({len(column) for column in there}) != 1:
+        return None
+    return [dict(zip(columns, row, strict=True)) for row in zip(*there, strict=True)]
 
 
 def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
@@ -533,13 +539,9 @@ def _flat(value: Any) -> Iterable[Any]:
 
 
 def _nan_for_none(value: Any) -> Any:
-    return (
-        [_nan_for_none(v) for v in value]
-        if isinstance(value, list | tuple)
-        else math.nan
-        if value is None
-        else value
-    )
+    if isinstance(value, list | tuple):
+        return [_nan_for_none(item) for item in value]
+    return math.nan if value is None else value
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -560,7 +562,6 @@ def notebook_lines(error: BaseException) -> list[str]:
         path = Path(frame.filename)
         entry = mapped.get((path.name, frame.lineno)) if path.parent == HERE else None
         if entry is not None:
-            found.append(
-                f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno}): {frame.line}"
-            )
+            place = f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno})"
+            found.append(f"{place}: {frame.line}")
     return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import rows as rows_
 from .finding import refused
+from .places import article
 from .rows import Rows
 
 MAX_CATEGORIES = 50
@@ -29,7 +30,11 @@ def kind_of(requests: Mapping[str, Any]) -> str:
     name, value = next(iter(requests.items()))
     kind = _kind(value)
     if kind is None:
-        raise refused("NB220", f"the example {name!r} is {_an(value)}, which no request can be", _hint(value))
+        raise refused(
+            "NB220",
+            f"the example {name!r} is {article(type(value).__name__)}, which no request can be",
+            _hint(value),
+        )
     if kind in ("frame", "records", "values", "array", "record") and len(value) == 0:
         raise refused("NB222", f"the example {name!r} is empty", "Give it at least one row.")
     return kind
@@ -46,13 +51,8 @@ def _kind(value: Any) -> str | None:
         return "records" if rows_.is_records(value) else "values"
     if isinstance(value, str):
         return "text"
-    is_number = isinstance(value, bool | int | float) or hasattr(value, "dtype") and hasattr(value, "item")
-    return "value" if is_number and not hasattr(value, "__len__") else None
-
-
-def _an(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    is_numpy = hasattr(value, "dtype") and hasattr(value, "item") and not hasattr(value, "__len__")
+    return "value" if isinstance(value, bool | int | float) or is_numpy else None
 
 
 def _hint(value: Any) -> str:
@@ -136,11 +136,10 @@ def seen_in_example(example: Rows, name: str, to_wire: Callable[[Any], Any]) -> 
 
 
 def fields_of(
-    names: Iterable[str], example: Iterable[Seen], reference: Iterable[Seen | None] | None
+    names: Iterable[str], example: Sequence[Seen], reference: Sequence[Seen | None] | None
 ) -> list[dict[str, Any]]:
     """The fields of a contract: types from the example, ranges and nulls from all the reference too."""
-    example = list(example)
-    more = list(reference) if reference is not None else [None] * len(example)
+    more = reference if reference is not None else [None] * len(example)
     return [
         _field(name, _merged(seen, other) if other else replace(seen, distinct=None))
         for name, seen, other in zip(names, example, more, strict=True)
@@ -168,7 +167,10 @@ def look(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
         return _look_series(column, to_wire)
     if rows_.is_array(column) and not column.dtype.hasobject:
         return _look_array(column)
-    return _look_list(column.tolist() if hasattr(column, "tolist") else column, to_wire)
+    if not rows_.is_array(column):
+        return _look_list(column, to_wire)
+    seen = _look_list(column.tolist(), to_wire)
+    return replace(seen, python="object") if seen is not None else None
 
 
 def _look_series(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
@@ -193,8 +195,10 @@ def _look_series(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
 
 
 def _look_categorical(dtype: Any, nullable: bool, to_wire: Callable[[Any], Any]) -> Seen:
+    import pandas as pd
+
     inner = str(dtype.categories.dtype)
-    plain = inner in ("object", "str") and not dtype.ordered
+    plain = dtype.categories.dtype == pd.Index([""]).dtype and not dtype.ordered
     python = "category" if plain else f"category[{inner}{', ordered' if dtype.ordered else ''}]"
     texts = tuple(str(to_wire(category)) for category in dtype.categories)
     return Seen("category", python, nullable, categories=texts)
@@ -238,7 +242,7 @@ def _look_list(values: list[Any], to_wire: Callable[[Any], Any]) -> Seen | None:
     nullable = len(there) < len(values)
     kinds = {type(value) for value in there}
     names = {_dtype(kind) for kind in kinds}
-    if names == {"integer", "number"} or (names == {"integer"} and any(_is_nan(value) for value in values)):
+    if names == {"integer", "number"} or (names <= {"integer"} and any(_is_nan(value) for value in values)):
         names = {"number"}
     python = next(iter(kinds)).__name__ if len(kinds) == 1 else "float" if names == {"number"} else "object"
     if len(names) != 1 or names == {"any"}:
@@ -335,6 +339,8 @@ def _wider(seen: Seen, more: Seen) -> tuple[str, str]:
     """An integer in the example that is a float in the data is a number: the example was but one row."""
     if seen.dtype == "integer" and more.dtype == "number":
         return "number", "float64" if seen.python not in ("int",) else "float"
+    if seen.dtype == more.dtype and more.nullable and not seen.nullable:
+        return seen.dtype, more.python  # numpy's integers and booleans have no place for nulls
     if seen.dtype == "any" and seen.python == "object" and seen.nullable and more.dtype != "any":
         return more.dtype, more.python
     return seen.dtype, seen.python

@@ -62,4 +62,4 @@ def described(error: BaseException) -> str:
 def article(noun: str) -> str:
     """The noun after `a` or `an`."""
     last = noun.rpartition(".")[2]
-    return f"{'an' if last[:1] in 'aeiouAEIOU' else 'a'} {noun}"
+    return f"{'an' if last.startswith(('nd', *'aeiouAEIOU')) else 'a'} {noun}"

@@ -55,7 +55,7 @@ def contract_of(request: Request, reference: Look | None) -> dict[str, Any]:
     return {
         "kind": request.kind,
         "request": list(request.request),
-        "fields": fields_of(request.labels, request.look.seen, reference.seen if reference else None),
+        "fields": fields_of(request.labels, request.seen, reference.seen if reference else None),
         "shape": list(request.shape),
         "example": request.look.instances[:MAX_EXAMPLE] if batch else request.look.instances,
         "response": [],
@@ -128,8 +128,8 @@ def _repeatable(asked: Asked, instances: list[Any], first: Any, compare: ModuleT
     if found is not None:
         raise refused(
             "NB321",
-            f"the role cells answer the same request differently each time: first {found.expected}, then {found.got}",
-            "Give random generators a seed inside the role cells, and let them change no state that they read.",
+            f"the role cells answer one request differently each time: {found.expected}, then {found.got}",
+            "Seed random generators inside the role cells, and change no state that they read.",
         )
     found = next(compare.mismatches([first], again), None)
     if found is None:
@@ -140,7 +140,7 @@ def _repeatable(asked: Asked, instances: list[Any], first: Any, compare: ModuleT
 def _not_alike(why: str) -> Finding:
     return Finding(
         "NB324",
-        f"the role cells do not repeat their own answer to the example, so no reference rows are compared: {why}",
+        f"the role cells do not repeat their answer to the example: no reference rows are compared ({why})",
         "They may use what JSON does not carry, such as index labels, or read something changed meanwhile.",
         severity="warning",
     )
@@ -185,7 +185,8 @@ def _answered(
         first = error
     passing = [instance for instance in instances if _passes(asked, instance)]
     failed = len(instances) - len(passing)
-    message = f"the notebook's own code fails on {failed} of {len(instances)} sampled reference rows: {described(first)}"
+    of = f"{failed} of {len(instances)} sampled reference rows"
+    message = f"the notebook's own code fails on {of}: {described(first)}"
     findings.append(Finding("NB325", message, "Requests like them will fail too.", severity="warning"))
     try:
         return (passing, asked(passing)) if passing else None

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .pickling import Stored, restore
-
 MISSING = object()
 
 Plan = Mapping[str, Any]
@@ -31,7 +29,7 @@ class KeepLast:
         self.armed = False
         self.value: Any = MISSING
 
-    def visit(self, tree: ast.AST) -> ast.AST:
+    def visit(self, tree: Any) -> Any:
         """The tree with its last expression wrapped; other trees as they are."""
         if self.armed and isinstance(tree, ast.Module) and tree.body and isinstance(tree.body[-1], ast.Expr):
             last = tree.body[-1]
@@ -147,20 +145,17 @@ class Replay:
         return answer_of(stage, {**values, **bound}, value)
 
     def _function(self, stage: Plan, values: Mapping[str, Any]) -> Any:
-        with swapped(self.shell.user_ns, {**self.scenes.moment, **self._items(None, "after")}):
+        state = self._items(self.plan["moment"], "after")
+        with swapped(self.shell.user_ns, {**self.scenes.moment, **state}):
             return call_stage(stage, self.shell.user_ns, values)
 
-    def _items(self, cell: str | None, when: str) -> dict[str, Any]:
+    def _items(self, cell: str, when: str) -> dict[str, Any]:
+        """The state that serving code reads at one moment, by its name in the notebook."""
         return {
             item["name"]: self.state[item["key"]]
             for item in self.plan["state"]
-            if item["when"] == when and cell in (None, item["cell"]) and item["key"] in self.state
+            if (item["cell"], item["when"]) == (cell, when) and item["key"] in self.state
         }
-
-
-def restored(stored: Mapping[str, Stored], modules: set[str]) -> dict[str, Any]:
-    """New copies of all captured state; the modules that it refers to are added to `modules`."""
-    return {key: restore(item, modules) for key, item in stored.items()}
 
 
 def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
@@ -170,7 +165,7 @@ def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
     flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     with last.watching():
         tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
-        compiled = compile(tree, name, "exec", flags, dont_inherit=True)  # type: ignore[arg-type]
+        compiled = compile(tree, name, "exec", flags, dont_inherit=True)
         if compiled.co_flags & inspect.CO_COROUTINE:
             _finish(eval(compiled, shell.user_ns))
         else:
@@ -206,18 +201,14 @@ def _finish(coroutine: Any) -> Any:
 
 
 def answer_of(stage: Plan, namespace: Mapping[str, Any], expression: Any) -> Any:
-    """What an inline stage gave: its last expression, or its output names (several: a dict of them)."""
+    """What an inline stage gave: its last expression, or its output names (several: a tuple of them)."""
     if stage["result"] == "expression":
         return None if expression is MISSING else expression
-    outputs = {name: namespace[name] for name in stage["outputs"]}
-    return outputs if len(outputs) != 1 else next(iter(outputs.values()))
+    outputs = tuple(namespace[name] for name in stage["outputs"])
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def outputs_of(stage: Plan, answer: Any) -> dict[str, Any]:
     """A stage's answer by the names that later stages know it by."""
     names = stage["outputs"]
-    if len(names) == 1:
-        return {names[0]: answer}
-    if stage["style"] == "inline":
-        return dict(answer) if stage["result"] == "names" else {}
-    return dict(zip(names, answer, strict=True))
+    return {names[0]: answer} if len(names) == 1 else dict(zip(names, answer, strict=True))

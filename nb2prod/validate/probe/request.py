@@ -17,7 +17,10 @@ from .rows import Rows
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is kept of rows, which later cells may change. `count` counts all rows, `instances` holds some."""
+    """What is kept of rows, which later cells may change. `count` counts all rows, `instances` holds some.
+
+    `seen` has an entry for each field; None where its values have no JSON form.
+    """
 
     count: int
     instances: list[Any]
@@ -34,6 +37,7 @@ class Request:
     names: tuple[str, ...]
     shape: tuple[int, ...]
     stored: Mapping[str, Stored]
+    seen: tuple[Seen, ...]
     look: Look
 
     @property
@@ -47,12 +51,12 @@ def see_request(requests: Mapping[str, Any], homes: Homes, runtime: ModuleType) 
     kind = contract.kind_of(requests)
     value = requests if kind == "names" else next(iter(requests.values()))
     names = contract.names_of(value, kind)
-    shape = tuple(value.shape[1:]) if kind == "array" else ()
+    shape = tuple(rows.values_shape(value)) if kind == "array" else ()
     data = rows.of_request(value, kind, names)
     seen = tuple(contract.seen_in_example(data, label, runtime.to_wire) for label in names or tuple(requests))
     instances = runtime.to_instances(value, kind)
     look = Look(len(data), instances, rows.data_digest(data), seen)
-    return Request(kind, tuple(requests), names, shape, _stored(requests, homes), look)
+    return Request(kind, tuple(requests), names, shape, _stored(requests, homes), seen, look)
 
 
 def _stored(requests: Mapping[str, Any], homes: Homes) -> dict[str, Stored]:

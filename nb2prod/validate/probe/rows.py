@@ -38,6 +38,11 @@ def _is_pandas(value: Any, name: str) -> bool:
     return any(c.__module__.partition(".")[0] == "pandas" and c.__name__ == name for c in type(value).__mro__)
 
 
+def values_shape(array: Any) -> tuple[int, ...]:
+    """The shape of one value of an array of values."""
+    return tuple(int(size) for size in array.shape[1:])
+
+
 def is_records(value: Any) -> bool:
     """A list of dicts with at least one."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)

@@ -15,14 +15,15 @@ from .finding import Finding, Refused
 from .pickling import Homes, Stored, pickled, restore
 from .places import at, failed_line, refused_at
 from .proof import Ask, Proof, prove
-from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet, restored
+from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import Look, Request, look_at, see_reference, see_request, source_of
 from .state import StateCapture
 
 
 def _load(path: str, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -48,7 +49,6 @@ class Session:
         self._request: Request | None = None
         self._reference: Look | None = None
         self._waiting: Any = MISSING
-        self._modules: set[str] = set()
         self._proof: Proof | None = None
 
     @property
@@ -176,7 +176,8 @@ class Session:
         has_reference = self._reference is not None or self.plan["reference_cell"] is None
         if self._proof is not None or not self._scenes.moment or not has_reference:
             return
-        assert self._request is not None and self._answers.final is not None
+        assert self._request is not None
+        assert self._answers.final is not None
         first = restore(self._answers.final)
         try:
             self._proof = prove(self._request, self._reference, first, self._fresh, self.tools)
@@ -188,7 +189,7 @@ class Session:
     def _fresh(self) -> Ask:
         """The role cells as a function, over new copies of the captured state."""
         sources = {cell: str(info["source"]) for cell, info in self.cells.items()}
-        state = restored(self._state.stored, self._modules)
+        state = self._state.restored(set())
         return Replay(self.shell, self.plan, sources, self._scenes, state, self.last)
 
     def _write_cases(self, cases: list[dict[str, Any]]) -> None:
@@ -196,11 +197,12 @@ class Session:
 
     def finish(self) -> None:
         """Write what was observed to `observed.json`."""
-        assert self._proof is not None and self._request is not None
+        assert self._proof is not None
+        assert self._request is not None
         data = self._reference or self._request.look
         kept = self._state.kept()
         modules: set[str] = set()
-        restored(kept, modules)
+        self._state.restored(modules)
         observed = {
             "contract": self._proof.contract,
             "state": self._state.files(),
@@ -210,7 +212,7 @@ class Session:
             "data_digest": data.digest,
             "reference_rows": data.count,
             "findings": [finding.to_json() for finding in self._proof.findings],
-            "python": sys.executable,
+            "prefix": sys.prefix,
         }
         self.write("observed.json", observed)
 
@@ -230,7 +232,7 @@ def _number(value: Any) -> float | None:
 def _needed_modules(request: Request, kept: Mapping[str, Stored]) -> set[str]:
     """What the package's runtime imports to read this state and to rebuild such a request."""
     needed = {"numpy"} if any(stored.codec == "npy" for stored in kept.values()) else set()
-    kinds = {seen.python for seen in request.look.seen if seen is not None}
+    kinds = {seen.python for seen in request.seen}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
     if request.kind == "array":

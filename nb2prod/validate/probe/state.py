@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .finding import Refused, refused
-from .pickling import EXTENSION, Homes, Stored, Unstorable, path_to, store, type_name
-from .places import article
+from .pickling import EXTENSION, Homes, Stored, Unstorable, path_to, restore, store, type_name
+from .places import article, described
 
 _HINT = {
     "value": "Write a function that makes it, inside a role cell or a helper cell: serving code calls that.",
-    "redefined": "Make the value anew after the last definition, or give the two definitions different names.",
+    "redefined": "Make the value after the last definition, or give the two definitions different names.",
     "homeless": "Define it in a cell of its own that is not tagged `skip`, or import it from a module.",
 }
 _CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312"}
@@ -61,12 +61,26 @@ class StateCapture:
         needed = {key: stored for key, stored in self.stored.items() if key not in optional}
         return self.stored if any(stored.used for stored in needed.values()) else needed
 
+    def restored(self, modules: set[str]) -> dict[str, Any]:
+        """New copies of what is kept; the modules that it refers to are added to `modules`."""
+        items = {item["key"]: item for item in self._items}
+        return {key: _read_back(items[key], stored, modules) for key, stored in self.kept().items()}
+
     def files(self) -> list[dict[str, Any]]:
         """The kept items as entries of a manifest; the files of the others are removed."""
         kept = self.kept()
         for key in self.stored.keys() - kept.keys():
             self._path(key, self.stored[key]).unlink()
         return [_entry(key, stored) for key, stored in kept.items()]
+
+
+def _read_back(item: Mapping[str, Any], stored: Stored, modules: set[str]) -> Any:
+    # unpickling runs the user's __setstate__, which may raise anything
+    try:
+        return restore(stored, modules)
+    except Exception as error:
+        message = f"{item['name']!r} was stored, but cannot be read back: {described(error)}"
+        raise refused("NB310", message, _HINT["value"], **_bound(item)) from error
 
 
 def _entry(key: str, stored: Stored) -> dict[str, Any]:

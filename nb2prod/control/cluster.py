@@ -1,0 +1,237 @@
+"""The cluster of a project: started, found and ended. Nothing here imports Ray.
+
+A local cluster is a Ray head and a resident driver, `agent`, in processes of their own which outlive
+their starter; <home>/cluster.json says which. With RAY_ADDRESS set that cluster is used instead, and
+none is started or ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from nb2prod.control import environment, link, processes, tables
+from nb2prod.errors import ClusterError
+
+UP_S = 180.0
+"""How long a cluster may take to come up, in seconds: a slow disk reads Ray's files for a minute."""
+
+REACH_S = 5.0
+"""How long RAY_ADDRESS may take to accept a connection, in seconds."""
+
+LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """A cluster. `host` and `port`: where its endpoints answer; `dashboard`: a URL, "" if unknown.
+
+    A local one has `pid` and `created` (epoch seconds) of its head, `folder` (its temporary files) and
+    `token` (a file). An external one is what RAY_ADDRESS named.
+    """
+
+    id: str
+    address: str
+    host: str
+    port: int
+    dashboard: str
+    pid: int = 0
+    created: float = 0.0
+    folder: str = ""
+    token: str = ""
+    external: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where the endpoints answer, as seen from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self.port}"
+
+    @property
+    def socket(self) -> Path | None:
+        """The agent's socket; None for an external cluster, which has no agent of ours."""
+        return Path(self.folder) / "agent.sock" if self.folder else None
+
+
+def find(home: Path) -> ClusterInfo | None:
+    """The cluster of a project if it runs, else None. With RAY_ADDRESS set: the one that was reached."""
+    info = _recorded(home)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        return info if info is not None and info.external and info.address == address else None
+    if info is None or info.external or not processes.alive(info.pid, info.created):
+        return None
+    return info
+
+
+def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float = UP_S) -> ClusterInfo:
+    """The cluster of a project, started if it does not run; then its endpoints are on their way back.
+
+    Raises ClusterError: NB501 if the port is taken (nothing was started then), NB500 if the cluster does
+    not come up within `limit_s` seconds or RAY_ADDRESS cannot be reached.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
+    with tables.lock(home / "cluster.lock", limit_s, busy):
+        if address := os.environ.get("RAY_ADDRESS"):
+            return find(home) or _record(home, _external(address))
+        if (info := find(home)) is not None:
+            return info
+        _clear(home)
+        _check_port(host, port)
+        return _start(home, host, port, limit_s)
+
+
+def down(home: Path) -> bool:
+    """End the project's local cluster and all its processes, and no other; False if there was none."""
+    if not (home / "cluster.json").exists():
+        return False
+    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
+    with tables.lock(home / "cluster.lock", UP_S, busy):
+        return _clear(home)
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def _recorded(home: Path) -> ClusterInfo | None:
+    try:
+        return ClusterInfo(**json.loads((home / "cluster.json").read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        # none, or one that another version of nb2prod wrote
+        return None
+
+
+def _record(home: Path, info: ClusterInfo) -> ClusterInfo:
+    scratch = home / "cluster.json.tmp"
+    scratch.write_text(json.dumps(asdict(info), indent=1) + "\n", "utf-8")
+    scratch.replace(home / "cluster.json")
+    return info
+
+
+def _clear(home: Path) -> bool:
+    """End what a record speaks of, be it only leftovers, and forget it; whether anything had to end."""
+    info = _recorded(home)
+    ended = 0
+    if info is not None and not info.external:
+        ended = processes.end(info.id)
+        shutil.rmtree(info.folder, ignore_errors=True)
+        Path(info.token).unlink(missing_ok=True)
+    (home / "cluster.json").unlink(missing_ok=True)
+    return ended > 0
+
+
+# --- a local cluster -----------------------------------------------------------------------------
+
+
+def _check_port(host: str, port: int) -> None:
+    reason = processes.taken(host, port)
+    if reason is None:
+        return
+    if "in use" not in reason:
+        hint = "Choose another host or port."
+        raise ClusterError(f"nothing can listen on {host}:{port}: {reason}", code="NB501", hint=hint)
+    raise ClusterError(
+        f"port {port} is taken by {processes.holder(port)}",
+        code="NB501",
+        hint=f"Free it, or choose another: nb2prod up --port {port + 1}",
+    )
+
+
+def _start(home: Path, host: str, port: int, limit_s: float) -> ClusterInfo:
+    # Unix sockets need a short path: not in the home, nor in a long TMPDIR as macOS has
+    folder = Path(tempfile.mkdtemp(prefix="nb2prod-", dir="/tmp"))
+    ports = environment.Ports.free()
+    info = ClusterInfo(
+        id=secrets.token_hex(8),
+        address=f"127.0.0.1:{ports.gcs}",
+        host=host,
+        port=port,
+        dashboard=f"http://127.0.0.1:{ports.dashboard}",
+        folder=str(folder),
+        token=str(environment.new_token(home / "ray-token")),
+    )
+    env = environment.local(info.id, home, folder, Path(info.token), ports)
+    # before anything runs, so that `down` finds all of it, whatever happens to us
+    _record(home, info)
+    try:
+        head = processes.spawn(environment.head_command(folder, ports), env, folder, folder / "head.log")
+        info = _record(home, replace(info, pid=head.pid, created=head.create_time()))
+        _await(info, [head, _start_agent(info, home)], limit_s)
+    except BaseException:
+        _clear(home)
+        raise
+    return info
+
+
+def _start_agent(info: ClusterInfo, home: Path) -> psutil.Process:
+    folder = Path(info.folder)
+    command = [*environment.python("nb2prod.control.agent"), json.dumps(asdict(info)), str(home)]
+    env = environment.driver(info.id, Path(info.token))
+    return processes.spawn(command, env, folder, folder / "agent.log")
+
+
+def revive_agent(info: ClusterInfo, home: Path) -> None:
+    """Start a local cluster's agent again, should it have died. Raises ClusterError."""
+    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
+    with tables.lock(home / "cluster.lock", UP_S, busy):
+        assert info.socket is not None
+        if not link.answers(info.socket):
+            _await(info, [_start_agent(info, home)], UP_S)
+
+
+def _await(info: ClusterInfo, started: list[psutil.Process], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    assert info.socket is not None
+    while not link.answers(info.socket):
+        if not all(processes.alive(process.pid, process.create_time()) for process in started):
+            raise _not_up(info, "the cluster ended while it was starting")
+        if time.monotonic() > deadline:
+            raise _not_up(info, f"the cluster did not come up within {limit_s:.0f} s")
+        time.sleep(0.05)
+
+
+def _not_up(info: ClusterInfo, what: str) -> ClusterError:
+    logs = [Path(info.folder) / name for name in ("head.log", "agent.log")]
+    tail = "\n".join(f"{log.name}: {line}" for log in logs for line in _tail(log))
+    return ClusterError(f"{what}\n{tail}".rstrip(), hint="Try again; `nb2prod doctor` looks at the machine.")
+
+
+def _tail(log: Path) -> list[str]:
+    with suppress(OSError):
+        return [line for line in log.read_text("utf-8", "replace").splitlines() if line][-LOG_LINES:]
+    return []
+
+
+# --- RAY_ADDRESS ---------------------------------------------------------------------------------
+
+
+def _external(address: str) -> ClusterInfo:
+    """The cluster at an address, reached once. Raises ClusterError if it does not answer."""
+    _probe(address)
+    found = link.once("describe", {"address": address, "host": "127.0.0.1", "port": 8000}, UP_S)
+    return ClusterInfo(id="", address=address, external=True, **found)
+
+
+def _probe(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        # "auto" and other schemes: only Ray knows where that is
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_ADDRESS is {address}, and nothing answers there: {error.strerror or error}",
+            hint="Start that cluster, or unset RAY_ADDRESS to use a local one.",
+        ) from error

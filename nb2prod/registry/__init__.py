@@ -1,0 +1,5 @@
+"""Releases and where they come from, in MLflow."""
+
+from nb2prod.registry.registry import Registry
+
+__all__ = ["Registry"]

@@ -1,0 +1,87 @@
+"""What answers where no endpoint does: names the endpoints that exist.
+
+Ray's own answers here are plain text that sends the reader on to /-/routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from nb2prod.serving.http import (
+    App,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    answer,
+    inner_path,
+    lifespan,
+    problem,
+    request_id,
+    send_response,
+)
+
+
+@serve.ingress()
+class Front:
+    """The application at "/". `tables` is the directory of the endpoints' routing tables."""
+
+    def __init__(self, tables: str) -> None:
+        self._tables = Path(tables)
+
+    def __serve_build_asgi_app__(self) -> App:
+        return application(self._tables)
+
+
+def application(tables: Path) -> App:
+    """The ASGI app: GET / lists the endpoints, anything else is a 404 that names them."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+        elif scope["type"] == "http":
+            endpoints = await asyncio.to_thread(_endpoints, tables)
+            await send_response(send, _respond(scope, endpoints), body=scope["method"] != "HEAD")
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    return app
+
+
+def _respond(scope: Scope, endpoints: list[dict[str, Any]]) -> Response:
+    path = inner_path(scope)
+    if path == "/" and scope["method"] in ("GET", "HEAD"):
+        return answer({"endpoints": endpoints})
+    names = ", ".join(f"/{item['name']}" for item in endpoints) or "none yet"
+    return problem(404, f"no endpoint answers at {path}; the endpoints are: {names}", request_id(scope))
+
+
+def _endpoints(tables: Path) -> list[dict[str, Any]]:
+    found = []
+    for file in sorted(tables.glob("*.json")):
+        try:
+            table = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            # deleted since it was listed
+            continue
+        route = table["routes"][0]
+        served = {"model_name": route["model_name"], "version": route["version"]}
+        found.append({"name": table["name"], "url": f"/{table['name']}", **served})
+    return found
+
+
+def build(tables: str) -> Any:
+    """The Ray Serve application to run at route_prefix "/"; it books no CPU."""
+    deployment = serve.deployment(
+        Front,
+        name="Front",
+        max_ongoing_requests=1_000,
+        ray_actor_options={"num_cpus": 0},
+        logging_config={"enable_access_log": False},
+    )
+    return deployment.bind(tables)

@@ -1,0 +1,150 @@
+"""Responses as values, and errors as RFC 9457 problem details."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+TITLES = {
+    400: "The body is not JSON",
+    404: "No such path",
+    405: "Method not allowed",
+    413: "The body is too large",
+    422: "The request does not fit the contract",
+    500: "The model failed",
+    503: "No release is loaded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer to one request. Header names are lower case."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Refused(Exception):
+    """The request gets no prediction. `response` says why."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+class Disconnected(Exception):
+    """The client left before its request was whole."""
+
+
+def dumps(data: Any) -> bytes:
+    """JSON, floats in the shortest form that reads back to the same bits."""
+    try:
+        return orjson.dumps(data)
+    except orjson.JSONEncodeError:
+        # integers beyond 64 bits: orjson refuses them, JSON does not
+        return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def answer(data: Any, *headers: tuple[str, str], status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(status, dumps(data), headers=headers)
+
+
+def problem(
+    status: int,
+    detail: str,
+    request_id: str,
+    *headers: tuple[str, str],
+    errors: Iterable[Mapping[str, Any]] = (),
+) -> Response:
+    """An RFC 9457 problem. `errors` lists each wrong field: instance, field, expected, got."""
+    data = {
+        "type": "about:blank",
+        "title": TITLES[status],
+        "status": status,
+        "detail": detail,
+        "errors": list(errors),
+        "request_id": request_id,
+    }
+    return Response(status, dumps(data), PROBLEM, headers)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a request header; its name in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
+
+
+def request_id(scope: Scope) -> str:
+    """The request's own x-request-id, else a new one."""
+    return header(scope, b"x-request-id") or uuid.uuid4().hex
+
+
+def header_safe(text: str) -> str:
+    """Text for a header: what is not ASCII is percent-encoded, as a notebook's name may be anything."""
+    return quote(text, safe=" !#$&'()*+,/:;=?@[]~")
+
+
+def inner_path(scope: Scope, prefix: str = "") -> str:
+    """The request's path without `root_path` and without `prefix`, wherever a server or proxy left them."""
+    path: str = scope["path"]
+    for mount in (scope.get("root_path") or "", prefix):
+        mount = mount.rstrip("/")
+        if mount and (path == mount or path.startswith(mount + "/")):
+            path = path[len(mount) :]
+    return path or "/"
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """The request's body; None once it is known to be longer than `limit` bytes. Raises Disconnected."""
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        return None
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def send_response(send: Send, response: Response, *, body: bool = True) -> None:
+    """Send a response; without its body for HEAD."""
+    headers = [
+        (b"content-type", response.content_type.encode("latin-1")),
+        (b"content-length", str(len(response.body)).encode()),
+        *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers),
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body if body else b""})
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    """The ASGI lifespan protocol, for an app that has nothing to do in it. Ray Serve insists on it."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,89 @@
+"""A generated package, imported and ready to answer.
+
+Each load imports the package under a module name of its own, so that several versions of one
+notebook live side by side in one process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_count = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRelease:
+    """A release in this process. `module` is the name that its package was imported under."""
+
+    model_name: str
+    version: int
+    path: Path
+    module: str
+    predictor: Any
+    runtime: Any
+
+    @property
+    def contract(self) -> Mapping[str, Any]:
+        """The package's contract.json."""
+        contract: Mapping[str, Any] = self.predictor.contract
+        return contract
+
+
+def load(path: Path | str, model_name: str, version: int) -> LoadedRelease:
+    """Import the package in the directory `path` and load its state.
+
+    Raises whatever the package's code or state raises; nothing of it then stays imported.
+    """
+    path = Path(path).resolve()
+    plain = re.sub(r"\W", "_", model_name)
+    module = f"nb2prod_release_{plain}_{version}_{next(_count)}"
+    try:
+        runtime = _import(path, module)
+        return LoadedRelease(model_name, version, path, module, runtime.load(), runtime)
+    except BaseException:
+        _forget(module)
+        raise
+
+
+def warm(release: LoadedRelease) -> None:
+    """Predict the contract's example once; whatever that raises is raised."""
+    example = list(release.contract["example"])
+    if example:
+        release.predictor.predict(example)
+
+
+def unload(release: LoadedRelease) -> None:
+    """Let go of a release that answers no more: call it when none of its code runs.
+
+    The modules' contents are cleared, not left to the garbage collector: Ray freezes what a replica
+    holds at its start, and frozen cycles are never collected.
+    """
+    for module in _forget(release.module):
+        vars(module).clear()
+
+
+def _import(path: Path, name: str) -> ModuleType:
+    entry = path / "__init__.py"
+    if not entry.is_file():
+        raise FileNotFoundError(f"{path} holds no package: {entry.name} is missing")
+    spec = importlib.util.spec_from_file_location(name, entry, submodule_search_locations=[str(path)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return importlib.import_module(f"{name}.runtime")
+
+
+def _forget(name: str) -> list[ModuleType]:
+    ours = [key for key in list(sys.modules) if key == name or key.startswith(f"{name}.")]
+    return [sys.modules.pop(key) for key in ours]

@@ -1,0 +1,168 @@
+"""The OpenAPI document of a release, from its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RECORDS = frozenset({"frame", "records", "record", "names"})
+
+TYPES: dict[str, dict[str, Any]] = {
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "string": {"type": "string"},
+    "boolean": {"type": "boolean"},
+    "datetime": {"type": "string", "description": "ISO 8601 date and time"},
+    "category": {"type": "string"},
+    "any": {},
+}
+
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem details",
+    "required": ["type", "title", "status", "detail", "errors", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "instance": {"type": ["integer", "null"]},
+                    "field": {"type": ["string", "null"]},
+                    "expected": {"type": "string"},
+                    "got": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+def document(model_name: str, version: int, contract: Mapping[str, Any]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of a release. Its server is the folder that it is fetched from."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": model_name, "version": str(version)},
+        "servers": [{"url": "."}],
+        "paths": {
+            "/predict": {"post": _predict(model_name, version, contract)},
+            "/health": {"get": _health(model_name, version)},
+        },
+        "components": {"schemas": {"Problem": PROBLEM}},
+    }
+
+
+def _predict(model_name: str, version: int, contract: Mapping[str, Any]) -> dict[str, Any]:
+    example = {"instances": list(contract["example"])}
+    response = {
+        "predictions": list(contract["response"]),
+        "model_name": model_name,
+        "version": version,
+        "request_id": "0b4c",
+    }
+    refusals = {
+        "400": "the body is not JSON",
+        "413": "the body is too large",
+        "422": "the instances break the contract; every wrong field is listed",
+        "500": "the model failed",
+        "503": "no release is loaded",
+    }
+    return {
+        "summary": "One prediction for each instance",
+        "operationId": "predict",
+        "requestBody": {"required": True, "content": _json(_request(contract), example)},
+        "responses": {
+            "200": {"description": "the predictions", "content": _json(_answer(), response)},
+            **{status: _refusal(text) for status, text in refusals.items()},
+        },
+    }
+
+
+def _health(model_name: str, version: int) -> dict[str, Any]:
+    body = {"status": "ok", "model_name": model_name, "version": version}
+    schema = _object({name: {} for name in body})
+    return {
+        "summary": "Which release answers",
+        "operationId": "health",
+        "responses": {
+            "200": {"description": "a release is loaded", "content": _json(schema, body)},
+            "503": _refusal("no release is loaded"),
+        },
+    }
+
+
+def _request(contract: Mapping[str, Any]) -> dict[str, Any]:
+    instances = {"type": "array", "minItems": 1, "items": instance_schema(contract)}
+    return {"type": "object", "required": ["instances"], "properties": {"instances": instances}}
+
+
+def _answer() -> dict[str, Any]:
+    return _object(
+        {
+            "predictions": {"type": "array", "items": {}},
+            "model_name": {"type": "string"},
+            "version": {"type": "integer"},
+            "request_id": {"type": "string"},
+        }
+    )
+
+
+def instance_schema(contract: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON schema of one instance."""
+    fields = contract["fields"]
+    if contract["kind"] in RECORDS:
+        properties = {field["name"]: _field(field) for field in fields}
+        return {**_object(properties), "additionalProperties": False}
+    schema = _field(fields[0])
+    if contract["kind"] == "array":
+        for size in reversed(contract["shape"]):
+            schema = {"type": "array", "minItems": size, "maxItems": size, "items": schema}
+    return schema
+
+
+def _field(field: Mapping[str, Any]) -> dict[str, Any]:
+    schema = dict(TYPES[field["dtype"]])
+    if field["minimum"] is not None and field["maximum"] is not None:
+        schema["description"] = f"seen: {field['minimum']} to {field['maximum']}"
+    if field["dtype"] == "category" and field["categories"]:
+        schema["enum"] = list(field["categories"])
+    if field["nullable"] and "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            schema["enum"].append(None)
+    return schema
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": dict(properties)}
+
+
+def _json(schema: Mapping[str, Any], example: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schema, "example": example}}
+
+
+def _refusal(text: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": text, "content": content}
+
+
+def as_3_0(node: Any) -> Any:
+    """A document of ours as OpenAPI 3.0, which is all that the bundled Swagger UI (4.15) reads.
+
+    It is fetched from docs/, one folder below the server.
+    """
+    if isinstance(node, list):
+        return [as_3_0(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: value if key == "example" else as_3_0(value) for key, value in node.items()}
+    if "openapi" in node:
+        node |= {"openapi": "3.0.3", "servers": [{"url": ".."}]}
+    if isinstance(node.get("type"), list):
+        node |= {"type": node["type"][0], "nullable": True}
+    return node

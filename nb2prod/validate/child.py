@@ -1,0 +1,206 @@
+"""The proving process: loads a package that it has never seen, and compares its answers with the notebook's.
+
+Run by path as a script, with the path of a job file. Standard library only; imports nothing of
+nb2prod, so that the package is shown to stand alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import json
+import platform
+import resource
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+KEPT = 5
+"""Differing rows that are kept of each case."""
+
+MAX_ALONE = 50
+"""Rows that are asked one by one."""
+
+SECONDS = 1.0
+"""Longest time spent on one measurement."""
+
+
+class PackageFailed(Exception):
+    """The package raised; `what` says during what."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def main(job_file: str) -> None:
+    """Prove as the job says, and write the result as JSON where it says."""
+    job = json.loads(Path(job_file).read_text("utf-8"))
+    try:
+        result = prove(job)
+    except PackageFailed as failed:
+        result = {"error": _error(failed, Path(job["package"]))}
+    Path(job["result"]).write_text(json.dumps(result), "utf-8")
+
+
+def prove(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Load the package and try it in every way; PackageFailed if it raises."""
+    compare = _module(Path(job["compare"]), "_nb2prod_compare")
+    started = time.perf_counter()
+    runtime, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
+    load_ms = (time.perf_counter() - started) * 1000
+    pickled = sorted(runtime.pickled_modules)
+    cases = runtime.CODECS["pickle"](Path(job["cases"]).read_bytes())
+    compared = [_compare_case(case, predictor, compare, job["rtol"]) for case in cases]
+    example = cases[0]["instances"]
+    safe, reason = _batch_safety([row for case in reversed(cases) for row in case["instances"]], predictor)
+    return {
+        "error": None,
+        "cases": compared,
+        "repeat": _repeat(example, predictor, compare),
+        "wire": _wire(predictor, compare, job["rtol"]),
+        "batch_safe": safe,
+        "batch_reason": reason,
+        "latency_ms": {"load": load_ms, **_latencies(cases[-1]["instances"], predictor)},
+        "peak_rss_mb": _peak_rss_mb(),
+        "pickled": pickled,
+        "python": platform.python_version(),
+    }
+
+
+def _load(package: Path) -> tuple[ModuleType, Any]:
+    """Import the package under a name that hides no installed module, and make its predictor."""
+    name = f"_proof_of_{package.name}"
+    _module(package / "__init__.py", name, [str(package)])
+    runtime = importlib.import_module(f"{name}.runtime")
+    return runtime, runtime.load()
+
+
+def _module(path: Path, name: str, search: list[str] | None = None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _guard(what: str, call: Callable[[], Any]) -> Any:
+    # the package holds the user's code, which may raise anything
+    try:
+        return call()
+    except Exception as error:
+        raise PackageFailed(what) from error
+
+
+# --- parity --------------------------------------------------------------------------------------
+
+
+def _compare_case(
+    case: Mapping[str, Any], predictor: Any, compare: ModuleType, rtol: float
+) -> dict[str, Any]:
+    what = f"asked for the {case['name']}"
+    got = _guard(what, lambda: [predictor.run(request) for request in predictor.decode(case["instances"])])
+    expected = case["answers"]
+    pair = (expected[0], got[0]) if predictor.batch else (expected, got)
+    found = list(compare.mismatches(*pair, rtol))
+    first = sorted(found, key=lambda mismatch: mismatch.row)[:KEPT]
+    return {
+        "name": case["name"],
+        "rows": len(case["instances"]),
+        "differing": len({mismatch.row for mismatch in found}),
+        "first": [list(mismatch) for mismatch in first],
+    }
+
+
+def _repeat(instances: list[Any], predictor: Any, compare: ModuleType) -> list[Any] | None:
+    """The first difference between two answers to one request, or None."""
+    one, two = (_guard("asked for the example twice", lambda: predictor.predict(instances)) for _ in range(2))
+    found = next(compare.mismatches(one, two), None)
+    return list(found) if found is not None else None
+
+
+def _wire(predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
+    """The first difference between the contract's response and the package's, or None."""
+    contract = predictor.contract
+    got = _guard("asked for the contract's example", lambda: predictor.predict(contract["example"]))
+    found = next(compare.mismatches(contract["response"], got, rtol), None)
+    return list(found) if found is not None else None
+
+
+def _batch_safety(instances: list[Any], predictor: Any) -> tuple[bool | None, str]:
+    """Whether rows may be asked together with the rows of other requests, and why."""
+    if not predictor.batch:
+        return None, f"one call takes one {predictor.kind}"
+    rows = instances[:MAX_ALONE]
+    if len(rows) < 2:
+        return False, "only one row is known, so that nothing can be compared"
+    together = _guard("asked for rows together", lambda: predictor.predict(rows))
+    # code may well need more than one row; that is no fault, but it forbids to mix requests
+    try:
+        alone = [predictor.predict([row])[0] for row in rows]
+    except Exception as error:
+        return False, f"a row alone fails: {type(error).__name__}: {error}"
+    for i, (one, other) in enumerate(zip(alone, together, strict=True)):
+        if one != other:
+            return False, f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}"
+    return True, f"{len(rows)} rows answered alike alone and together"
+
+
+# --- speed ---------------------------------------------------------------------------------------
+
+
+def _latencies(instances: list[Any], predictor: Any) -> dict[str, float]:
+    """Median milliseconds of warm calls: one instance, and all of them at once where they may be."""
+    one = _median_ms(lambda: predictor.predict(instances[:1]))
+    if not predictor.batch or len(instances) < 2:
+        return {"one": one}
+    return {
+        "one": one,
+        "batch": _median_ms(lambda: predictor.predict(instances)),
+        "batch_rows": len(instances),
+    }
+
+
+def _median_ms(call: Callable[[], Any]) -> float:
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    for _ in itertools.repeat(None, MAX_ALONE):
+        started = time.perf_counter()
+        _guard("timed", call)
+        times.append(time.perf_counter() - started)
+        if time.perf_counter() > end:
+            break
+    return statistics.median(times) * 1000
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+# --- failure -------------------------------------------------------------------------------------
+
+
+def _error(failed: PackageFailed, package: Path) -> dict[str, Any]:
+    error = failed.__cause__
+    assert error is not None
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "what": failed.what,
+        "type": type(error).__name__,
+        "message": str(error),
+        "module": error.name if isinstance(error, ModuleNotFoundError) else None,
+        "frames": [[Path(f.filename).name, f.lineno] for f in frames if Path(f.filename).parent == package],
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,155 @@
+"""Proves that a package answers what the notebook answered, in a process that has never seen the notebook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nb2prod.domain import Bundle, CleanRun, Difference, MappedLine, Report
+from nb2prod.errors import ParityError
+
+_SHOWN = 5
+
+
+def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) -> Report:
+    """The report on a package (a folder) made from `bundle` and the state of `run`.
+
+    `rtol` is the relative difference that numbers may have; 0 asks for the very same. Raises
+    ParityError: NB320 if answers differ (it carries the report), NB321 if the package answers the same
+    request differently each time, NB322 if its code fails.
+    """
+    started = time.perf_counter()
+    result = _in_child(run, package, rtol)
+    if result["error"] is not None:
+        raise _failed(result["error"], bundle)
+    seconds = {**run.seconds, "prove": time.perf_counter() - started}
+    report = _report(bundle, run, result, rtol, seconds)
+    if not report.passed:
+        raise _differs(report, result)
+    return report
+
+
+def _in_child(run: CleanRun, package: Path, rtol: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="nb2prod-prove-") as work:
+        result, job = Path(work, "result.json"), Path(work, "job.json")
+        job.write_text(
+            json.dumps(
+                {
+                    "package": str(package.resolve()),
+                    "cases": str(run.folder.resolve() / "cases.pkl"),
+                    "compare": str(Path(__file__).with_name("compare.py")),
+                    "result": str(result),
+                    "rtol": rtol,
+                }
+            ),
+            "utf-8",
+        )
+        # -P: the folder of our script must not become a place to import from
+        command = [sys.executable, "-P", str(Path(__file__).with_name("child.py")), str(job)]
+        done = subprocess.run(
+            command, cwd=work, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if not result.exists():
+            raise _died(done)
+        answer: dict[str, Any] = json.loads(result.read_text("utf-8"))
+        return answer
+
+
+def _environment() -> dict[str, str]:
+    ours = ("JPY_", "IPY", "NB2PROD_", "PYTHONSTARTUP", "MPLBACKEND")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def _report(
+    bundle: Bundle, run: CleanRun, result: Mapping[str, Any], rtol: float, seconds: Mapping[str, float]
+) -> Report:
+    differences = tuple(
+        Difference(case["name"], row, expected, got, detail)
+        for case in result["cases"]
+        for row, expected, got, detail in case["first"]
+    )
+    odd = [("response", result["wire"])] if result["wire"] and not differences else []
+    odd += [("example, asked twice", result["repeat"])] if result["repeat"] else []
+    differences += tuple(Difference(name, *found) for name, found in odd)
+    return Report(
+        name=bundle.name,
+        notebook_digest=bundle.notebook_digest,
+        bundle_digest=bundle.digest,
+        passed=not differences,
+        rows_compared=sum(case["rows"] for case in result["cases"]),
+        differences=differences[:_SHOWN],
+        tolerance=rtol,
+        batch_safe=result["batch_safe"],
+        batch_reason=result["batch_reason"],
+        metrics=run.metrics,
+        parameters=run.parameters,
+        data_digest=run.data_digest,
+        reference_rows=run.reference_rows,
+        seconds=seconds,
+        latency_ms=result["latency_ms"],
+        state=bundle.evidence.state if bundle.evidence is not None else (),
+        pickled=tuple(result["pickled"]),
+        diagnostics=run.diagnostics,
+        python=result["python"],
+    )
+
+
+# --- failure -------------------------------------------------------------------------------------
+
+
+def _differs(report: Report, result: Mapping[str, Any]) -> ParityError:
+    rows = "\n".join(
+        f"  {d.case}, row {d.row}: expected {d.expected}, got {d.got}"
+        + (f" ({d.detail})" if d.detail else "")
+        for d in report.differences
+    )
+    differing = sum(case["differing"] for case in result["cases"])
+    if not differing and result["repeat"]:
+        message = "the package answers the same request differently each time"
+        hint = "Seed random generators inside the role cells, and change no state that they read."
+        return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint)
+    message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
+    hint = (
+        "Where a difference is mere rounding, allow it: a tolerance is relative, and is kept in the report."
+    )
+    return ParityError(f"{message}:\n{rows}", report=report, hint=hint)
+
+
+def _failed(error: Mapping[str, Any], bundle: Bundle) -> ParityError:
+    place = _place(error["frames"], bundle)
+    hint = None
+    if error["module"]:
+        hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
+        hint += "the package: install it, or move its code into a cell."
+    failed = ParityError(
+        f"the extracted package fails, {error['what']}: {error['type']}: {error['message']}",
+        code="NB322",
+        hint=hint,
+        cell=place.cell if place else None,
+        number=place.number if place else None,
+        line=place.cell_line if place else None,
+    )
+    failed.add_note(error["traceback"])
+    return failed
+
+
+def _place(frames: list[list[Any]], bundle: Bundle) -> MappedLine | None:
+    """The innermost line of the package that was taken from the notebook."""
+    lines = {(mapped.file, mapped.line): mapped for mapped in bundle.source_map}
+    found = (lines.get((file, line)) for file, line in reversed(frames))
+    return next((mapped for mapped in found if mapped is not None), None)
+
+
+def _died(done: subprocess.CompletedProcess[str]) -> ParityError:
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    tail = done.stderr.strip()[-2000:]
+    return ParityError(
+        f"the process that loaded the package died ({how})" + (f":\n{tail}" if tail else ""), code="NB322"
+    )

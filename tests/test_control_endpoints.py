@@ -1,0 +1,336 @@
+"""Endpoints on a real cluster, asked over real HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from nb2prod import control
+from nb2prod.control import environment, processes
+from nb2prod.domain import Endpoint, Release
+from nb2prod.errors import ClusterError, DeployError, UsageError
+from tests.conftest import PATIENCE_S, Cluster, eventually
+from tests.packages import write_release
+
+pytestmark = pytest.mark.slow
+
+ROW = {"x": 1.5, "n": 1, "colour": "red"}
+KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+
+Make = Callable[..., Release]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Makes releases of `doubler`, each with the next version."""
+    folder, versions = tmp_path_factory.mktemp("releases"), itertools.count(1)
+    return lambda **how: write_release(folder, version=next(versions), **how)
+
+
+@pytest.fixture(scope="module")
+def first(cluster: Cluster, make: Make) -> Endpoint:
+    """The endpoint `doubler`, deployed once; tests deploy what else they need."""
+    return control.deploy(make(), cluster.info, cluster.home, "doubler")
+
+
+@pytest.fixture
+def url(first: Endpoint) -> str:
+    return first.url
+
+
+def predict(url: str, *instances: Any) -> httpx.Response:
+    return httpx.post(f"{url}/predict", json={"instances": list(instances or [ROW])}, timeout=30)
+
+
+def version(url: str) -> Any:
+    return httpx.get(f"{url}/health").json().get("version")
+
+
+def replica(cluster: Cluster, name: str) -> psutil.Process:
+    return next(p for p in processes.members(cluster.info.id) if f"ServeReplica:{name}:" in title(p))
+
+
+def title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def table(cluster: Cluster, name: str = "doubler") -> Path:
+    return cluster.home / "endpoints" / f"{name}.json"
+
+
+# --- the first deploy ----------------------------------------------------------------------------
+
+
+def test_deploy_answers_at_its_url(cluster: Cluster, first: Endpoint) -> None:
+    assert first.url == f"{cluster.info.url}/doubler"
+    assert (first.generation, first.routes[0].version) == (1, 1)
+    assert Endpoint.from_json(json.loads(table(cluster).read_text())) == first
+    answer = predict(first.url)
+    assert answer.json()["predictions"] == [4.0]
+    assert answer.headers.get_list("x-request-id") == [answer.json()["request_id"]]
+
+
+def test_the_page_and_its_assets_are_served_here(url: str) -> None:
+    for path in ("docs", "docs/swagger-ui.css", "docs/openapi.json", "openapi.json"):
+        assert httpx.get(f"{url}/{path}").status_code == 200, path
+
+
+REQUESTS = {
+    "not JSON": (b"x=1", 400, "The body is not JSON"),
+    "NaN": (b'{"instances": [{"x": NaN, "n": 1, "colour": "red"}]}', 400, "send null for a missing value"),
+    "no instances": (b"{}", 422, "instances: expected a list of instances"),
+    "empty batch": (b'{"instances": []}', 422, "at least one instance"),
+    "missing column": (b'{"instances": [{"x": 1, "n": 1}]}', 422, "it is missing"),
+    "extra column": (b'{"instances": [{"x": 1, "n": 1, "colour": "red", "y": 1}]}', 422, "no such field"),
+    "wrong type": (b'{"instances": [{"x": "1", "n": 1, "colour": "red"}]}', 422, "expected a number"),
+    "null": (b'{"instances": [{"x": 1, "n": null, "colour": "red"}]}', 422, "never null"),
+    "over the limit": (b" " * (10 * 2**20 + 1), 413, "at most 10485760 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_bad_request(url: str, name: str) -> None:
+    body, status, text = REQUESTS[name]
+    answer = httpx.post(f"{url}/predict", content=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert text in answer.text
+
+
+def test_a_body_at_the_limit_is_taken(url: str) -> None:
+    body = json.dumps({"instances": [ROW]}).encode()
+    answer = httpx.post(f"{url}/predict", content=body.ljust(10 * 2**20))
+    assert answer.json()["predictions"] == [4.0]
+
+
+def test_an_endless_body_is_refused(url: str) -> None:
+    sent = (b" " * 2**16 for _ in range(1_000))
+    # the server may hang up on a client that goes on sending
+    with suppress(httpx.WriteError):
+        assert httpx.post(f"{url}/predict", content=sent).status_code == 413
+    assert version(url)
+
+
+def test_an_unknown_endpoint_is_told_which_exist(cluster: Cluster, url: str) -> None:
+    def answer() -> httpx.Response | None:
+        # while the front starts, Serve's proxy lets requests wait for it
+        found = httpx.get(f"{cluster.info.url}/doublerr/predict", timeout=PATIENCE_S)
+        return found if found.headers["content-type"] == "application/problem+json" else None
+
+    refused = eventually(answer)
+    assert refused.status_code == 404
+    assert "/doubler" in refused.json()["detail"]
+    listed = httpx.get(f"{cluster.info.url}/").json()["endpoints"]
+    assert {"name": "doubler", "url": "/doubler", "model_name": "doubler"}.items() <= listed[0].items()
+
+
+def test_a_failing_model_is_in_the_log(cluster: Cluster, url: str) -> None:
+    answer = predict(url, {**ROW, "n": 13})
+    assert answer.status_code == 500
+    assert "division" not in answer.text
+    log = "\n".join(control.logs(cluster.info, cluster.home, "doubler", 1_000))
+    assert f"request {answer.json()['request_id']}: doubler version" in log
+    assert "notebook: cell 3, line 2 (model.py:7)" in log
+    assert "ZeroDivisionError: division by zero" in log
+    assert len(control.logs(cluster.info, cluster.home, "doubler", 2)) == 2
+    assert control.logs(cluster.info, cluster.home, "other", 2) == []
+
+
+# --- the next ones -------------------------------------------------------------------------------
+
+
+def test_redeploy_swaps_in_the_running_replica_and_drops_nothing(
+    cluster: Cluster, url: str, make: Make
+) -> None:
+    before, seen, stop = replica(cluster, "doubler"), list[tuple[int, Any]](), threading.Event()
+
+    def load() -> None:
+        with httpx.Client() as client:
+            while not stop.is_set():
+                answer = client.post(f"{url}/predict", json={"instances": [ROW]})
+                seen.append((answer.status_code, answer.json()))
+
+    with ThreadPoolExecutor() as pool:
+        clients = [pool.submit(load) for _ in range(4)]
+        try:
+            release = make(factor=3.0)
+            eventually(lambda: len(seen) > 50)
+            endpoint = control.deploy(release, cluster.info, cluster.home, "doubler")
+            eventually(lambda: any(body.get("version") == release.version for _, body in seen[-10:]))
+        finally:
+            stop.set()
+        for client in clients:
+            client.result()
+    assert endpoint.routes[0].version == release.version == version(url)
+    assert {status for status, _ in seen} == {200}
+    right = {release.version: [5.5]}
+    assert all(body["predictions"] == right.get(body["version"], [4.0]) for _, body in seen)
+    assert replica(cluster, "doubler") == before
+
+
+BROKEN = {
+    "raises": ("def model(pairs):\n    raise KeyError('gone')\n", "KeyError: 'gone'"),
+    "exits": ("import sys\nsys.exit('bye')\n", "SystemExit: bye"),
+    "needs what is not there": ("import no_such_package\n", "No module named 'no_such_package'"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_release_that_does_not_load_changes_nothing(
+    cluster: Cluster, url: str, make: Make, name: str
+) -> None:
+    before, serving = table(cluster).read_bytes(), version(url)
+    source, reason = BROKEN[name]
+    with pytest.raises(DeployError, match=reason) as caught:
+        control.deploy(make(model=source), cluster.info, cluster.home, "doubler")
+    assert caught.value.code == "NB510"
+    assert (table(cluster).read_bytes(), version(url)) == (before, serving)
+    assert predict(url).status_code == 200
+
+
+def test_a_release_that_hangs_while_it_loads(cluster: Cluster, url: str, make: Make) -> None:
+    before, serving = table(cluster).read_bytes(), version(url)
+    hangs = make(model="import threading\nthreading.Event().wait()\n")
+    with pytest.raises(DeployError, match="not done within 1 s"):
+        control.deploy(hangs, cluster.info, cluster.home, "doubler", limit_s=1)
+    assert (table(cluster).read_bytes(), version(url)) == (before, serving)
+    release = make()
+    control.deploy(release, cluster.info, cluster.home, "doubler")
+    assert version(url) == release.version
+
+
+def test_two_deploys_at_once_come_one_after_the_other(cluster: Cluster, url: str, make: Make) -> None:
+    before = json.loads(table(cluster).read_text())["generation"]
+    with ThreadPoolExecutor() as pool:
+        deploys = [
+            pool.submit(control.deploy, make(), cluster.info, cluster.home, "doubler") for _ in range(3)
+        ]
+        made = sorted((d.result() for d in deploys), key=lambda endpoint: endpoint.generation)
+    assert [endpoint.generation for endpoint in made] == [before + 1, before + 2, before + 3]
+    assert version(url) == made[-1].routes[0].version
+
+
+def test_a_failed_first_deploy_leaves_no_trace(cluster: Cluster, make: Make) -> None:
+    with pytest.raises(DeployError, match="KeyError"):
+        control.deploy(make(model=BROKEN["raises"][0]), cluster.info, cluster.home, "other")
+    assert not table(cluster, "other").exists()
+    assert "other" not in [s.endpoint.name for s in control.status(cluster.info, cluster.home)]
+    eventually(lambda: httpx.get(f"{cluster.info.url}/other/health").status_code == 404)
+    endpoint = control.deploy(make(), cluster.info, cluster.home, "other")
+    assert predict(endpoint.url).json()["predictions"] == [4.0]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "-a", "nb2prod.front", "Verspätung", "a b"])
+def test_a_name_that_no_endpoint_can_have(cluster: Cluster, make: Make, name: str) -> None:
+    with pytest.raises(UsageError, match="no name for an endpoint"):
+        control.deploy(make(), cluster.info, cluster.home, name)
+
+
+# --- status --------------------------------------------------------------------------------------
+
+
+def test_status(cluster: Cluster, first: Endpoint) -> None:
+    found = next(s for s in control.status(cluster.info, cluster.home) if s.endpoint.name == "doubler")
+    assert (found.state, found.replicas, found.message) == ("healthy", 1, "")
+    assert found.endpoint.url == first.url
+
+
+def test_status_without_a_cluster(cluster: Cluster, first: Endpoint) -> None:
+    states = {s.endpoint.name: s.state for s in control.status(None, cluster.home)}
+    assert states["doubler"] == "down"
+
+
+def test_status_of_an_endpoint_that_the_cluster_does_not_run(
+    cluster: Cluster, first: Endpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "endpoints").mkdir()
+    data = json.loads(table(cluster).read_text())
+    (tmp_path / "endpoints" / "lost.json").write_text(json.dumps({**data, "name": "lost"}))
+    (found,) = control.status(cluster.info, tmp_path)
+    assert (found.state, found.replicas) == ("missing", 0)
+
+
+def test_the_dashboard_asks_for_the_token(cluster: Cluster) -> None:
+    url = control.dashboard_url(cluster.info)
+    assert url.startswith(f"{cluster.info.dashboard}/")
+    assert httpx.get(url).status_code == 200
+    asked = f"{cluster.info.dashboard}/api/serve/applications/"
+    assert httpx.get(asked).status_code == 401
+    secret = control.dashboard_token(cluster.info)
+    assert httpx.get(asked, headers={"Authorization": f"Bearer {secret}"}, timeout=60).status_code == 200
+
+
+# --- what breaks ---------------------------------------------------------------------------------
+
+
+def test_a_killed_replica_comes_back_with_the_release_it_served(
+    cluster: Cluster, url: str, make: Make
+) -> None:
+    release = make(factor=5.0)
+    control.deploy(release, cluster.info, cluster.home, "doubler")
+    killed = replica(cluster, "doubler")
+    killed.send_signal(signal.SIGKILL)
+    eventually(lambda: not processes.alive(killed.pid, killed.create_time()))
+    eventually(lambda: predict(url).status_code == 200)
+    assert predict(url).json()["predictions"] == [8.5]
+    assert version(url) == release.version
+
+
+def test_a_killed_agent_is_replaced(cluster: Cluster, first: Endpoint, make: Make) -> None:
+    agent = next(p for p in processes.members(cluster.info.id) if "nb2prod.control.agent" in title(p))
+    agent.send_signal(signal.SIGKILL)
+    eventually(lambda: not processes.alive(agent.pid, agent.create_time()))
+    states = {s.endpoint.name: s.state for s in control.status(cluster.info, cluster.home)}
+    assert states["doubler"] == "healthy"
+
+
+# --- RAY_ADDRESS ---------------------------------------------------------------------------------
+
+
+def test_an_address_where_nothing_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{processes.free_ports(1)[0]}")
+    with pytest.raises(ClusterError, match="nothing answers there") as caught:
+        control.up(tmp_path)
+    assert caught.value.code == "NB500"
+    assert control.find(tmp_path) is None
+
+
+def test_a_cluster_that_ray_address_names(
+    cluster: Cluster, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = environment.driver(cluster.info.id, Path(cluster.info.token))
+    for name in KEPT:
+        monkeypatch.setenv(name, driver[name])
+    monkeypatch.setenv("RAY_ADDRESS", cluster.info.address)
+    running = len(processes.members(cluster.info.id))
+    info = control.up(tmp_path)
+    assert (info.external, info.url, control.find(tmp_path)) == (True, cluster.info.url, info)
+    endpoint = control.deploy(make(), info, tmp_path, "elsewhere")
+    assert predict(endpoint.url).json()["predictions"] == [4.0]
+    assert [s.state for s in control.status(info, tmp_path)] == ["healthy"]
+    assert control.down(tmp_path) is False
+    assert control.find(tmp_path) is None
+    assert len(processes.members(cluster.info.id)) >= running
+
+
+def test_importing_the_room_imports_no_ray() -> None:
+    code = "import sys; from nb2prod.control import up, deploy, status, logs; print('ray' in sys.modules)"
+    env = os.environ | environment.reachable()
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert ran.stdout.strip() == "False"

@@ -1,0 +1,437 @@
+"""What every generated package carries: state, the contract's checks, requests from JSON and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import importlib.util
+import json
+import math
+import string
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nb2prod.validate.compare import mismatches
+from nb2prod.validate.probe import contract as observed
+from nb2prod.validate.probe import rows
+from nb2prod.validate.run import RUNTIME
+
+lenient = settings(deadline=None, max_examples=60)
+"""The machine may be busy with kernels and clusters."""
+
+
+def loaded(folder: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return importlib.import_module(f"{name}.runtime")
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Iterator[Path]:
+    """An empty package that holds the runtime, `helpers.py` and a manifest without state."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "runtime.py").write_text(RUNTIME.read_text("utf-8"))
+    (folder / "helpers.py").write_text(
+        "def double(x):\n    return 2 * x\n\n\nclass Box:\n    class Lid: pass\n"
+    )
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("_made_")]:
+        del sys.modules[name]
+
+
+_spec = importlib.util.spec_from_file_location("_runtime_under_test", RUNTIME)
+assert _spec is not None
+assert _spec.loader is not None
+runtime: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(runtime)
+
+
+def field(dtype: str, python: str, *, name: str = "v", nullable: bool = False, **more: Any) -> dict[str, Any]:
+    base = {"minimum": None, "maximum": None, "categories": None}
+    return {"name": name, "dtype": dtype, "python": python, "nullable": nullable, **base, **more}
+
+
+def predictor(kind: str, *fields: dict[str, Any], shape: tuple[int, ...] = (), run: Any = None) -> Any:
+    return runtime.Predictor({"kind": kind, "fields": list(fields), "shape": list(shape)}, run)
+
+
+def observe(request: Any, reference: Any = None) -> Any:
+    """The predictor of the contract that the probe reads off an example."""
+    kind = observed.kind_of({"request": request})
+    names = observed.names_of(request, kind)
+    data = rows.of_request(request, kind, names)
+    seen = [observed.seen_in_example(data, name, runtime.to_wire) for name in names or ("request",)]
+    shape = rows.values_shape(request) if kind == "array" else ()
+    return predictor(kind, *observed.fields_of(names or ("request",), seen, None), shape=shape)
+
+
+# --- requests there and back ---------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=5)
+MOMENTS = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
+
+
+def series(dtype: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(values, min_size=1, max_size=6).map(lambda items: pd.Series(items, dtype=dtype))
+
+
+def ints(bits: int) -> st.SearchStrategy[int]:
+    return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+FINITE = st.floats(allow_infinity=False)
+COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "int64": series("int64", ints(64)),
+    "int8": series("int8", ints(8)),
+    "uint64": series("uint64", st.integers(0, 2**64 - 1)),
+    "Int64": series("Int64", ints(64) | st.none()),
+    "float64": series("float64", FINITE),
+    "float32": series("float32", st.floats(width=32, allow_infinity=False)),
+    "Float64": series("Float64", st.floats(allow_infinity=False, allow_nan=False) | st.none()),
+    "bool": series("bool", st.booleans()),
+    "boolean": series("boolean", st.booleans() | st.none()),
+    "str": series("str", TEXTS | st.none()),
+    "string": series("string", TEXTS | st.none()),
+    "object": series("object", TEXTS),
+    "objects": series("object", st.booleans()),
+    "datetime64[ns]": series("datetime64[ns]", MOMENTS | st.none()),
+    "datetime64[us]": series("datetime64[us]", st.datetimes() | st.none()),
+    "datetime64[s]": series("datetime64[s]", st.datetimes().map(lambda m: m.replace(microsecond=0))),
+    "datetime64[ns, UTC]": series("datetime64[ns, UTC]", MOMENTS | st.none()),
+    "datetime64[us, Europe/Berlin]": series("datetime64[us, UTC]", MOMENTS).map(
+        lambda s: s.dt.tz_convert("Europe/Berlin")
+    ),
+    "dates": series("object", st.dates()),
+    "category": series("category", st.sampled_from(["a", "b", "c"]) | st.none()),
+    "category of ints": series("category", st.integers(-3, 3)),
+    "category of floats": series("category", st.sampled_from([0.5, 1.5])),
+    "category of bools": series("category", st.booleans()),
+    "ordered": series("str", st.sampled_from(["lo", "hi"])).map(
+        lambda s: s.astype(pd.CategoricalDtype(["lo", "hi"], ordered=True))
+    ),
+    "int64[pyarrow]": series("int64[pyarrow]", ints(64) | st.none()),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_comes_back_as_it_was(name: str) -> None:
+    @lenient
+    @given(COLUMNS[name])
+    def check(column: Any) -> None:
+        frame = pd.DataFrame({"v": column})
+        back = through_json(frame)
+        assert list(mismatches(frame, back)) == []
+
+    check()
+
+
+def through_json(request: Any) -> Any:
+    """What the package's code gets for a request that was sent as JSON."""
+    model = observe(request)
+    instances = json.loads(json.dumps(runtime.to_instances(request, model.kind), allow_nan=False))
+    assert model.problems(instances) == []
+    decoded = model.decode(instances)
+    return decoded[0] if model.batch or len(decoded) == 1 else decoded
+
+
+ARRAYS = {
+    "float64": np.array([[1.5, math.nan], [2.0, -0.0]]),
+    "float32": np.array([0.1, 2.0], dtype=np.float32),
+    "int16": np.array([[[1], [2]], [[3], [4]]], dtype=np.int16),
+    "uint64": np.array([2**64 - 1], dtype=np.uint64),
+    "bool": np.array([True, False]),
+    "text": np.array(["a", "bcd"]),
+    "objects": np.array(["a", "bcd"], dtype=object),
+    "nanoseconds": np.array(["2020-01-01T00:00:00.123456789", "NaT"], dtype="datetime64[ns]"),
+    "moments": np.array([["2020-01-01T00:00:00.5"]], dtype="datetime64[ms]"),
+    "days": np.array(["2020-01-01"], dtype="datetime64[D]"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_comes_back_as_it_was(name: str) -> None:
+    back = through_json(ARRAYS[name])
+    assert back.dtype.kind == ARRAYS[name].dtype.kind
+    assert list(mismatches(ARRAYS[name], back)) == []
+
+
+SCALARS = st.one_of(ints(200), FINITE, st.booleans(), TEXTS)
+
+
+@lenient
+@given(st.dictionaries(st.text(string.ascii_letters, min_size=1), SCALARS, min_size=1, max_size=4))
+def test_a_record_comes_back_as_it_was(record: dict[str, Any]) -> None:
+    assert list(mismatches(record, through_json(record))) == []
+
+
+@lenient
+@given(st.one_of(st.lists(ints(200), min_size=1), st.lists(FINITE, min_size=1), st.lists(TEXTS, min_size=1)))
+def test_values_come_back_as_they_were(values: list[Any]) -> None:
+    assert list(mismatches(values, through_json(values))) == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "a text",
+        7,
+        0.5,
+        True,
+        {"when": dt.datetime(2020, 1, 2, 3, 4), "day": dt.date(2020, 1, 2), "at": pd.Timestamp("2020-01-01")},
+        {"when": dt.datetime(2020, 1, 2, tzinfo=dt.UTC), "tags": ["a", "b"], "inner": {"x": [1, 2.5, None]}},
+        [{"a": 1, "b": None}, {"a": 2, "b": "x"}],
+        [[1.0, 2.0], [3.0]],
+        [None, 1.5],
+    ],
+    ids=str,
+)
+def test_a_request_comes_back_as_it_was(request_: Any) -> None:
+    back = through_json(request_)
+    expected = [math.nan, 1.5] if request_ == [None, 1.5] else request_
+    assert list(mismatches(expected, back)) == []
+
+
+# --- what breaks the contract --------------------------------------------------------------------
+
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes().map(str) | ints(64),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
+KINDS = {
+    **{name: ("frame", name, dtype) for name, dtype in {
+        "int64": "integer", "int8": "integer", "uint32": "integer", "Int64": "integer", "float64": "number",
+        "float32": "number", "bool": "boolean", "str": "string", "object": "any",
+        "datetime64[ns]": "datetime", "datetime64[s]": "datetime", "datetime64[us, UTC]": "datetime",
+    }.items()},
+    "category": ("frame", "category", "category"),
+    "category[int64]": ("frame", "category[int64]", "category"),
+    "record int": ("record", "int", "integer"),
+    "record date": ("record", "date", "datetime"),
+    "record Timestamp": ("record", "Timestamp", "datetime"),
+    "value float": ("value", "float", "number"),
+    "text": ("text", "str", "string"),
+    "values": ("values", "str", "string"),
+    "array float32": ("array", "float32", "number"),
+    "array int8": ("array", "int8", "integer"),
+    "array days": ("array", "datetime64[D]", "datetime"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_passes_the_contract_can_be_decoded(name: str) -> None:
+    kind, python, dtype = KINDS[name]
+    categories = ["1", "2"] if dtype == "category" else None
+    nullable = python in ("Int64", "float64", "str", "datetime64[ns]", "date", "category")
+    model = predictor(kind, field(dtype, python, nullable=nullable, categories=categories))
+
+    @lenient
+    @given(st.lists(JSON_VALUES, min_size=1, max_size=3))
+    def check(values: list[Any]) -> None:
+        instances = [{"v": value} for value in values] if kind in ("frame", "record") else values
+        if not model.problems(instances):
+            decoded = model.decode(instances)
+            assert len(decoded) == (1 if model.batch else len(instances))
+
+    check()
+
+
+MOMENT = "an ISO 8601 date and time"
+HALF = "2020-01-01T00:00:00.5"
+NAIVE = f"{MOMENT} without UTC offset"
+
+
+def problem_of(model: Any, *instances: Any) -> tuple[str, str]:
+    (found,) = model.problems(list(instances))
+    return found["expected"], found["got"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "python", "value", "expected", "got"),
+    [
+        ("integer", "int64", "7", "an integer", '"7"'),
+        ("integer", "int64", 7.5, "an integer", "7.5"),
+        ("integer", "int64", True, "an integer", "true"),
+        ("integer", "int8", 128, "an integer from -128 to 127", "128"),
+        ("integer", "uint8", -1, "an integer from 0 to 255", "-1"),
+        ("integer", "int64", math.inf, "an integer", "Infinity"),
+        ("number", "float64", "7.5", "a number", '"7.5"'),
+        ("number", "float64", None, "a number: never null", "null"),
+        ("number", "float64", math.nan, "a number: never null", "NaN"),
+        ("number", "float64", 10**400, "a number", "1" + "0" * 56 + "..."),
+        ("number", "float64", math.inf, "a number", "Infinity"),
+        ("string", "str", 7, "a string", "7"),
+        ("string", "str", "\ud800", "a string", '"\\ud800"'),
+        ("string", "str", ["a"], "a string", "a list"),
+        ("boolean", "bool", 1, "true or false", "1"),
+        ("datetime", "datetime64[ns]", "soon", NAIVE, '"soon"'),
+        ("datetime", "datetime64[ns]", "2020-02-30", NAIVE, '"2020-02-30"'),
+        ("datetime", "datetime64[ns]", "2020-01-01T00:00Z", NAIVE, '"2020-01-01T00:00Z"'),
+        ("datetime", "datetime64[ns, UTC]", "2020-01-01", f"{MOMENT} with UTC offset", '"2020-01-01"'),
+        ("datetime", "datetime64[ns]", "1492-10-12", f"{NAIVE}, from 1678 to 2261", '"1492-10-12"'),
+        ("datetime", "datetime64[s]", HALF, f"{NAIVE}, in whole s", f'"{HALF}"'),
+        ("datetime", "date", 20200101, MOMENT, "20200101"),
+        ("category", "category", "c", "one of a, b", '"c"'),
+        ("category", "category", {}, "one of a, b", "an object"),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit(dtype: str, python: str, value: Any, expected: str, got: str) -> None:
+    model = predictor("frame", field(dtype, python, categories=["a", "b"] if dtype == "category" else None))
+    assert problem_of(model, {"v": value}) == (expected, got)
+
+
+def test_instances_that_do_not_fit() -> None:
+    model = predictor("frame", field("integer", "int64"))
+    assert problem_of(model, {}) == ("an integer", "nothing: it is missing")
+    assert problem_of(model, {"v": 1, "w": 2}) == ("no such field", "2")
+    assert problem_of(model, [1]) == ("an object with the fields v", "a list")
+    assert model.problems({"v": 1})[0]["expected"] == "a list"
+    assert model.problems([])[0]["got"] == "none"
+    assert len(model.problems([{}] * 500)) == 100
+
+
+def test_arrays_that_do_not_fit() -> None:
+    model = predictor("array", field("number", "float64"), shape=(2,))
+    assert problem_of(model, [1.0]) == ("shape [2]", "shape [1]")
+    assert problem_of(model, [1.0, [2.0]]) == ("shape [2]", "a ragged list")
+    assert problem_of(model, [1.0, "a"]) == ("a number", '"a"')
+    assert model.problems([[1.0, 2]]) == []
+
+
+def test_an_invalid_request_says_all() -> None:
+    model = predictor("frame", field("integer", "int64"))
+    with pytest.raises(runtime.InvalidRequest, match=r"instance 0, field 'v': .* \(and 1 more\)") as caught:
+        model.predict([{"v": "a"}, {"v": "b"}])
+    assert [p["instance"] for p in caught.value.problems] == [0, 1]
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def answered(answer: Any, count: int = 2, kind: str = "values") -> Any:
+    model = predictor(kind, field("integer", "int"), run=lambda request: answer)
+    return model.predict([1] * count)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wire"),
+    [
+        (np.array([0.5, math.nan]), [0.5, None]),
+        (pd.Series([1, 2], index=[7, 8]), [1, 2]),
+        (pd.DataFrame({"p": [0.5, math.inf], "q": "a"}), [{"p": 0.5, "q": "a"}, {"p": None, "q": "a"}]),
+        ({"label": np.array(["a", "b"]), "p": [1, 2]}, [{"label": "a", "p": 1}, {"label": "b", "p": 2}]),
+        ([np.float32(0.5), np.bool_(True)], [0.5, True]),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (np.array(["2020-01-01", "NaT"], dtype="datetime64[ns]"), ["2020-01-01T00:00:00.000000000", None]),
+        (pd.to_datetime(pd.Series(["2020-01-01", None])), ["2020-01-01T00:00:00", None]),
+        (pd.Categorical(["a", "b"]), ["a", "b"]),
+        (pd.Series([1, None], dtype="Int64"), [1, None]),
+        ([{"a", "b"}, (1, 2)], [["a", "b"], [1, 2]]),
+        ([dt.date(2020, 1, 1), {1: pd.Timestamp(0)}], ["2020-01-01", {"1": "1970-01-01T00:00:00"}]),
+    ],
+)  # fmt: skip
+def test_answers_of_a_batch(answer: Any, wire: list[Any]) -> None:
+    assert answered(answer) == wire
+    json.dumps(wire, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "answer", [[1], [1, 2, 3], 7, "ab", None, {"a": 1, "b": 2}, {"a": [1, 2], "b": [1]}, {1, 2}, {}]
+)
+def test_an_answer_that_is_not_one_for_each_row(answer: Any) -> None:
+    with pytest.raises(runtime.WrongAnswer, match="one answer for each of 2"):
+        answered(answer)
+
+
+@pytest.mark.parametrize(
+    "answer", [[object(), 1], [b"ab", 1], [1j, 2], np.array([1, 2], dtype="timedelta64[ns]")]
+)
+def test_an_answer_without_a_json_form(answer: Any) -> None:
+    with pytest.raises(TypeError, match="no JSON form"):
+        answered(answer)
+
+
+def test_names_arrive_as_keywords() -> None:
+    model = predictor(
+        "names", field("string", "str", name="a"), field("integer", "int", name="b"), run=lambda a, b: a * b
+    )
+    assert model.predict([{"a": "x", "b": 3}, {"a": "y", "b": 1}]) == ["xxx", "y"]
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def write_state(package: Path, codec: str, data: bytes, digest: str | None = None) -> None:
+    (package / "state").mkdir(exist_ok=True)
+    (package / "state" / "s").write_bytes(data)
+    entry = {
+        "key": "s",
+        "file": "state/s",
+        "codec": codec,
+        "sha256": digest or hashlib.sha256(data).hexdigest(),
+    }
+    (package / "manifest.json").write_text(json.dumps({"state": [entry]}))
+
+
+def test_state_is_read(package: Path) -> None:
+    write_state(package, "json", b'{"a": [1, 0.1]}')
+    assert loaded(package, "_made_json").load_state("s") == {"a": [1, 0.1]}
+
+
+def test_state_finds_the_notebooks_functions_in_the_package(package: Path) -> None:
+    from nb2prod.validate.probe.pickling import Homes, pickled
+
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def double(x):\n    return 2 * x\n\nclass Box:\n    class Lid: pass", namespace)
+    homes = Homes.now(namespace, {"double": "helpers", "Box": "helpers"})
+    value = [namespace["double"], namespace["Box"].Lid(), np.float64(1)]
+    write_state(package, "pickle", pickled(value, homes).data)
+    found = loaded(package, "_made_pickle")
+    double, lid, _ = found.load_state("s")
+    assert double(4) == 8
+    assert double.__module__ == "_made_pickle.helpers"
+    assert type(lid).__qualname__ == "Box.Lid"
+    assert found.pickled_modules == {"numpy"}
+
+
+def test_state_that_is_not_the_one_proven(package: Path) -> None:
+    write_state(package, "json", b"[1]", digest="0" * 64)
+    found = loaded(package, "_made_other")
+    with pytest.raises(found.DamagedState, match="not the file that was proven"):
+        found.load_state("s")
+
+
+def test_state_that_is_missing(package: Path) -> None:
+    write_state(package, "json", b"[1]")
+    (package / "state" / "s").unlink()
+    found = loaded(package, "_made_missing")
+    with pytest.raises(found.DamagedState, match="state/s"):
+        found.load_state("s")
+    with pytest.raises(found.DamagedState, match="draft"):
+        found.load_state("other")
+
+
+def test_an_error_names_the_notebooks_lines(package: Path) -> None:
+    (package / "model.py").write_text("def model(x):\n    y = x\n    return y / 0\n")
+    source_map = [{"file": "model.py", "line": 3, "cell": "c7", "number": 7, "cell_line": 2}]
+    (package / "manifest.json").write_text(json.dumps({"state": [], "source_map": source_map}))
+    found = loaded(package, "_made_lines")
+    with pytest.raises(ZeroDivisionError) as caught:
+        importlib.import_module("_made_lines.model").model(1)
+    assert found.notebook_lines(caught.value) == ["cell 7, line 2 (model.py:3): return y / 0"]

@@ -1,0 +1,644 @@
+"""What the probe captures and observes: state, the example, the notebook's own answers, reference rows.
+
+The first half needs no kernel; the second runs small notebooks for real.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import math
+import pickle
+import socket
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nb2prod.domain import CapturePlan, CleanRun, Contract
+from nb2prod.errors import NotebookError, ParityError, RunError, StateError
+from nb2prod.validate.compare import same
+from nb2prod.validate.probe import contract as contract_
+from nb2prod.validate.probe import pickling, rows
+from nb2prod.validate.probe.finding import Refused
+from nb2prod.validate.probe.pickling import Homes, Unstorable, restore, store
+from nb2prod.validate.requirements import pins
+from tests import plans
+from tests.plans import book, function, inline, plan, state
+
+
+def notebook_names(source: str) -> dict[str, Any]:
+    """What a notebook would have bound by some source."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, names)
+    return names
+
+
+NONE = Homes.now({}, {})
+
+
+# --- storing values ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "codec"),
+    [
+        ({"a": [1, 0.1, None, True, "ä"], "b": {}}, "json"),
+        (math.inf, "json"),
+        ((1, 2), "pickle"),
+        ({1: "a"}, "pickle"),
+        ([1, {2, 3}], "pickle"),
+        (np.float64(1), "pickle"),
+        (2**2000, "pickle"),
+        (np.array([[1.5, math.nan]], dtype=np.float32), "npy"),
+        (np.array(["2020-01-01"], dtype="datetime64[ns]"), "npy"),
+        (np.asfortranarray(np.arange(6).reshape(2, 3)), "npy"),
+        (np.array([1, "a"], dtype=object), "pickle"),
+        (pd.Series([1, 2], name="s"), "pickle"),
+    ],
+    ids=str,
+)
+def test_a_value_is_stored_in_the_plainest_faithful_form(value: Any, codec: str) -> None:
+    stored = store(value, NONE)
+    assert stored.codec == codec
+    back = restore(stored)
+    assert type(back) is type(value)
+    assert same(value, back)
+
+
+def test_a_list_that_stands_in_two_places_stays_one() -> None:
+    inner: list[int] = []
+    back = restore(store({"a": inner, "b": inner}, NONE))
+    assert back["a"] is back["b"]
+
+
+def test_the_notebooks_functions_and_classes_are_stored_by_name() -> None:
+    names = notebook_names(
+        "def double(x): return 2 * x\nclass Box:\n    class Lid: pass\ntriple = lambda x: 3 * x\nbox = Box()"
+    )
+    homes = Homes.now(names, dict.fromkeys(("double", "Box", "triple"), "helpers"))
+    value = [functools.partial(names["double"], 1), names["box"], names["Box"].Lid(), names["triple"]]
+    stored = store(value, homes)
+    assert stored.used == {"double", "Box", "triple"}
+    assert b"__main__" not in stored.data
+    assert restore(stored)[3] is names["triple"]
+
+
+def test_what_was_only_imported_keeps_its_own_home() -> None:
+    homes = Homes.now(
+        {"loads": json.loads, "Path": Path, "missing": None}, dict.fromkeys(("loads", "Path"), "helpers")
+    )
+    assert homes.by_id == {}
+
+
+def unstorable(value: Any, homes: Homes = NONE) -> Unstorable:
+    with pytest.raises(Unstorable) as caught:
+        store(value, homes)
+    return caught.value
+
+
+def test_an_older_definition_is_noticed() -> None:
+    names = notebook_names("def f(): pass\nold = f\ndef f(): pass")
+    problem = unstorable([names["old"]], Homes.now(names, {"f": "helpers"}))
+    assert problem.kind == "redefined"
+
+
+def test_a_function_without_a_home_is_noticed() -> None:
+    assert unstorable([notebook_names("def f(): pass")["f"]]).kind == "homeless"
+
+
+class Stubborn:
+    def __getstate__(self) -> object:
+        raise RuntimeError("not me")
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (threading.Lock(), "_thread.lock"),
+        ((i for i in ()), "generator"),
+        (lambda: None, "function"),
+        (Stubborn(), "Stubborn"),
+        (sqlite3.connect(":memory:"), "Connection"),
+        (socket.socket(), "socket"),
+        (io.BufferedReader(io.BytesIO()), "BufferedReader"),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_a_part_that_cannot_be_stored_is_found(part: Any, name: str) -> None:
+    value = {"steps": [1, (2, part)]}
+    problem = unstorable(value)
+    assert problem.kind == "value"
+    assert name in pickling.type_name(problem.part)
+    assert pickling.path_to(value, problem.part) == "['steps'][1][1]"
+
+
+# --- the contract --------------------------------------------------------------------------------
+
+
+def to_wire(value: Any) -> Any:
+    if isinstance(value, complex | bytes):
+        raise TypeError
+    return value
+
+
+def field(example: Any, reference: Any = None) -> dict[str, Any]:
+    """The one field of an example: a column of a frame, or the values of a list or array."""
+    named = ("v",) if isinstance(example, pd.DataFrame) else ()
+    seen = contract_.seen_in_example(rows.Rows(example, named), "v", to_wire)
+    more = contract_.look(rows.Rows(reference, named).column("v"), to_wire) if reference is not None else None
+    (found,) = contract_.fields_of(["v"], [seen], [more] if more else None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "python", "nullable"),
+    [
+        (pd.Series([1, 2]), "integer", "int64", False),
+        (pd.Series([1, None], dtype="Int8"), "integer", "Int8", True),
+        (pd.Series([1.5, None]), "number", "float64", True),
+        (pd.Series([1.5, math.inf]), "number", "float64", True),
+        (pd.Series([True]), "boolean", "bool", False),
+        (pd.Series(["a", None]), "string", str(pd.Series(["a"]).dtype), True),
+        (pd.Series(["a"], dtype="object"), "string", "object", False),
+        (pd.Series([1, "a"], dtype="object"), "any", "object", False),
+        (pd.Series(["a", None], dtype="category"), "category", "category", True),
+        (pd.Series([1, 2], dtype="category"), "category", "category[int64]", False),
+        (
+            pd.to_datetime(pd.Series(["2020-01-01"])).astype("datetime64[ns]"),
+            "datetime",
+            "datetime64[ns]",
+            False,
+        ),
+        (pd.to_datetime(pd.Series(["2020-01-01"]), utc=True), "datetime", None, False),
+        (pd.Series([pd.Timestamp("2020-01-01").date()], dtype="object"), "datetime", "date", False),
+        (pd.Series([[1, 2]]), "any", "object", False),
+        ([1, 2], "integer", "int", False),
+        ([1, 2.5], "number", "float", False),
+        ([1, math.nan], "number", "int", True),
+        (["a", None], "string", "str", True),
+        ([True, 1], "any", "object", False),
+        ([np.int64(1)], "integer", "int64", False),
+        ([None], "any", "object", True),
+        (np.array([1, 2], dtype=np.uint8), "integer", "uint8", False),
+        (np.array([["a"], ["b"]]), "string", "<U1", False),
+    ],
+    ids=str,
+)
+def test_the_type_of_a_field(values: Any, dtype: str, python: str | None, nullable: bool) -> None:
+    found = field(pd.DataFrame({"v": values}) if isinstance(values, pd.Series) else values)
+    assert (found["dtype"], found["nullable"]) == (dtype, nullable)
+    assert python in (None, found["python"])
+
+
+def test_ranges_and_nulls_come_from_all_the_reference() -> None:
+    found = field(pd.DataFrame({"v": [2.0]}), pd.DataFrame({"v": [1.0, 9.0, None]}))
+    assert (found["nullable"], found["minimum"], found["maximum"]) == (True, 1.0, 9.0)
+    found = field([5], [1.5, 2])
+    assert (found["dtype"], found["python"], found["minimum"], found["maximum"]) == (
+        "number",
+        "float",
+        1.5,
+        5,
+    )
+    found = field(pd.DataFrame({"v": [True]}), pd.DataFrame({"v": [True, None]}))
+    assert (found["dtype"], found["python"], found["nullable"]) == ("boolean", "object", True)
+    found = field(pd.DataFrame({"v": [1]}), pd.DataFrame({"v": pd.Series([1, None], dtype="Int64")}))
+    assert (found["dtype"], found["python"], found["nullable"]) == ("integer", "Int64", True)
+    found = field(
+        pd.DataFrame({"v": pd.to_datetime(["2020-01-02"])}),
+        pd.DataFrame({"v": pd.to_datetime(["2020-01-05"])}),
+    )
+    assert (found["minimum"], found["maximum"]) == ("2020-01-02T00:00:00", "2020-01-05T00:00:00")
+
+
+def test_categories_are_the_texts_of_the_reference_if_they_are_few() -> None:
+    assert field(["b"], ["a", "c"])["categories"] == ("a", "b", "c")
+    assert field(["b"], [str(i) for i in range(51)])["categories"] is None
+    assert field(["b"])["categories"] is None
+    frame = pd.DataFrame({"v": pd.Categorical(["a"], categories=["a", "z"])})
+    assert field(frame)["categories"] == ("a", "z")
+
+
+@pytest.mark.parametrize(
+    ("example", "code", "text"),
+    [
+        ((1, 2), "NB220", "a tuple"),
+        (None, "NB220", "a NoneType"),
+        (b"ab", "NB220", "a bytes"),
+        (pd.Series([1]), "NB220", "a Series"),
+        (np.array(1 + 2j), "NB220", "an ndarray"),
+        (np.array([1j]), "NB220", "an ndarray"),
+        (pd.DataFrame({"a": []}), "NB222", "is empty"),
+        ([], "NB222", "is empty"),
+        ({}, "NB222", "is empty"),
+    ],
+    ids=str,
+)
+def test_what_no_request_can_be(example: Any, code: str, text: str) -> None:
+    with pytest.raises(Refused, match=text) as caught:
+        contract_.kind_of({"x": example})
+    assert caught.value.finding.code == code
+    assert caught.value.finding.hint
+
+
+@pytest.mark.parametrize(
+    ("example", "kind", "text"),
+    [
+        (pd.DataFrame({0: [1]}), "frame", "not all text: 0"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "frame", "two columns named 'a'"),
+        ({1: "a"}, "record", "not all text: 1"),
+        ([{"a": 1}, {"a": 1, "b": 2}], "records", "record 1 of the example has other keys.*b"),
+    ],
+)
+def test_names_that_cannot_be_fields(example: Any, kind: str, text: str) -> None:
+    with pytest.raises(Refused, match=text) as caught:
+        contract_.names_of(example, kind)
+    assert caught.value.finding.code == "NB221"
+
+
+@pytest.mark.parametrize(
+    "values", [pd.Series(pd.to_timedelta(["1s"])), pd.Series([1j]), pd.Series([b"a"], dtype=object)]
+)
+def test_columns_without_a_json_form(values: pd.Series) -> None:
+    with pytest.raises(Refused, match="no faithful JSON form") as caught:
+        field(pd.DataFrame({"v": values}))
+    assert caught.value.finding.code == "NB220"
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_the_same_each_time_and_in_order() -> None:
+    data = rows.Rows(list(range(1000)))
+    assert data.sample() == data.sample()
+    assert len(data.sample()) == 200
+    assert data.sample() == sorted(set(data.sample()))
+    assert rows.Rows([7, 8]).sample() == [0, 1]
+
+
+def test_what_an_example_was_taken_from() -> None:
+    frame = pd.DataFrame({"a": range(9), "b": "x", "target": 1})
+    example = rows.Rows(frame[["a", "b"]].head(2), ("a", "b"))
+    candidates = {
+        "columns": ["a", "b"],
+        "frame": frame,
+        "small": frame.head(3),
+        "other": frame[["b"]],
+        "n": 3,
+    }
+    found = rows.came_from(candidates, example, "frame", ())
+    assert found is not None
+    assert (len(found), list(found.data.columns)) == (9, ["a", "b"])
+    assert rows.came_from({"columns": ["a", "b"]}, example, "frame", ()) is None
+
+
+def test_a_text_was_taken_from_the_column_that_holds_it() -> None:
+    frame = pd.DataFrame({"id": ["1", "2"], "review": ["good", "bad"]})
+    found = rows.came_from({"frame": frame}, rows.Rows(["bad"]), "text", ())
+    assert found is not None
+    assert found.data.tolist() == ["good", "bad"]
+    assert rows.came_from({"words": ["a", "bad", "c"]}, rows.Rows(["bad"]), "text", ()) is not None
+    assert rows.came_from({"numbers": [1, 2, 3]}, rows.Rows(["bad"]), "text", ()) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pd.DataFrame({"a": [1, 2], "b": ["x", None]}),
+        pd.DataFrame({"a": [[1], [2]]}),
+        pd.Series([1, 2]),
+        np.array([[1.0], [2.0]]),
+        np.array([1, "a"], dtype=object),
+        [{"a": 1}, {"a": 2}],
+        [1, {2}],
+    ],
+    ids=str,
+)
+def test_the_digest_of_data(data: Any) -> None:
+    copy = pickle.loads(pickle.dumps(data))
+    assert rows.data_digest(rows.Rows(data)) == rows.data_digest(rows.Rows(copy))
+    assert rows.data_digest(rows.Rows(data)) != rows.data_digest(rows.Rows(data[:1]))
+
+
+def test_pins_name_the_distributions_of_modules() -> None:
+    import sklearn
+
+    found = pins(["sklearn.pipeline", "json", "pandas", "no_such_module", "yaml"])
+    assert f"scikit-learn=={sklearn.__version__}" in found
+    assert f"pandas=={pd.__version__}" in found
+    assert len(found) == 3
+    assert found == tuple(sorted(found, key=str.lower))
+    assert pins(["os"]) == ()
+
+
+# --- in the kernel -------------------------------------------------------------------------------
+
+
+def text_run(folder: Path, before: str, model: str, *items: str, **more: Any) -> CleanRun:
+    """Cells: c1 what comes before, c2 the example, c3 the inline model on `text`."""
+    notebook = book(folder, ("", before), ("example", "text = 'abc'"), ("model", model))
+    what = plan(
+        "text",
+        inline("model", "text", "prediction", "c3"),
+        moment="c3",
+        example="c2",
+        items=tuple(state(name, "c3") for name in items),
+        **more,
+    )
+    return plans.run(notebook, what)
+
+
+def response(done: CleanRun) -> Any:
+    return done.evidence.contract.response
+
+
+def cases(done: CleanRun) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pickle.loads((done.folder / "cases.pkl").read_bytes())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        "text.upper() + str(n)",
+        "%%time\nx = text.upper()\nx + str(n)",
+        "%time text.upper() + str(n);",
+        "x = text\nx.upper() + str(n);",
+    ],
+    ids=["plain", "cell magic", "line magic", "semicolon"],
+)
+def test_the_answer_is_the_last_expression(tmp_path: Path, model: str) -> None:
+    assert response(text_run(tmp_path, "n = 7", model, "n")) == ("ABC7",)
+
+
+@pytest.mark.slow
+def test_an_awaited_answer(tmp_path: Path) -> None:
+    before = "import asyncio\nasync def ask(text):\n    await asyncio.sleep(0)\n    return text.upper()"
+    assert response(text_run(tmp_path, before, "await ask(text)", rehome={"ask": "helpers"})) == ("ABC",)
+
+
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory: pytest.TempPathFactory) -> CleanRun:
+    """State that later cells re-bind, a request that its role changes, a reference cell that comes last."""
+    cells = (
+        (
+            "",
+            "import functools, random\ndef double(x):\n    return 2 * x\n"
+            "scale = 3\nseen = []\nlevel = {'base': 1}",
+        ),
+        (
+            "",
+            "def score(row):\n    return double(row['x'] * scale) + level['base']\n"
+            "hold = functools.partial(double)",
+        ),
+        ("example", "row = {'x': 1, 'note': 'a'}"),
+        ("preprocess", "row['x'] = row['x'] + len(seen)\nready = dict(row)\nrow['x'] = 'spoilt'"),
+        ("model", "predict = score"),
+        ("", "scale = 1000\nlevel['base'] = 5000\nseen.append(1)\ndouble = None\nready = None\nhold = None"),
+        ("reference", "past = [{'x': i, 'note': None, 'target': 0} for i in range(500)]"),
+        ("", "past.clear()\nrandom.seed(1)"),
+        ("check", "assert (scale, seen, double, row['x']) == (1000, [1], None, 'spoilt')"),
+    )
+    folder = tmp_path_factory.mktemp("moments")
+    what = plan(
+        "row",
+        inline("preprocess", "row", "ready", "c4", result="names"),
+        function("model", "score", "ready", "prediction", "c2"),
+        moment="c5",
+        example="c3",
+        items=(
+            state("seen", "c4"),
+            state("scale", "c5", "after"),
+            state("level", "c5", "after"),
+            state("hold", "c5", "after", optional=True),
+        ),
+        rehome={"double": "helpers", "score": "model"},
+        reference=("c7", "past"),
+    )
+    return plans.run(book(folder, *cells), what)
+
+
+@pytest.mark.slow
+def test_state_is_captured_at_the_moment_it_is_read(moments: CleanRun) -> None:
+    def read(name: str) -> Any:
+        return json.loads((moments.folder / "state" / f"{name}.json").read_text())
+
+    assert [read(name) for name in ("seen", "scale", "level")] == [[], 3, {"base": 1}]
+    item = moments.evidence.state[0]
+    assert (item.key, item.file, item.codec, item.type, item.bytes) == (
+        "seen",
+        "state/seen.json",
+        "json",
+        "list",
+        2,
+    )
+
+
+@pytest.mark.slow
+def test_rows_of_a_later_reference_are_asked_with_the_state_of_the_moment(moments: CleanRun) -> None:
+    example, reference = cases(moments)
+    assert (example["instances"], example["answers"]) == ([{"x": 1, "note": "a"}], [7])
+    assert len(reference["instances"]) == 200
+    assert [2 * 3 * row["x"] + 1 for row in reference["instances"]] == reference["answers"]
+    assert moments.reference_rows == 500
+
+
+@pytest.mark.slow
+def test_the_contract_is_what_example_and_reference_show(moments: CleanRun) -> None:
+    contract = moments.evidence.contract
+    assert isinstance(contract, Contract)
+    assert (contract.kind, contract.request, contract.response) == ("record", ("row",), (7,))
+    x, note = contract.fields
+    assert (x.dtype, x.python, x.minimum, x.maximum, x.nullable) == ("integer", "int", 0, 499, False)
+    assert (note.dtype, note.python, note.nullable) == ("string", "str", True)
+
+
+@pytest.mark.slow
+def test_optional_state_is_dropped_if_nothing_stored_refers_to_functions(moments: CleanRun) -> None:
+    assert [item.key for item in moments.evidence.state] == ["seen", "scale", "level"]
+    assert moments.evidence.rehomed == ()
+    assert sorted(p.name for p in (moments.folder / "state").iterdir()) == [
+        "level.json",
+        "scale.json",
+        "seen.json",
+    ]
+
+
+@pytest.mark.slow
+def test_optional_state_is_kept_if_stored_state_refers_to_functions(tmp_path: Path) -> None:
+    before = "import functools, threading\nn = 2\nlock = threading.Lock()\n"
+    before += "def times(x):\n    return x * n\nf = functools.partial(times)"
+    notebook = book(tmp_path, ("", before), ("example", "text = 'ab'"), ("model", "f(text)"))
+    what = plan(
+        "text",
+        inline("model", "text", "prediction", "c3"),
+        moment="c3",
+        example="c2",
+        items=(state("f", "c3"), state("n", "c3", optional=True), state("lock", "c3", optional=True)),
+        rehome={"times": "helpers"},
+    )
+    evidence = plans.run(notebook, what).evidence
+    assert [item.key for item in evidence.state] == ["f", "n"]
+    assert evidence.rehomed == ("times",)
+
+
+OLD = "import functools\ndef g(x): pass\nf = functools.partial(g)\ndef g(x): pass"
+ONE_WAY = "class Odd:\n    def __setstate__(self, state):\n        raise KeyError('no')\nf = Odd()\nf.x = 1"
+STATE_ERRORS = {
+    "lambda": ("f = {'a': [lambda x: x]}", "NB310", r"function '<lambda>' in f\['a'\]\[0\]"),
+    "file": ("f = {'log': open('log', 'w')}", "NB310", r"_io.TextIOWrapper in f\['log'\]"),
+    "generator": ("f = (i for i in [1])", "NB310", "'f' \\(a generator\\).*the generator '<genexpr>'"),
+    "old": (OLD, "NB311", "older definition.*'g'"),
+    "homeless": ("def h(x): pass\nf = [h]", "NB312", r"function 'h' in f\[0\]"),
+    "unbound": ("if not __name__:\n    f = 1", "NB313", "reads 'f', which the clean run never bound"),
+    "one way": (ONE_WAY, "NB310", "cannot be read back: KeyError"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STATE_ERRORS)
+def test_state_that_cannot_be_stored(tmp_path: Path, name: str) -> None:
+    source, code, text = STATE_ERRORS[name]
+    notebook = book(tmp_path, ("", source), ("example", "text = 'abc'"), ("model", "text"))
+    items = (state("f", "c3", bound=("c1", 1, 2)),)
+    rehome = {"g": "helpers", "Odd": "helpers"}
+    what = plan(
+        "text", inline("model", "text", "p", "c3"), moment="c3", example="c2", items=items, rehome=rehome
+    )
+    with pytest.raises(StateError, match=text) as caught:
+        plans.run(notebook, what)
+    assert (caught.value.code, caught.value.cell, caught.value.number, caught.value.line) == (
+        code,
+        "c1",
+        1,
+        2,
+    )
+    assert caught.value.hint
+
+
+# --- roles that cannot be served -----------------------------------------------------------------
+
+
+def refused(folder: Path, cells: tuple[tuple[str, str], ...], what: CapturePlan) -> NotebookError:
+    with pytest.raises(NotebookError) as caught:
+        plans.run(book(folder, *cells), what)
+    assert caught.value.number is not None
+    return caught.value
+
+
+@pytest.mark.slow
+def test_a_role_that_answers_at_random(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="differently each time") as caught:
+        text_run(tmp_path, "import random", "text + str(random.random())")
+    assert (caught.value.code, caught.value.cell, caught.value.number) == ("NB321", "c3", 3)
+
+
+@pytest.mark.slow
+def test_a_role_function_that_fails_on_the_example(tmp_path: Path) -> None:
+    cells = (("model", "def score(text):\n    return text / 2"), ("example", "text = 'abc'"))
+    what = plan("text", function("model", "score", "text", "p", "c1"), moment="c2", example="c2")
+    error = refused(tmp_path, cells, what)
+    assert isinstance(error, RunError)
+    assert (error.code, error.cell, error.line) == ("NB303", "c1", 2)
+    assert "score fails on the example: TypeError" in error.message
+    assert "text / 2" in error.traceback
+
+
+ONE_ROLE = plan("x", inline("model", "x", "p", "c2"), moment="c2", example="c1", reference=("c3", None))
+ROLE_ERRORS = {
+    "unsupported example": ("x = (1, 2)", "x", "[]", "NB220", "c1"),
+    "example that cannot be copied": ("x = {'f': open('f', 'w')}", "1", "[]", "NB220", "c1"),
+    "names that are no text": ("x = {1: 2}", "1", "[]", "NB221", "c1"),
+    "empty example": ("x = []", "x", "[]", "NB222", "c1"),
+    "too few answers": ("x = [1, 2, 3]", "[i for i in x if i > 1]", "[1]", "NB223", "c2"),
+    "no rows": ("x = [1, 2, 3]", "sum(x)", "[1]", "NB223", "c2"),
+    "too few answers to the reference": ("x = [1, 2]", "[i for i in x if i > 0]", "[0, 1, 2]", "NB223", "c2"),
+    "answer without JSON form": ("x = 'a'", "x.encode()", "['b']", "NB224", "c2"),
+    "answer that cannot be kept": ("x = 'a'", "(i for i in x)", "['b']", "NB224", "c2"),
+    "reference of another kind": ("x = {'a': 1}", "x['a']", "[1, 2]", "NB225", "c3"),
+    "reference without a column": ("x = {'a': 1, 'b': 2}", "x['a']", "[{'a': 1}]", "NB225", "c3"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROLE_ERRORS)
+def test_roles_that_cannot_be_served(tmp_path: Path, name: str) -> None:
+    example, model, reference, code, cell = ROLE_ERRORS[name]
+    error = refused(tmp_path, (("example", example), ("model", model), ("reference", reference)), ONE_ROLE)
+    assert (error.code, error.cell) == (code, cell)
+
+
+@pytest.mark.slow
+def test_an_example_that_is_not_bound(tmp_path: Path) -> None:
+    error = refused(tmp_path, (("example", "if 0: x = 1"), ("model", "1"), ("reference", "[1]")), ONE_ROLE)
+    assert (error.code, error.cell) == ("NB220", "c1")
+
+
+# --- reference rows ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_reference_rows_unlike_the_example_are_left_out(tmp_path: Path) -> None:
+    cells = (
+        ("example", "x = [1, 2]"),
+        ("model", "[100 // i for i in x]"),
+        ("reference", "[4, 'a', 5, 0, 20]"),
+    )
+    done = plans.run(book(tmp_path, *cells), ONE_ROLE)
+    assert [d.code for d in done.diagnostics] == ["NB323", "NB325"]
+    assert "1 of 5 sampled reference rows" in done.diagnostics[0].message
+    assert "fails on 1 of 4 sampled reference rows: ZeroDivisionError" in done.diagnostics[1].message
+    assert cases(done)[1] == {"name": "reference", "instances": [4, 5, 20], "answers": [[25, 20, 5]]}
+
+
+@pytest.mark.slow
+def test_a_role_that_uses_what_json_does_not_carry(tmp_path: Path) -> None:
+    cells = (
+        ("example", "import pandas as pd\nx = pd.DataFrame({'a': [1, 2, 3]}, index=[7, 8, 9])"),
+        ("model", "x.index.to_numpy() + x['a'].to_numpy()"),
+        ("reference", "x"),
+    )
+    (warning,) = plans.run(book(tmp_path, *cells), ONE_ROLE).diagnostics
+    assert (warning.code, warning.severity) == ("NB324", "warning")
+
+
+@pytest.mark.slow
+def test_without_a_reference_cell_rows_come_from_where_the_example_came_from(tmp_path: Path) -> None:
+    cells = (
+        (
+            "",
+            "import pandas as pd\n"
+            "all_rows = pd.DataFrame({'a': range(300), 'b': [0.5, None, 1.5] * 100, 't': 1})",
+        ),
+        ("example", "columns = ['a', 'b']\nbatch = all_rows[columns].head(30)"),
+        ("model", "batch['c'] = 1\nbatch.a + batch.b.fillna(0)"),
+    )
+    model = inline("model", "batch", "p", "c3")
+    what = plan("batch", model, moment="c3", example="c2", reads="all_rows columns")
+    done = plans.run(book(tmp_path, *cells), what)
+    assert done.diagnostics == ()
+    assert done.reference_rows == 300
+    assert [f.maximum for f in done.evidence.contract.fields] == [299, 1.5]
+    example, reference = cases(done)
+    assert len(example["instances"]) == 30
+    assert len(done.evidence.contract.example) == len(response(done)) == 20
+    assert len(reference["answers"][0]) == len(reference["instances"]) == 200
+    assert {pin.partition("==")[0] for pin in done.evidence.requirements} == {"numpy", "pandas"}
+
+
+@pytest.mark.slow
+def test_several_names_make_a_request(tmp_path: Path) -> None:
+    cells = (("example", "a = 'x'\nn = 3"), ("model", "a * n"))
+    done = plans.run(
+        book(tmp_path, *cells), plan("a n", inline("model", "a n", "p", "c2"), moment="c2", example="c1")
+    )
+    contract = done.evidence.contract
+    assert (contract.kind, contract.request) == ("names", ("a", "n"))
+    assert (contract.example, contract.response) == (({"a": "x", "n": 3},), ("xxx",))

@@ -1,0 +1,258 @@
+"""The proof: packages right and wrong against one notebook's answers, in processes of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nb2prod.domain import CapturePlan, CleanRun, MappedLine, Notebook, Report, to_json
+from nb2prod.errors import ParityError
+from nb2prod.validate import prove, write_package
+from tests import plans
+from tests.plans import book, bundle_of, function, inline, plan, state
+
+pytestmark = pytest.mark.slow
+
+STATE = 'from .runtime import load_state\n\noffset = load_state("offset")\n'
+PIPELINE = "from . import model\n\n\ndef run(values):\n    return model.predict(values)\n"
+MODEL = "from .state import offset\n\n\ndef predict(values):\n    return [v / 3 + offset for v in values]\n"
+LINES = (MappedLine("model.py", 5, "c3", 3, 1),)
+
+CELLS = (
+    ("", "offset = 0.5"),
+    ("example", "values = [1.0, 2.0, 4.0]"),
+    ("model", "[v / 3 + offset for v in values]"),
+    ("reference", "past = [float(i) for i in range(60)]"),
+    ("metrics", "{'rows': len(past)}"),
+)
+PLAN = plan(
+    "values",
+    inline("model", "values", "prediction", "c3"),
+    moment="c3",
+    example="c2",
+    items=(state("offset", "c3"),),
+    reference=("c4", "past"),
+)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Notebook, CleanRun]:
+    """One clean run for all packages of this file."""
+    notebook = book(tmp_path_factory.mktemp("ran"), *CELLS, name="calendar")
+    return notebook, plans.run(notebook, PLAN, parameters={})
+
+
+def report_on(ran: tuple[Notebook, CleanRun], folder: Path, model: str = MODEL, rtol: float = 0.0) -> Report:
+    """The report on a package whose `model.py` has this text."""
+    notebook, run = ran
+    modules = {"state": STATE, "pipeline": PIPELINE, "model": model}
+    bundle = bundle_of(notebook, PLAN, run.evidence, modules, LINES)
+    write_package(bundle, run.folder, folder / notebook.name)
+    return prove(bundle, run, folder / notebook.name, rtol=rtol)
+
+
+def failure_of(ran: tuple[Notebook, CleanRun], folder: Path, model: str) -> ParityError:
+    with pytest.raises(ParityError) as caught:
+        report_on(ran, folder, model)
+    return caught.value
+
+
+def changed(body: str, head: str = "") -> str:
+    return f"{head}from .state import offset\n\n\ndef predict(values):\n{body}"
+
+
+# --- packages that are right ---------------------------------------------------------------------
+
+
+def test_a_package_that_answers_alike(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    report = report_on(ran, tmp_path)
+    assert (report.name, report.passed, report.differences) == ("calendar", True, ())
+    assert (report.rows_compared, report.reference_rows, report.tolerance) == (63, 60, 0.0)
+    assert (report.batch_safe, report.batch_reason) == (True, "50 rows answered alike alone and together")
+    assert report.metrics == {"rows": 60.0}
+    assert [item.key for item in report.state] == ["offset"]
+    assert report.pickled == ()
+    assert {"load", "one", "batch", "batch_rows"} <= report.latency_ms.keys()
+    assert report.latency_ms["batch_rows"] == 60
+    assert {"clean run", "prove"} <= report.seconds.keys()
+    assert Report.from_json(json.loads(json.dumps(to_json(report)))) == report
+
+
+def test_a_difference_within_a_tolerance_that_was_asked_for(
+    ran: tuple[Notebook, CleanRun], tmp_path: Path
+) -> None:
+    model = changed("    return [v / 3 * (1 + 1e-12) + offset for v in values]\n")
+    assert failure_of(ran, tmp_path / "exact", model).code == "NB320"
+    report = report_on(ran, tmp_path / "near", model, rtol=1e-9)
+    assert (report.passed, report.tolerance) == (True, 1e-9)
+
+
+def test_rows_that_depend_on_each_other_are_not_batched(tmp_path: Path) -> None:
+    cells = (("example", "values = [1.0, 2.0, 4.0]"), ("model", "[v / max(values) for v in values]"))
+    what = plan("values", inline("model", "values", "p", "c2"), moment="c2", example="c1")
+    modules = {"pipeline": "def run(values):\n    return [v / max(values) for v in values]\n"}
+    report = plans.proven(book(tmp_path, *cells), what, modules).report
+    assert report.passed
+    assert (report.batch_safe, report.batch_reason) == (False, "row 0 alone gives 1.0, among 3 rows 0.25")
+
+
+def test_one_row_is_too_little_to_tell(tmp_path: Path) -> None:
+    what = plan("values", inline("model", "values", "p", "c2"), moment="c2", example="c1")
+    cells = (("example", "values = [1.0]"), ("model", "[v for v in values]"))
+    report = plans.proven(
+        book(tmp_path, *cells), what, {"pipeline": "def run(values):\n    return values\n"}
+    ).report
+    assert (report.batch_safe, report.rows_compared) == (False, 1)
+
+
+def test_functions_in_state_and_answers_of_the_notebooks_own_class(tmp_path: Path) -> None:
+    helpers = "def double(x):\n    return 2 * x\n\n\nclass Answer(dict):\n    pass\n"
+    source = f"import functools\n{helpers}\nf = functools.partial(double)"
+    score = "def score(row):\n    return Answer(y=f(row['x']))\n"
+    cells = (
+        ("", source),
+        ("example", "row = {'x': 1}"),
+        ("model", score),
+    )
+    what = plan(
+        "row",
+        function("model", "score", "row", "p", "c3"),
+        moment="c3",
+        example="c2",
+        items=(state("f", "c3", "after"),),
+        rehome={"double": "helpers", "Answer": "helpers", "score": "model"},
+    )
+    modules = {
+        "helpers": helpers,
+        "state": 'from .runtime import load_state\n\nf = load_state("f")\n',
+        "model": f"from .helpers import Answer\nfrom .state import f\n\n\n{score}",
+        "pipeline": "from . import model\n\n\ndef run(row):\n    return model.score(row)\n",
+    }
+    done = plans.proven(book(tmp_path, *cells), what, modules)
+    assert done.run.evidence.rehomed == ("double",)
+    assert done.report.pickled == ("functools",)
+    assert (done.report.batch_safe, done.report.batch_reason) == (None, "one call takes one record")
+
+
+# --- packages that are wrong ---------------------------------------------------------------------
+
+
+def test_a_package_that_answers_otherwise(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    error = failure_of(ran, tmp_path, changed("    return [v / 3 + offset + (v > 30) for v in values]\n"))
+    assert error.code == "NB320"
+    assert error.message.splitlines()[0] == "29 of 63 rows are answered otherwise than by the notebook:"
+    assert "reference, row 31: expected 10.833333333333334, got 11.833333333333334" in error.message
+    assert error.report is not None
+    assert not error.report.passed
+    assert len(error.report.differences) == 5
+    first = error.report.differences[0]
+    assert (first.case, first.row, first.got) == ("reference", 31, "11.833333333333334")
+
+
+def test_a_package_that_gives_another_type(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    error = failure_of(ran, tmp_path, changed("    return tuple(v / 3 + offset for v in values)\n"))
+    assert "list became tuple" in error.message
+
+
+def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    error = failure_of(ran, tmp_path, changed("    return [v / 0 for v in values]\n"))
+    assert error.code == "NB322"
+    assert (error.cell, error.number, error.line) == ("c3", 3, 1)
+    assert (
+        error.message
+        == "the extracted package fails, asked for the example: ZeroDivisionError: float division by zero"
+    )
+    assert any("model.py" in note for note in error.__notes__)
+
+
+def test_a_package_that_needs_a_module_beside_the_notebook(
+    ran: tuple[Notebook, CleanRun], tmp_path: Path
+) -> None:
+    notebook, _ = ran
+    (notebook.path.parent / "my_utils.py").write_text("")
+    error = failure_of(ran, tmp_path, f"import my_utils\n\n{MODEL}")
+    assert error.code == "NB322"
+    assert "fails, being loaded: ModuleNotFoundError" in error.message
+    assert error.hint is not None
+    assert "'my_utils' is not installed" in error.hint
+
+
+def test_a_package_whose_process_dies(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    error = failure_of(ran, tmp_path, f"import os, signal\n\nos.kill(os.getpid(), signal.SIGKILL)\n\n{MODEL}")
+    assert (error.code, error.message) == ("NB322", "the process that loaded the package died (signal 9)")
+
+
+def test_a_package_that_changes_its_own_state(tmp_path: Path) -> None:
+    cells = (("", "seen = []"), ("example", "text = 'a'"), ("model", "seen.append(text)\nlen(seen)"))
+    what = plan(
+        "text", inline("model", "text", "p", "c3"), moment="c3", example="c2", items=(state("seen", "c3"),)
+    )
+    modules = {
+        "state": 'from .runtime import load_state\n\nseen = load_state("seen")\n',
+        "pipeline": "from .state import seen\ndef run(text):\n    seen.append(text)\n    return len(seen)\n",
+    }
+    with pytest.raises(ParityError, match="differently each time") as caught:
+        plans.proven(book(tmp_path, *cells), what, modules)
+    assert caught.value.code == "NB321"
+
+
+def test_the_proving_process_imports_nothing_of_ours(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    told = f"import sys\n\nopen({str(tmp_path / 'seen')!r}, 'w').write(' '.join(sys.modules))\n\n{MODEL}"
+    assert report_on(ran, tmp_path, told).passed
+    seen = (tmp_path / "seen").read_text().split()
+    assert not [
+        name for name in seen if name.partition(".")[0] in ("nb2prod", "papermill", "mlflow", "compare")
+    ]
+
+
+# --- packages on disk ----------------------------------------------------------------------------
+
+
+def test_a_package_is_replaced_as_a_whole(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    notebook, run = ran
+    bundle = bundle_of(notebook, PLAN, run.evidence, {"pipeline": PIPELINE, "old": ""})
+    write_package(bundle, run.folder, tmp_path / "made")
+    newer = bundle_of(notebook, PLAN, run.evidence, {"pipeline": PIPELINE})
+    write_package(newer, run.folder, tmp_path / "made")
+    assert not (tmp_path / "made" / "old.py").exists()
+    assert (tmp_path / "made" / "state" / "offset.json").read_text() == "0.5"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_failed_write_leaves_the_old_package(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    notebook, run = ran
+    bundle = bundle_of(notebook, PLAN, run.evidence, {"pipeline": PIPELINE})
+    write_package(bundle, run.folder, tmp_path / "made")
+    spoilt = dataclasses.replace(run.evidence.state[0], sha256="0" * 64)
+    evidence = dataclasses.replace(run.evidence, state=(spoilt,))
+    with pytest.raises(ValueError, match="not the state that was captured"):
+        write_package(bundle_of(notebook, PLAN, evidence, {"pipeline": ""}), run.folder, tmp_path / "made")
+    assert (tmp_path / "made" / "pipeline.py").read_text() == PIPELINE
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_draft_has_no_state(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
+    notebook, run = ran
+    bundle = dataclasses.replace(bundle_of(notebook, PLAN, run.evidence, {}), evidence=None)
+    write_package(bundle, None, tmp_path / "made")
+    assert not (tmp_path / "made" / "state").exists()
+
+
+def test_the_room_loads_without_papermill() -> None:
+    heavy = "papermill nbclient nbformat IPython jupyter_client numpy pandas mlflow"
+    code = f"import sys, nb2prod.validate; print([m for m in {heavy.split()} if m in sys.modules])"
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_plan_is_watched(ran: tuple[Notebook, CleanRun]) -> None:
+    from nb2prod.validate.run import watched
+
+    assert watched(ran[0], PLAN) == {"c2", "c3", "c4", "c5"}
+    assert isinstance(PLAN, CapturePlan)
