@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nb2prod._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from nb2prod.shells.api import (
         build,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
         up,
         validate,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "build",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from nb2prod import __version__
+from nb2prod._version import __version__
 from nb2prod.domain import (
     Bundle,
     CapturePlan,

@@ -1,4 +1,4 @@
-"""Random small notebooks: the package answers as the notebook does, or extraction refuses. Never a difference."""
+"""Random small notebooks: the package answers as the notebook does, or extraction refuses."""
 
 from __future__ import annotations
 

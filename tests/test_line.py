@@ -1,4 +1,4 @@
-"""The whole line on the three example notebooks, through the command line: real papermill, MLflow, Ray and HTTP.
+"""The whole line on the example notebooks, by the command line: real papermill, MLflow, Ray and HTTP.
 
 What the endpoint answers is held against two others, bit for bit: the notebook's own cells, run here by
 nbclient with none of our code, and plain mlflow.pyfunc in an environment without nb2prod.
@@ -14,7 +14,6 @@ import sys
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +106,10 @@ class Live:
 
 
 @pytest.fixture(scope="module", params=sorted(OWN_ANSWER))
-def live(request: pytest.FixtureRequest, project: Project) -> Iterator[Live]:
+def live(request: pytest.FixtureRequest, project: Project) -> Live:
     name = request.param
     shutil.copy(NOTEBOOKS / f"{name}.ipynb", project.folder)
-    yield Live(name, project.json("deploy", f"{name}.ipynb"))
+    return Live(name, project.json("deploy", f"{name}.ipynb"))
 
 
 def own_answer(name: str) -> Any:
@@ -118,7 +117,9 @@ def own_answer(name: str) -> Any:
     book = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     last = max(i for i, cell in enumerate(book.cells) if TAGS & set(cell.metadata.get("tags", [])))
     book.cells = [c for c in book.cells[: last + 1] if "skip" not in c.metadata.get("tags", [])]
-    book.cells.append(nbformat.v4.new_code_cell(f"import json\nprint('\\n' + json.dumps({OWN_ANSWER[name]}))"))
+    book.cells.append(
+        nbformat.v4.new_code_cell(f"import json\nprint('\\n' + json.dumps({OWN_ANSWER[name]}))")
+    )
     done = NotebookClient(book, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     text = "".join(o["text"] for o in done.cells[-1].outputs if o.output_type == "stream")
     return json.loads(text.strip().split("\n")[-1])
@@ -145,7 +146,9 @@ def test_http_the_notebook_and_pyfunc_answer_bit_for_bit_alike(
 
 
 def test_the_curl_line_works_when_pasted(live: Live) -> None:
-    result = subprocess.run(["bash", "-c", live.deployment["curl"]], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        ["bash", "-c", live.deployment["curl"]], capture_output=True, text=True, check=True
+    )
     assert json.loads(result.stdout)["model_name"] == live.name
 
 
@@ -171,7 +174,9 @@ def test_status_lists_it(live: Live, project: Project) -> None:
 
 
 def test_an_edited_constant_becomes_version_2(project: Project) -> None:
-    path = notebook(project.folder, *TINY[:2], ("model", "SHIFT = 1\nrequest['a'] * factor + SHIFT"), name="edited")
+    path = notebook(
+        project.folder, *TINY[:2], ("model", "SHIFT = 1\nrequest['a'] * factor + SHIFT"), name="edited"
+    )
     first = project.json("deploy", "edited.ipynb")
     assert project.json("predict", "edited", "--example")["predictions"] == [3.0, 5.0]
     text = path.read_text()

@@ -13,8 +13,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 MUTATORS = frozenset(
-    "add append clear discard extend fit fit_transform insert load_state_dict partial_fit pop popitem"
-    " remove reverse set_params setdefault sort update warm_start".split()
+    [
+        "add",
+        "append",
+        "clear",
+        "discard",
+        "extend",
+        "fit",
+        "fit_transform",
+        "insert",
+        "load_state_dict",
+        "partial_fit",
+        "pop",
+        "popitem",
+        "remove",
+        "reverse",
+        "set_params",
+        "setdefault",
+        "sort",
+        "update",
+        "warm_start",
+    ]
 )
 """Method names that change their receiver, in builtins and in the estimators people use."""
 

@@ -242,7 +242,8 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> N
                 at(
                     event,
                     "NB204",
-                    f"`{read.name}` is changed here, outside the role cells, before the {code.role} cell reads it",
+                    f"`{read.name}` is changed here, outside the role cells, before the {code.role} cell"
+                    " reads it",
                     f"Tag this cell `preprocess` (or `{code.role}`), or move the line into a role cell.",
                 )
             )

@@ -152,7 +152,8 @@ class _Slicer:
                     at(
                         binder,
                         "NB212",
-                        f"`{name}` is bound here and read by a function of the notebook ({place(unit.statement)})",
+                        f"`{name}` is bound here and read by a function of the notebook"
+                        f" ({place(unit.statement)})",
                         f"Pass `{name}` to the function as an argument, or give it another name here.",
                     )
                 )
@@ -207,9 +208,9 @@ class _Slicer:
                         at(
                             event,
                             "NB214",
-                            f"`{name}` changes here, between two role cells that both use a function reading it"
+                            f"`{name}` changes here, between two role cells that call a function reading it"
                             f" ({place(unit.statement)})",
-                            "Give the two values two names, or pass the value to the function as an argument.",
+                            "Give the two values two names, or pass the value as an argument.",
                         )
                     )
 
@@ -401,7 +402,7 @@ def _refuse_global_writes(statement: Statement, unit: Unit) -> None:
                 statement,
                 "NB209",
                 f"serving code rebinds the notebook's `{name}` (`global {name}`)",
-                "Return the value instead: replicas share nothing, and requests must not depend on their order.",
+                "Return the value instead: replicas share nothing, and requests come in any order.",
             )
         )
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nb2prod import __version__
+from nb2prod._version import __version__
 from nb2prod.domain import to_json
 from nb2prod.errors import Nb2prodError, UsageError
 
@@ -63,7 +63,7 @@ def _notebook_argument(command: F) -> F:
 def _run_options(command: F) -> F:
     for option in (
         click.option("-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
-                     help="Replace a parameter of the notebook; VALUE is read as YAML does: 0.3, true, text."),
+                     help="Replace a parameter of the notebook; VALUE is read as YAML: 0.3, true, text."),
         click.option("--rtol", type=float, help="Relative tolerance of parity (default: exact)."),
         click.option("--force", is_flag=True, help="Run the notebook even if nothing changed."),
     ):  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.utils.process import arg_split
 
 NOTEBOOK_VERBS = frozenset({"check", "build", "validate", "deploy"})
 VERBS = NOTEBOOK_VERBS | {"predict", "status", "logs", "dashboard", "up", "down", "doctor", "new"}
@@ -71,7 +71,10 @@ class Nb2prodMagics(Magics):
         return self._run(verb, rest)
 
     def _run(self, verb: str, line: str) -> Result:
-        arguments = arg_split(line, posix=True)
+        try:
+            arguments = shlex.split(line)
+        except ValueError as error:
+            raise UsageError(f"%{verb}: {error}") from None
         if verb in NOTEBOOK_VERBS:
             arguments = self._with_notebook(arguments)
         return run_verb(verb, arguments)

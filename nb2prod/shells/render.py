@@ -52,7 +52,8 @@ def _numbered(source: str, line: int | None) -> Iterator[str]:
 def differences(report: Report) -> Iterator[str]:
     """The first rows that differ."""
     for item in report.differences:
-        yield f"  {item.case}, row {item.row}: notebook {item.expected}, package {item.got} {item.detail}".rstrip()
+        answers = f"notebook {item.expected}, package {item.got} {item.detail}".rstrip()
+        yield f"  {item.case}, row {item.row}: {answers}"
 
 
 def bundle(made: Bundle, folder: str) -> Iterator[str]:
