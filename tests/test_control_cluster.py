@@ -114,7 +114,6 @@ def test_haproxy_shows_its_statistics_on_loopback_only() -> None:
 # --- a cluster -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_cluster_that_does_not_come_up_leaves_nothing(tmp_path: Path) -> None:
     before = temporary_folders()
     with pytest.raises(ClusterError, match=r"did not come up within 1 s") as caught:
@@ -124,13 +123,11 @@ def test_a_cluster_that_does_not_come_up_leaves_nothing(tmp_path: Path) -> None:
     assert temporary_folders() == before
 
 
-@pytest.mark.slow
 def test_up_again_is_the_same_cluster(cluster: Cluster) -> None:
     assert control.up(cluster.home, port=cluster.info.port) == cluster.info
     assert control.find(cluster.home) == cluster.info
 
 
-@pytest.mark.slow
 def test_the_token_is_its_owners_alone(cluster: Cluster) -> None:
     token = Path(cluster.info.token)
     assert token.parent == cluster.home
@@ -138,7 +135,6 @@ def test_the_token_is_its_owners_alone(cluster: Cluster) -> None:
     assert stat.S_IMODE(Path(cluster.info.folder).stat().st_mode) == 0o700
 
 
-@pytest.mark.slow
 def test_all_listens_on_loopback(cluster: Cluster) -> None:
     seen = set()
     for process in processes.members(cluster.info.id):
@@ -203,7 +199,6 @@ def _carrying(name: str) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
 def test_a_cluster_of_its_own_through_a_crash_to_its_end(
     cluster: Cluster, unrelated: list[psutil.Process], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -321,16 +322,29 @@ def test_under_uvicorn_with_a_root_path(app: App) -> None:
 # --- under load ----------------------------------------------------------------------------------
 
 
-def test_a_body_over_the_limit_is_not_read_to_its_end(app: App) -> None:
+def test_a_body_over_the_limit_is_not_read_without_end(app: App) -> None:
     def endless() -> Iterator[bytes]:
         while True:
             yield b" " * 1_000
 
     with served(app) as url, httpx.Client() as client:
-        # the server may hang up on a client that goes on sending
-        with suppress(httpx.WriteError):
+        # the server hangs up on a client that goes on sending
+        with suppress(httpx.TransportError):
             assert client.post(f"{url}/predict", content=endless()).status_code == 413
         assert client.get(f"{url}/health").status_code == 200
+
+
+def test_a_client_that_still_sends_gets_its_answer(app: App) -> None:
+    with served(app) as url, httpx.Client() as client:
+        for body in (b" " * 9_000, iter([b" " * 1_000] * 9)):
+            assert client.post(f"{url}/predict", content=body).status_code == 413
+
+
+def test_a_client_that_asks_before_it_sends_is_told_at_once(app: App) -> None:
+    with served(app) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as client:
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\nExpect: 100-continue\r\n\r\n"
+        client.sendall(head)
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
 
 
 def slow_host(tmp_path: Path, version: int = 1) -> Host:

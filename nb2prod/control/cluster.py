@@ -14,7 +14,7 @@ import shutil
 import socket
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,12 @@ REACH_S = 5.0
 """How long RAY_ADDRESS may take to accept a connection, in seconds."""
 
 LOG_LINES = 15
+
+LOCAL = "cluster.json"
+EXTERNAL = "external-cluster.json"
+"""The records in a home: of its own cluster, and of the last one that RAY_ADDRESS named."""
+
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,8 @@ class ClusterInfo:
     @property
     def url(self) -> str:
         """Where the endpoints answer, as seen from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def socket(self) -> Path | None:
@@ -65,13 +71,11 @@ class ClusterInfo:
 
 def find(home: Path) -> ClusterInfo | None:
     """The cluster of a project if it runs, else None. With RAY_ADDRESS set: the one that was reached."""
-    info = _recorded(home)
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        return info if info is not None and info.external and info.address == address else None
-    if info is None or info.external or not processes.alive(info.pid, info.created):
-        return None
-    return info
+    if address := os.environ.get("RAY_ADDRESS"):
+        info = _recorded(home / EXTERNAL)
+        return info if info is not None and info.address == address else None
+    info = _recorded(home / LOCAL)
+    return info if info is not None and processes.alive(info.pid, info.created) else None
 
 
 def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float = UP_S) -> ClusterInfo:
@@ -81,10 +85,9 @@ def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float 
     not come up within `limit_s` seconds or RAY_ADDRESS cannot be reached.
     """
     home.mkdir(parents=True, exist_ok=True)
-    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
-    with tables.lock(home / "cluster.lock", limit_s, busy):
+    with _locked(home, limit_s):
         if address := os.environ.get("RAY_ADDRESS"):
-            return find(home) or _record(home, _external(address))
+            return find(home) or _record(home / EXTERNAL, _external(address))
         if (info := find(home)) is not None:
             return info
         _clear(home)
@@ -93,41 +96,51 @@ def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float 
 
 
 def down(home: Path) -> bool:
-    """End the project's local cluster and all its processes, and no other; False if there was none."""
-    if not (home / "cluster.json").exists():
+    """End the project's local cluster and all its processes, and no other; False if there was none.
+
+    A cluster that RAY_ADDRESS names is only forgotten.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        (home / EXTERNAL).unlink(missing_ok=True)
         return False
-    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
-    with tables.lock(home / "cluster.lock", UP_S, busy):
+    if not (home / LOCAL).exists():
+        return False
+    with _locked(home, UP_S):
         return _clear(home)
+
+
+def _locked(home: Path, limit_s: float) -> AbstractContextManager[None]:
+    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
+    return tables.lock(home / "cluster.lock", limit_s, busy)
 
 
 # --- the record ----------------------------------------------------------------------------------
 
 
-def _recorded(home: Path) -> ClusterInfo | None:
+def _recorded(file: Path) -> ClusterInfo | None:
     try:
-        return ClusterInfo(**json.loads((home / "cluster.json").read_bytes()))
+        return ClusterInfo(**json.loads(file.read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
         # none, or one that another version of nb2prod wrote
         return None
 
 
-def _record(home: Path, info: ClusterInfo) -> ClusterInfo:
-    scratch = home / "cluster.json.tmp"
+def _record(file: Path, info: ClusterInfo) -> ClusterInfo:
+    scratch = file.with_suffix(".tmp")
     scratch.write_text(json.dumps(asdict(info), indent=1) + "\n", "utf-8")
-    scratch.replace(home / "cluster.json")
+    scratch.replace(file)
     return info
 
 
 def _clear(home: Path) -> bool:
     """End what a record speaks of, be it only leftovers, and forget it; whether anything had to end."""
-    info = _recorded(home)
+    info = _recorded(home / LOCAL)
     ended = 0
-    if info is not None and not info.external:
+    if info is not None:
         ended = processes.end(info.id)
         shutil.rmtree(info.folder, ignore_errors=True)
         Path(info.token).unlink(missing_ok=True)
-    (home / "cluster.json").unlink(missing_ok=True)
+    (home / LOCAL).unlink(missing_ok=True)
     return ended > 0
 
 
@@ -163,10 +176,10 @@ def _start(home: Path, host: str, port: int, limit_s: float) -> ClusterInfo:
     )
     env = environment.local(info.id, home, folder, Path(info.token), ports)
     # before anything runs, so that `down` finds all of it, whatever happens to us
-    _record(home, info)
+    _record(home / LOCAL, info)
     try:
         head = processes.spawn(environment.head_command(folder, ports), env, folder, folder / "head.log")
-        info = _record(home, replace(info, pid=head.pid, created=head.create_time()))
+        info = _record(home / LOCAL, replace(info, pid=head.pid, created=head.create_time()))
         _await(info, [head, _start_agent(info, home)], limit_s)
     except BaseException:
         _clear(home)
@@ -183,9 +196,10 @@ def _start_agent(info: ClusterInfo, home: Path) -> psutil.Process:
 
 def revive_agent(info: ClusterInfo, home: Path) -> None:
     """Start a local cluster's agent again, should it have died. Raises ClusterError."""
-    busy = ClusterError("another `nb2prod up` or `down` is still at work here", hint="Wait for it to end.")
-    with tables.lock(home / "cluster.lock", UP_S, busy):
+    with _locked(home, UP_S):
         assert info.socket is not None
+        if not processes.alive(info.pid, info.created):
+            raise ClusterError("the cluster has ended", hint="Start it again: nb2prod up")
         if not link.answers(info.socket):
             _await(info, [_start_agent(info, home)], UP_S)
 
@@ -218,18 +232,19 @@ def _tail(log: Path) -> list[str]:
 
 def _external(address: str) -> ClusterInfo:
     """The cluster at an address, reached once. Raises ClusterError if it does not answer."""
-    _probe(address)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    # else "auto" or another scheme: only Ray knows where that is
+    if host and port.isdigit():
+        _probe(address, host.strip("[]"), int(port))
     found = link.once("describe", {"address": address, "host": "127.0.0.1", "port": 8000}, UP_S)
+    if host and found["host"] in EVERYWHERE:
+        found["host"] = host.strip("[]")
     return ClusterInfo(id="", address=address, external=True, **found)
 
 
-def _probe(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        # "auto" and other schemes: only Ray knows where that is
-        return
+def _probe(address: str, host: str, port: int) -> None:
     try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        socket.create_connection((host, port), REACH_S).close()
     except OSError as error:
         raise ClusterError(
             f"RAY_ADDRESS is {address}, and nothing answers there: {error.strerror or error}",

@@ -115,11 +115,6 @@ def _application(name: str) -> Any:
     return serve.status().applications.get(name)
 
 
-def _running(name: str) -> bool:
-    found = _application(name)
-    return found is not None and found.status == "RUNNING"
-
-
 def _run(apps: Mapping[str, Any]) -> None:
     from ray import serve
 
@@ -142,10 +137,14 @@ def applications(request: Mapping[str, Any]) -> dict[str, Any]:
         name: {
             "status": str(app.status.value),
             "message": app.message,
-            "replicas": sum(d.replica_states.get("RUNNING", 0) for d in app.deployments.values()),
+            "replicas": _replicas(app),
         }
         for name, app in serve.status().applications.items()
     }
+
+
+def _replicas(app: Any) -> int:
+    return sum(d.replica_states.get("RUNNING", 0) for d in app.deployments.values())
 
 
 def front(request: Mapping[str, Any]) -> None:
@@ -165,9 +164,16 @@ def restore(request: Mapping[str, Any]) -> list[str]:
     return missing
 
 
-def _start(name: str, table: Path, num_replicas: int, deadline: Deadline) -> None:
-    """Start an endpoint's application and wait for its replicas; DeployError if they do not come."""
-    _run({name: _host(table, num_replicas)})
+def _bring_up(name: str, table: Path, num_replicas: int, deadline: Deadline) -> None:
+    """See to it that an endpoint's application has replicas; DeployError if they do not come.
+
+    One that has some, well or not, is left alone: they can be given another release.
+    """
+    app = _application(name)
+    if app is None or app.status in ("DEPLOY_FAILED", "DELETING"):
+        _run({name: _host(table, num_replicas)})
+    elif _replicas(app):
+        return
     while True:
         app = _application(name)
         if app is not None and app.status == "RUNNING":
@@ -214,8 +220,7 @@ def deploy(request: Mapping[str, Any]) -> dict[str, Any]:
         route = Route.from_json(request["route"])
         endpoint = Endpoint(name, request["url"], (route,), generation, moment)
         try:
-            if not _running(name):
-                _start(name, table, request["num_replicas"], deadline)
+            _bring_up(name, table, request["num_replicas"], deadline)
             _switch(endpoint, table, deadline)
         except BaseException:
             _undo(name, table, previous)

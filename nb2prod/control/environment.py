@@ -49,8 +49,17 @@ def local(cluster_id: str, home: Path, folder: Path, token: Path, ports: Ports) 
 
 def driver(cluster_id: str, token: Path) -> dict[str, str]:
     """The environment of a process that connects to a local cluster."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "RAY_NAMESPACE")}
-    return _tuning() | kept | _identity(cluster_id, token) | reachable()
+    return _tuning() | _kept() | _identity(cluster_id, token) | reachable()
+
+
+def _kept() -> dict[str, str]:
+    """This environment without what says which Ray to use and how to enter it (RAY_ADDRESS,
+    RAY_AUTH_TOKEN, …). RAY_SERVE_… and Ray's internal settings, in lower case, are tuning."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("RAY_") or key.startswith("RAY_SERVE_") or key[4:5].islower()
+    }
 
 
 def _tuning() -> dict[str, str]:

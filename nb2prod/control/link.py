@@ -61,7 +61,10 @@ def _ask(path: Path, request: Mapping[str, Any], limit_s: float) -> dict[str, An
         client.connect(str(path))
         client.sendall(json.dumps(request).encode() + b"\n")
         with client.makefile("rb") as reader:
-            answer: dict[str, Any] = json.loads(reader.readline())
+            line = reader.readline()
+    if not line:
+        raise ConnectionResetError("the agent ended before it answered")
+    answer: dict[str, Any] = json.loads(line)
     return answer
 
 

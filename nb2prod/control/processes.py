@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from nb2prod.errors import ClusterError
+
 CLUSTER_ID = "NB2PROD_CLUSTER_ID"
 """The environment variable that every process of a cluster inherits.
 
@@ -25,6 +27,8 @@ CLUSTER_HOME = "NB2PROD_CLUSTER_HOME"
 
 GRACE_S = 3.0
 """How long processes may take to end by themselves, in seconds, before they are killed."""
+
+KILL_S = 30.0
 
 
 def spawn(command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> psutil.Process:
@@ -71,13 +75,18 @@ def end(cluster_id: str) -> int:
     """End every process that carries a cluster's id, and return how many there were.
 
     All are asked to end; what is left after GRACE_S is killed, and what they start meanwhile with it.
+    Raises ClusterError if some survive even that.
     """
     ours = members(cluster_id)
     for process in ours:
         _signal(process, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_S
+    begun = time.monotonic()
     while left := members(cluster_id):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > KILL_S:
+            pids = ", ".join(str(process.pid) for process in left)
+            raise ClusterError(f"these processes of the cluster do not end: {pids}", hint="Kill them.")
+        if waited > GRACE_S:
             for process in left:
                 _signal(process, signal.SIGKILL)
         time.sleep(0.05)

@@ -19,6 +19,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
+DRAIN = 8
+"""How much of a body that is too long is read and dropped, as a multiple of the limit."""
+
 TITLES = {
     400: "The body is not JSON",
     404: "No such path",
@@ -114,20 +117,26 @@ def inner_path(scope: Scope, prefix: str = "") -> str:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """The request's body; None once it is known to be longer than `limit` bytes. Raises Disconnected."""
-    declared = header(scope, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    """The request's body; None if it is longer than `limit` bytes, of which no more is kept.
+
+    A body that is too long is read on and dropped, within bounds: a server that hangs up on a client
+    which still sends takes its own answer back. Raises Disconnected.
+    """
+    length = header(scope, b"content-length") or ""
+    declared = int(length) if length.isdecimal() else 0
+    waits = header(scope, b"expect") is not None
+    if declared > DRAIN * limit or (declared > limit and waits):
         return None
-    body = bytearray()
-    while True:
+    body, size, more = bytearray(), 0, True
+    while more and size <= DRAIN * limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
+        size += len(message.get("body", b""))
+        if size <= limit:
+            body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body) if size <= limit else None
 
 
 async def send_response(send: Send, response: Response, *, body: bool = True) -> None:

@@ -41,8 +41,9 @@ logger = logging.getLogger("nb2prod.serving")
 class Replica:
     """One replica of an endpoint. `table` is the path of the endpoint's routing table.
 
-    Without a table it waits, empty, for its first release. With one whose release will not load it is
-    unhealthy, which keeps requests away from it, and tries again.
+    Without a table it waits, empty, for its first release. With one whose release will not load it
+    answers 503 with the reason, tries again, and takes another release. It has no `check_health`: Ray
+    Serve would not start a replica that fails it, and none could be given a release that loads.
     """
 
     def __init__(self, table: str) -> None:
@@ -61,11 +62,6 @@ class Replica:
     def __serve_build_asgi_app__(self) -> App:
         # Ray Serve returns x-request-id itself
         return application(self._host, echo_request_id=False)
-
-    def check_health(self) -> None:
-        """Ray Serve's health check: raises while the table names a release that would not load."""
-        if self._host.release is None and self._failed[0]:
-            raise RuntimeError(self._host.reason)
 
     async def prepare(self, generation: int, route: Mapping[str, Any]) -> dict[str, Any]:
         """Load and warm a release beside the one that serves; nothing else changes.

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,11 +181,20 @@ def logs(endpoint: str, *, lines: int = 100) -> list[str]:
     return control.logs(_running(project), project.home, endpoint, lines)
 
 
-def dashboard() -> str:
-    """The URL of the Ray dashboard."""
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Where the Ray dashboard is, and the token that it asks for once; None if it asks for none."""
+
+    url: str
+    token: str | None
+
+
+def dashboard() -> Dashboard:
+    """The Ray dashboard of the project's cluster."""
     from nb2prod import control
 
-    return control.dashboard_url(_running(Project.find()))
+    info = _running(Project.find())
+    return Dashboard(control.dashboard_url(info), control.dashboard_token(info))
 
 
 def _running(project: Project) -> ClusterInfo:

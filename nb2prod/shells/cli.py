@@ -265,11 +265,12 @@ def logs(endpoint: str, lines: int, as_json: bool) -> None:
 @cli.command()
 @_json_option
 def dashboard(as_json: bool) -> None:
-    """Print the URL of the Ray dashboard."""
+    """Print the URL of the Ray dashboard, and the token that it asks for once."""
     from nb2prod.shells import api
 
-    url = api.dashboard()
-    _emit({"url": url}, as_json, lambda: [url])
+    found = api.dashboard()
+    token = [f"token: {found.token}"] if found.token else []
+    _emit(found, as_json, lambda: [found.url, *token])
 
 
 @cli.command()
