@@ -153,6 +153,22 @@ class StateItem:
 
 
 @dataclass(frozen=True, slots=True)
+class ConstantItem:
+    """A literal that serving code holds as `name`; the clean run checks that it still is `text` by then.
+
+    Text alone cannot tell: the value may have been changed under another name.
+    """
+
+    name: str
+    text: str
+    cell: str
+    when: Literal["before", "after"]
+    bound_cell: str
+    bound_number: int
+    bound_line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One role in the pipeline: `outputs = function(*inputs)`.
 
@@ -202,6 +218,7 @@ class CapturePlan:
     example_reads: tuple[str, ...] = ()
     reference_cell: str | None = None
     reference_name: str | None = None
+    constants: tuple[ConstantItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,13 +418,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A stable URL and its routing table; `generation` grows by one with each change."""
+    """A stable URL and its routing table; `generation` grows by one with each change of its routes."""
 
     name: str
     url: str
     routes: tuple[Route, ...]
     generation: int
     updated: str
+    num_replicas: int = 1
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Endpoint:

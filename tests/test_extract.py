@@ -109,6 +109,19 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         ),
         5,
     ),
+    "a constant re-bound by a function is none": (
+        (
+            ("", "k = 2\ndef grow():\n    global k\n    k = 5"),
+            ("", "grow()"),
+            EXAMPLE,
+            ("model", "k * request['a']"),
+        ),
+        15,
+    ),
+    "a text that stands for a large value is no constant": (
+        (("", "k = 'ab' * 3"), EXAMPLE, ("model", "len(k) + request['a']")),
+        9,
+    ),
     "a re-bound constant: the binding that reaches": (
         (("", "k = 2"), ("", "k = 5"), EXAMPLE, ("model", "k * request['a']"), ("", "k = 7")),
         15,
@@ -459,6 +472,20 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         1,
         2,
         "`seen`",
+    ),
+    "a class changed after its definition": (
+        (("", "class C:\n    k = 1"), ("", "C.k = 2"), EXAMPLE, ("model", "C.k + request['a']")),
+        "NB227",
+        2,
+        1,
+        "`C`",
+    ),
+    "a block nested too deeply": (
+        (EXAMPLE, ("model", "request['a'] + " + "(" * 90 + "1" + ")" * 90 + " + 1" * 3000)),
+        "NB120",
+        2,
+        None,
+        "nested too deeply",
     ),
     "a role that is skipped": ((EXAMPLE, ("model skip", "request")), "NB133", 2, None, "`skip`"),
     "two roles on one cell": ((EXAMPLE, ("model preprocess", "request")), "NB134", 2, None, "`preprocess`"),

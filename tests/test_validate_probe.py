@@ -363,22 +363,20 @@ def cases(done: CleanRun) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "model",
-    [
-        "text.upper() + str(n)",
-        "%%time\nx = text.upper()\nx + str(n)",
-        "%time text.upper() + str(n);",
-        "x = text\nx.upper() + str(n);",
-    ],
-    ids=["plain", "cell magic", "line magic", "semicolon"],
-)
-def test_the_answer_is_the_last_expression(tmp_path: Path, model: str) -> None:
-    assert response(text_run(tmp_path, "n = 7", model, "n")) == ("ABC7",)
+ENDS = {
+    "plain": "text.upper() + str(n)",
+    "cell magic": "%%time\nx = text.upper()\nx + str(n)",
+    "line magic": "%time text.upper() + str(n);",
+    "captured": "%%capture\nx = text\nx.upper() + str(n)",
+    "shown after": "x = text\nx.upper() + str(n);\nprint(x)",
+}
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("name", ENDS)
+def test_the_answer_is_the_expression_in_which_the_cell_ends(tmp_path: Path, name: str) -> None:
+    assert response(text_run(tmp_path, "n = 7", ENDS[name], "n")) == ("ABC7",)
+
+
 def test_an_awaited_answer(tmp_path: Path) -> None:
     before = "import asyncio\nasync def ask(text):\n    await asyncio.sleep(0)\n    return text.upper()"
     assert response(text_run(tmp_path, before, "await ask(text)", rehome={"ask": "helpers"})) == ("ABC",)
@@ -425,7 +423,6 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> CleanRun:
     return plans.run(book(folder, *cells), what)
 
 
-@pytest.mark.slow
 def test_state_is_captured_at_the_moment_it_is_read(moments: CleanRun) -> None:
     def read(name: str) -> Any:
         return json.loads((moments.folder / "state" / f"{name}.json").read_text())
@@ -441,7 +438,6 @@ def test_state_is_captured_at_the_moment_it_is_read(moments: CleanRun) -> None:
     )
 
 
-@pytest.mark.slow
 def test_rows_of_a_later_reference_are_asked_with_the_state_of_the_moment(moments: CleanRun) -> None:
     example, reference = cases(moments)
     assert (example["instances"], example["answers"]) == ([{"x": 1, "note": "a"}], [7])
@@ -450,7 +446,6 @@ def test_rows_of_a_later_reference_are_asked_with_the_state_of_the_moment(moment
     assert moments.reference_rows == 500
 
 
-@pytest.mark.slow
 def test_the_contract_is_what_example_and_reference_show(moments: CleanRun) -> None:
     contract = moments.evidence.contract
     assert isinstance(contract, Contract)
@@ -460,7 +455,6 @@ def test_the_contract_is_what_example_and_reference_show(moments: CleanRun) -> N
     assert (note.dtype, note.python, note.nullable) == ("string", "str", True)
 
 
-@pytest.mark.slow
 def test_optional_state_is_dropped_if_nothing_stored_refers_to_functions(moments: CleanRun) -> None:
     assert [item.key for item in moments.evidence.state] == ["seen", "scale", "level"]
     assert moments.evidence.rehomed == ()
@@ -471,7 +465,6 @@ def test_optional_state_is_dropped_if_nothing_stored_refers_to_functions(moments
     ]
 
 
-@pytest.mark.slow
 def test_optional_state_is_kept_if_stored_state_refers_to_functions(tmp_path: Path) -> None:
     before = "import functools, threading\nn = 2\nlock = threading.Lock()\n"
     before += "def times(x):\n    return x * n\nf = functools.partial(times)"
@@ -502,7 +495,6 @@ STATE_ERRORS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", STATE_ERRORS)
 def test_state_that_cannot_be_stored(tmp_path: Path, name: str) -> None:
     source, code, text = STATE_ERRORS[name]
@@ -533,14 +525,12 @@ def refused(folder: Path, cells: tuple[tuple[str, str], ...], what: CapturePlan)
     return caught.value
 
 
-@pytest.mark.slow
 def test_a_role_that_answers_at_random(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="differently each time") as caught:
         text_run(tmp_path, "import random", "text + str(random.random())")
     assert (caught.value.code, caught.value.cell, caught.value.number) == ("NB321", "c3", 3)
 
 
-@pytest.mark.slow
 def test_a_role_function_that_fails_on_the_example(tmp_path: Path) -> None:
     cells = (("model", "def score(text):\n    return text / 2"), ("example", "text = 'abc'"))
     what = plan("text", function("model", "score", "text", "p", "c1"), moment="c2", example="c2")
@@ -567,7 +557,6 @@ ROLE_ERRORS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ROLE_ERRORS)
 def test_roles_that_cannot_be_served(tmp_path: Path, name: str) -> None:
     example, model, reference, code, cell = ROLE_ERRORS[name]
@@ -575,7 +564,6 @@ def test_roles_that_cannot_be_served(tmp_path: Path, name: str) -> None:
     assert (error.code, error.cell) == (code, cell)
 
 
-@pytest.mark.slow
 def test_an_example_that_is_not_bound(tmp_path: Path) -> None:
     error = refused(tmp_path, (("example", "if 0: x = 1"), ("model", "1"), ("reference", "[1]")), ONE_ROLE)
     assert (error.code, error.cell) == ("NB220", "c1")
@@ -584,7 +572,6 @@ def test_an_example_that_is_not_bound(tmp_path: Path) -> None:
 # --- reference rows ------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_reference_rows_unlike_the_example_are_left_out(tmp_path: Path) -> None:
     cells = (
         ("example", "x = [1, 2]"),
@@ -598,7 +585,6 @@ def test_reference_rows_unlike_the_example_are_left_out(tmp_path: Path) -> None:
     assert cases(done)[1] == {"name": "reference", "instances": [4, 5, 20], "answers": [[25, 20, 5]]}
 
 
-@pytest.mark.slow
 def test_a_role_that_uses_what_json_does_not_carry(tmp_path: Path) -> None:
     cells = (
         ("example", "import pandas as pd\nx = pd.DataFrame({'a': [1, 2, 3]}, index=[7, 8, 9])"),
@@ -609,7 +595,6 @@ def test_a_role_that_uses_what_json_does_not_carry(tmp_path: Path) -> None:
     assert (warning.code, warning.severity) == ("NB324", "warning")
 
 
-@pytest.mark.slow
 def test_without_a_reference_cell_rows_come_from_where_the_example_came_from(tmp_path: Path) -> None:
     cells = (
         (
@@ -633,7 +618,6 @@ def test_without_a_reference_cell_rows_come_from_where_the_example_came_from(tmp
     assert {pin.partition("==")[0] for pin in done.evidence.requirements} == {"numpy", "pandas"}
 
 
-@pytest.mark.slow
 def test_several_names_make_a_request(tmp_path: Path) -> None:
     cells = (("example", "a = 'x'\nn = 3"), ("model", "a * n"))
     done = plans.run(

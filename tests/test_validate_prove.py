@@ -16,8 +16,6 @@ from nb2prod.validate import prove, write_package
 from tests import plans
 from tests.plans import book, bundle_of, function, inline, plan, state
 
-pytestmark = pytest.mark.slow
-
 STATE = 'from .runtime import load_state\n\noffset = load_state("offset")\n'
 PIPELINE = "from . import model\n\n\ndef run(values):\n    return model.predict(values)\n"
 MODEL = "from .state import offset\n\n\ndef predict(values):\n    return [v / 3 + offset for v in values]\n"
@@ -150,8 +148,21 @@ def test_a_package_that_answers_otherwise(ran: tuple[Notebook, CleanRun], tmp_pa
     assert error.report is not None
     assert not error.report.passed
     assert len(error.report.differences) == 5
+    assert (error.cell, error.number) == ("c3", 3)
     first = error.report.differences[0]
     assert (first.case, first.row, first.got) == ("reference", 31, "11.833333333333334")
+
+
+def test_rows_that_differ_by_rounding_are_not_batched(tmp_path: Path) -> None:
+    cells = (
+        ("example", "values = [0.1, 0.2, 0.3]"),
+        ("model", "[sum(values) - sum(values) + v for v in values]"),
+    )
+    body = "    return [v * (1 + 1e-15 * (len(values) == 1)) for v in values]\n"
+    what = plan("values", inline("model", "values", "p", "c2"), moment="c2", example="c1")
+    report = plans.proven(book(tmp_path, *cells), what, {"pipeline": f"def run(values):\n{body}"}).report
+    assert report.batch_safe is False
+    assert report.batch_reason.endswith("(rounding)")
 
 
 def test_a_package_that_gives_another_type(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
@@ -180,6 +191,20 @@ def test_a_package_that_needs_a_module_beside_the_notebook(
     assert "fails, being loaded: ModuleNotFoundError" in error.message
     assert error.hint is not None
     assert "'my_utils' is not installed" in error.hint
+
+
+def test_a_role_that_uses_what_json_does_not_carry(tmp_path: Path) -> None:
+    cells = (
+        ("example", "import pandas as pd\nx = pd.DataFrame({'a': [1, 2]}, index=[7, 8])"),
+        ("model", "x.index.to_numpy() + 1"),
+    )
+    what = plan("x", inline("model", "x", "p", "c2"), moment="c2", example="c1")
+    with pytest.raises(ParityError, match=r"expected np.int64\(8\), got np.int64\(1\)") as caught:
+        plans.proven(
+            book(tmp_path, *cells), what, {"pipeline": "def run(x):\n    return x.index.to_numpy() + 1\n"}
+        )
+    assert caught.value.hint is not None
+    assert "index labels" in caught.value.hint
 
 
 def test_a_package_whose_process_dies(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:

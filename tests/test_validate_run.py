@@ -20,8 +20,6 @@ from nb2prod.errors import NotebookError, RunError, UsageError
 from tests import plans
 from tests.plans import book, inline, plan
 
-pytestmark = pytest.mark.slow
-
 UPPER: tuple[tuple[str, str], ...] = (("example", "text = 'abc'"), ("model", "text.upper()"))
 """The smallest notebook that can be deployed; more cells may follow it."""
 
@@ -209,6 +207,13 @@ def test_the_line_of_a_failure(tmp_path: Path, source: str, line: int, text: str
     error = failing(tmp_path, source)
     assert (error.code, error.number, error.line) == ("NB300", 3, line)
     assert text in error.message
+
+
+def test_a_name_that_only_the_open_session_knew(tmp_path: Path) -> None:
+    error = failing(tmp_path, "fitted.predict(text)")
+    assert error.message == "cell 3 failed: NameError: name 'fitted' is not defined"
+    assert error.hint is not None
+    assert "by hand" in error.hint
 
 
 def test_a_failed_check(tmp_path: Path) -> None:

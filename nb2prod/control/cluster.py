@@ -177,6 +177,7 @@ def _start(home: Path, host: str, port: int, limit_s: float) -> ClusterInfo:
     env = environment.local(info.id, home, folder, Path(info.token), ports)
     # before anything runs, so that `down` finds all of it, whatever happens to us
     _record(home / LOCAL, info)
+    tables.move(home, info.url)
     try:
         head = processes.spawn(environment.head_command(folder, ports), env, folder, folder / "head.log")
         info = _record(home / LOCAL, replace(info, pid=head.pid, created=head.create_time()))

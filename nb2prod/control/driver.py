@@ -158,10 +158,10 @@ def restore(request: Mapping[str, Any]) -> list[str]:
     from ray import serve
 
     home, known = Path(request["home"]), serve.status().applications
-    missing = [e.name for e in tables.read_all(home) if e.name not in known]
+    missing = [e for e in tables.read_all(home) if e.name not in known]
     if missing:
-        _run({name: _host(tables.path(home, name), request.get("num_replicas", 1)) for name in missing})
-    return missing
+        _run({e.name: _host(tables.path(home, e.name), e.num_replicas) for e in missing})
+    return [e.name for e in missing]
 
 
 def _bring_up(name: str, table: Path, num_replicas: int, deadline: Deadline) -> None:
@@ -218,9 +218,10 @@ def deploy(request: Mapping[str, Any]) -> dict[str, Any]:
         generation = previous.generation + 1 if previous else 1
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         route = Route.from_json(request["route"])
-        endpoint = Endpoint(name, request["url"], (route,), generation, moment)
+        replicas = previous.num_replicas if previous else request["num_replicas"]
+        endpoint = Endpoint(name, request["url"], (route,), generation, moment, replicas)
         try:
-            _bring_up(name, table, request["num_replicas"], deadline)
+            _bring_up(name, table, replicas, deadline)
             _switch(endpoint, table, deadline)
         except BaseException:
             _undo(name, table, previous)

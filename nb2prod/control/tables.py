@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from nb2prod.domain import Endpoint, to_json
@@ -53,6 +54,14 @@ def write(table: Path, endpoint: Endpoint) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(table)
+
+
+def move(home: Path, base_url: str) -> None:
+    """Note in every table where its endpoint answers now: the cluster may listen elsewhere than before."""
+    for endpoint in read_all(home):
+        url = f"{base_url}/{endpoint.name}"
+        if endpoint.url != url:
+            write(path(home, endpoint.name), replace(endpoint, url=url))
 
 
 @contextmanager

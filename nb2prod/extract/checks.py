@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterator
 
 from nb2prod.domain import TAGS, Cell, Diagnostic, Notebook
+from nb2prod.extract import names
 from nb2prod.extract.findings import at
 from nb2prod.extract.program import parse
 
@@ -59,7 +60,10 @@ def _syntax(notebook: Notebook) -> Iterator[Diagnostic]:
                 line=1,
             )
         try:
-            parse(cell.code)
+            names.of(parse(cell.code).body)
+        except (RecursionError, MemoryError):
+            message = "an expression or a block is nested too deeply"
+            yield at(cell, "NB120", message, "Split it into several statements.")
         except SyntaxError as error:
             yield _syntax_error(cell, error)
         except ValueError as error:
@@ -107,5 +111,5 @@ def _runs(notebook: Notebook, tag: str) -> list[Cell]:
 def _nodes(cell: Cell) -> Iterator[ast.AST]:
     try:
         yield from ast.walk(parse(cell.code))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         yield ast.Name(id="", ctx=ast.Store())  # the syntax error is a finding of its own

@@ -84,6 +84,7 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
         example_reads=_example_reads(layout),
         reference_cell=reference[0].id if reference else None,
         reference_name=reference[1] if reference else None,
+        constants=tuple(slice_.constants),
     )
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from nb2prod.domain import Cell, Notebook
 from nb2prod.extract import names
@@ -35,6 +36,8 @@ class Statement:
     node: ast.stmt
     kind: Kind
     names: Names
+    text: str = ""
+    """The value of a constant, as a literal."""
 
     @property
     def first(self) -> int:
@@ -116,18 +119,23 @@ def program_of(notebook: Notebook) -> Program:
     """The program of a notebook whose cells all parse; raises SyntaxError otherwise."""
     statements: list[Statement] = []
     skipped: dict[str, Cell] = {}
-    constants: set[str] = set()
+    constants: dict[str, Any] = {}
     for cell in notebook.code:
         for node in parse(cell.code).body:
             found = names.of(node)
             if "skip" in cell.tags:
                 skipped.update(dict.fromkeys(found.may, cell))
                 continue
-            kind = _kind(node, cell, constants)
-            constants -= found.may
+            kind = _kind(node)
+            text = ""
+            if kind == "value" and not {"parameters", "example"} & set(cell.tags):
+                value = _constant(node, constants)
+                kind, text = ("value", "") if value is _NONE else ("constant", repr(value))
+            for name in found.may:
+                constants.pop(name, None)
             if kind == "constant":
-                constants |= found.must
-            statements.append(Statement(len(statements), cell, node, kind, found))
+                constants |= dict.fromkeys(found.must, value)
+            statements.append(Statement(len(statements), cell, node, kind, found, text))
     return Program(notebook, _without_changed(statements), skipped)
 
 
@@ -141,7 +149,8 @@ def parse(code: str) -> ast.Module:
 
 def _without_changed(statements: list[Statement]) -> tuple[Statement, ...]:
     """Constants that anything changes in place are no constants, nor is what is made from them."""
-    changed = {name for s in statements for name in s.names.mutates | s.names.augments}
+    touched = (s.names.mutates | s.names.augments | s.names.writes_global for s in statements)
+    changed = set[str]().union(*touched)
     while True:
         spoilt = {
             i
@@ -156,16 +165,12 @@ def _without_changed(statements: list[Statement]) -> tuple[Statement, ...]:
             statements[i] = Statement(s.index, s.cell, s.node, "value", s.names)
 
 
-def _kind(node: ast.stmt, cell: Cell, constants: set[str]) -> Kind:
+def _kind(node: ast.stmt) -> Kind:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return "import"
     if _is_definition(node):
         return "definition"
-    if is_magic(node):
-        return "magic"
-    if "parameters" not in cell.tags and "example" not in cell.tags and _is_constant(node, constants):
-        return "constant"
-    return "value"
+    return "magic" if is_magic(node) else "value"
 
 
 def _is_definition(node: ast.stmt) -> bool:
@@ -192,29 +197,85 @@ def _is_flag(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
 
 
-def _is_constant(node: ast.stmt, constants: set[str]) -> bool:
+def _constant(node: ast.stmt, constants: Mapping[str, Any]) -> Any:
+    """The value of an assignment of literals and constants, or _NONE."""
     if not isinstance(node, ast.Assign) or not all(isinstance(t, ast.Name) for t in node.targets):
-        return False
-    return len(ast.unparse(node.value)) <= MAX_CONSTANT and _is_literal(node.value, constants)
+        return _NONE
+    try:
+        value = _literal(node.value, constants)
+        text = repr(value)
+        small = len(ast.unparse(node.value)) <= MAX_CONSTANT and len(text) <= MAX_CONSTANT
+        return value if small and repr(ast.literal_eval(text)) == text else _NONE
+    except (_NotLiteral, ArithmeticError, TypeError, ValueError):
+        return _NONE
 
 
-def _is_literal(node: ast.expr, constants: set[str]) -> bool:
+_NONE = object()
+
+_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitOr: operator.or_,
+}
+_UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+}
+
+
+class _NotLiteral(Exception):
+    """An expression is no literal, nor made of literals."""
+
+
+def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
     match node:
-        case ast.Constant():
-            return True
-        case ast.Name(id=name):
-            return name in constants
-        case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
-            return all(_is_literal(element, constants) for element in elements)
-        case ast.Starred(value=value) | ast.UnaryOp(operand=value):
-            return _is_literal(value, constants)
+        case ast.Constant(value=value) if value is not ...:
+            return value
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.Tuple(elts=elements):
+            return tuple(_elements(elements, known))
+        case ast.List(elts=elements):
+            return list(_elements(elements, known))
+        case ast.Set(elts=elements) if len(elements) == 1:
+            return set(_elements(elements, known))
         case ast.Dict(keys=keys, values=values):
-            return all(k is None or _is_literal(k, constants) for k in keys) and all(
-                _is_literal(value, constants) for value in values
-            )
-        case ast.BinOp(left=left, right=right):
-            return _is_literal(left, constants) and _is_literal(right, constants)
-    return False
+            return _dict(keys, values, known)
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            return _UNARY[type(op)](_literal(operand, known))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _combined(_literal(left, known), op, _literal(right, known))
+    raise _NotLiteral
+
+
+def _elements(nodes: list[ast.expr], known: Mapping[str, Any]) -> Iterator[Any]:
+    for node in nodes:
+        if isinstance(node, ast.Starred):
+            yield from _literal(node.value, known)
+        else:
+            yield _literal(node, known)
+
+
+def _dict(keys: list[ast.expr | None], values: list[ast.expr], known: Mapping[str, Any]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key, value in zip(keys, values, strict=True):
+        if key is None:
+            found |= _literal(value, known)
+        else:
+            found[_literal(key, known)] = _literal(value, known)
+    return found
+
+
+def _combined(left: Any, op: ast.operator, right: Any) -> Any:
+    numbers = isinstance(left, int | float) and isinstance(right, int | float)
+    if not numbers and not isinstance(op, ast.Add | ast.BitOr):
+        raise _NotLiteral  # a short text can stand for a huge value: "x" * 10**9
+    return _OPERATORS[type(op)](left, right)
 
 
 def is_magic(node: ast.stmt) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from nb2prod.domain import Cell, Diagnostic, Role, StateItem
+from nb2prod.domain import Cell, ConstantItem, Diagnostic, Role, StateItem
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, is_builtin, star_imports
 from nb2prod.extract.roles import Layout, RoleCode, live_reads
@@ -60,6 +60,7 @@ class Slice:
     state: dict[str, StateItem] = field(default_factory=dict)
     embedded: dict[str, Unit] = field(default_factory=dict)
     moment: Cell | None = None
+    constants: dict[ConstantItem, None] = field(default_factory=dict)
 
     def included(self, rehomed: Iterable[str] = ()) -> list[Unit]:
         """The units that the roles need, and those that state refers to by the names in `rehomed`."""
@@ -242,8 +243,14 @@ class _Slicer:
             return self._definition(name, point, reaching.only, reaching.bindings, reader, unit)
         if kinds == {"constant"} and reaching.only is not None and not rebinds:
             self._define(reaching.only, point)
+            self._expect(name, reaching.only, point)
             return Target("constant", name, (reaching.only,))
         return self._state(name, point, position, reaching.bindings, reader, unit)
+
+    def _expect(self, name: str, binding: Statement, point: Point) -> None:
+        place_ = (binding.cell.id, binding.cell.number, binding.node.lineno)
+        item = ConstantItem(name, binding.text, point.cell.id, point.when, *place_)
+        self.slice.constants.setdefault(item)
 
     def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
@@ -271,6 +278,9 @@ class _Slicer:
                 )
             )
             return None
+        for event in self.program.events(name, only.index + 1, point.position(self.program)):
+            if name in event.names.mutates and event.kind != "definition":
+                unit.findings.append(_changed_definition(name, event, only))
         self._define(only, point)
         return Target("definition", name, (only,))
 
@@ -392,6 +402,15 @@ def _from_request(name: str, binding: Statement, reader: Statement, in_role: boo
         "NB204",
         f"`{name}` is computed from the example here, outside the role cells, and read in {place(reader)}",
         "Tag this cell with the role it belongs to, or move the line into the role cell.",
+    )
+
+
+def _changed_definition(name: str, event: Statement, definition: Statement) -> Diagnostic:
+    return at(
+        event,
+        "NB227",
+        f"`{name}` is changed here, after its definition ({place(definition)})",
+        f"Make the change part of the definition of `{name}`.",
     )
 
 

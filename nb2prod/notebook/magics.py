@@ -63,6 +63,6 @@ def _transparent(line: str) -> str:
 def _parses(source: str) -> bool:
     try:
         compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

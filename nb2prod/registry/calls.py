@@ -6,13 +6,19 @@ import contextlib
 import errno
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from nb2prod.errors import RegistryError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM_TEXTS = ("no space left", "disk is full", "quota exceeded", "file too large")
+
+_VENDORS = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "botocore", "boto3", "azure", "google"}
+"""Whose errors are MLflow's: its own, its database's, its HTTP client's, its artifact stores'."""
 
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -24,8 +30,10 @@ _SETTINGS = {
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
 }
 
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-"""For the first call: is there anyone?"""
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""For the first call: is it MLflow that answers? A server that has just started takes its time."""
+
+CONNECT_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -55,6 +63,15 @@ def _told_as_ours(uri: str) -> Iterator[None]:
         raise failure(error, uri) from error
 
 
+def knock(uri: str) -> None:
+    """Raises OSError if no one listens where an HTTP address points to; a proxy's business is left to it."""
+    address = urlsplit(uri)
+    proxied = address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+    if address.scheme in ("http", "https") and address.hostname and not proxied:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), CONNECT_SECONDS).close()
+
+
 def failure(error: BaseException, uri: str) -> RegistryError:
     """What went wrong with MLflow or its disk, as our error."""
     if _is_no_room(error):
@@ -71,9 +88,7 @@ def failure(error: BaseException, uri: str) -> RegistryError:
 
 def _is_theirs(error: BaseException) -> bool:
     modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or bool(
-        modules & {"mlflow", "sqlalchemy", "requests", "urllib3", "alembic"}
-    )
+    return isinstance(error, OSError) or bool(modules & _VENDORS)
 
 
 def _is_no_room(error: BaseException | None) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from nb2prod.domain import Bundle, Contract, Release, Report, to_json
 from nb2prod.errors import UsageError
 from nb2prod.registry import record
-from nb2prod.registry.calls import IMPATIENT, mlflow_calls
+from nb2prod.registry.calls import IMPATIENT, knock, mlflow_calls
 from nb2prod.registry.model import save_model
 
 CONTENT = "nb2prod.content"
@@ -133,6 +133,7 @@ class Registry:
 
             if self.tracking_uri.startswith("sqlite:///"):
                 Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            knock(self.tracking_uri)
             client = MlflowClient(self.tracking_uri, self.tracking_uri)
             client.search_registered_models(max_results=1)
         return client

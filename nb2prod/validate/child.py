@@ -10,12 +10,14 @@ import importlib
 import importlib.util
 import itertools
 import json
+import pickle
 import platform
 import resource
 import statistics
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,12 @@ KEPT = 5
 
 MAX_ALONE = 50
 """Rows that are asked one by one."""
+
+ROUNDING = 1e-9
+"""Relative difference that comes from the order of additions."""
+
+MAX_SECONDS = 10.0
+"""Time for asking rows one by one."""
 
 SECONDS = 1.0
 """Longest time spent on one measurement."""
@@ -57,17 +65,21 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     load_ms = (time.perf_counter() - started) * 1000
     pickled = sorted(runtime.pickled_modules)
     cases = runtime.CODECS["pickle"](Path(job["cases"]).read_bytes())
+    before = _fingerprints(runtime)
     compared = [_compare_case(case, predictor, compare, job["rtol"]) for case in cases]
     example = cases[0]["instances"]
-    safe, reason = _batch_safety([row for case in reversed(cases) for row in case["instances"]], predictor)
+    rows = [row for case in reversed(cases) for row in case["instances"]]
+    safe, reason = _batch_safety(rows, predictor, compare)
+    latencies = _latencies(cases[-1]["instances"], predictor)
     return {
         "error": None,
+        "changed": _changed(before, _fingerprints(runtime)),
         "cases": compared,
-        "repeat": _repeat(example, predictor, compare),
+        "repeat": _repeat(example, predictor, compare, job["rtol"]),
         "wire": _wire(predictor, compare, job["rtol"]),
         "batch_safe": safe,
         "batch_reason": reason,
-        "latency_ms": {"load": load_ms, **_latencies(cases[-1]["instances"], predictor)},
+        "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
         "pickled": pickled,
         "python": platform.python_version(),
@@ -119,10 +131,10 @@ def _compare_case(
     }
 
 
-def _repeat(instances: list[Any], predictor: Any, compare: ModuleType) -> list[Any] | None:
+def _repeat(instances: list[Any], predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
     """The first difference between two answers to one request, or None."""
     one, two = (_guard("asked for the example twice", lambda: predictor.predict(instances)) for _ in range(2))
-    found = next(compare.mismatches(one, two), None)
+    found = next(compare.mismatches(one, two, rtol), None)
     return list(found) if found is not None else None
 
 
@@ -134,23 +146,58 @@ def _wire(predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
     return list(found) if found is not None else None
 
 
-def _batch_safety(instances: list[Any], predictor: Any) -> tuple[bool | None, str]:
+def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> tuple[bool | None, str]:
     """Whether rows may be asked together with the rows of other requests, and why."""
     if not predictor.batch:
         return None, f"one call takes one {predictor.kind}"
-    rows = instances[:MAX_ALONE]
-    if len(rows) < 2:
+    if len(instances) < 2:
         return False, "only one row is known, so that nothing can be compared"
-    together = _guard("asked for rows together", lambda: predictor.predict(rows))
     # code may well need more than one row; that is no fault, but it forbids to mix requests
     try:
-        alone = [predictor.predict([row])[0] for row in rows]
+        alone = _alone(instances[:MAX_ALONE], predictor)
     except Exception as error:
         return False, f"a row alone fails: {type(error).__name__}: {error}"
+    rows = instances[: len(alone)]
+    together = _guard("asked for rows together", lambda: predictor.predict(rows))
     for i, (one, other) in enumerate(zip(alone, together, strict=True)):
         if one != other:
-            return False, f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}"
+            rounding = " (rounding)" if compare.same(one, other, ROUNDING) else ""
+            return False, f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}{rounding}"
     return True, f"{len(rows)} rows answered alike alone and together"
+
+
+def _alone(rows: list[Any], predictor: Any) -> list[Any]:
+    """The answers to rows asked one by one: to the first ones, if all would take too long."""
+    answers: list[Any] = []
+    end = time.perf_counter() + MAX_SECONDS
+    for row in rows:
+        answers += predictor.predict([row])
+        if len(answers) > 1 and time.perf_counter() > end:
+            break
+    return answers
+
+
+# --- state -------------------------------------------------------------------------------------------
+
+
+def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
+    """Each piece of state by key: whether it is a plain container, and what it looks like now."""
+    module = sys.modules.get(f"{runtime.__package__}.state")
+    found = {}
+    for entry in runtime.manifest()["state"]:
+        value = getattr(module, entry["key"], None)
+        # what was captured could be pickled; a value that no longer can has changed all the more
+        try:
+            data = pickle.dumps(value)
+        except Exception:
+            data = b""
+        found[entry["key"]] = (isinstance(value, dict | list | set | bytearray | deque), data)
+    return found
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
+    """Keys of the state that answering has changed, each with whether it is a plain container."""
+    return [[key, before[key][0]] for key in before if before[key][1] != after[key][1]]
 
 
 # --- speed ---------------------------------------------------------------------------------------

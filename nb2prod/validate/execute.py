@@ -29,6 +29,12 @@ from nb2prod.validate import kernels
 
 PROBE = "_nb2prod_probe"
 
+_HINTS = {
+    "NameError": "The clean run begins with nothing: is it bound further down, by hand, or in a `skip` cell?",
+    "ModuleNotFoundError": "Install it in the environment of the notebook's kernel.",
+    "FileNotFoundError": "The clean run starts in the notebook's own folder.",
+}
+
 Progress = Callable[[int, int, str], None]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -155,6 +161,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
             if is_check
             else f"cell {cell.number} failed: {what}",
             code="NB330" if is_check else "NB300",
+            hint=None if is_check else _HINTS.get(str(error.ename)),
             source=cell.source,
             traceback=_ANSI.sub("", str(error.traceback)),
             **{**_at(cell), "line": int(line) if line.isdigit() else None},

@@ -9,10 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nb2prod.domain import Bundle, CleanRun, Difference, MappedLine, Report
+from nb2prod.domain import Bundle, CleanRun, Diagnostic, Difference, MappedLine, Report
 from nb2prod.errors import ParityError
 
 _SHOWN = 5
@@ -23,16 +24,20 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
 
     `rtol` is the relative difference that numbers may have; 0 asks for the very same. Raises
     ParityError: NB320 if answers differ (it carries the report), NB321 if the package answers the same
-    request differently each time, NB322 if its code fails.
+    request differently each time, NB322 if its code fails, NB326 if answering changes a container.
     """
     started = time.perf_counter()
     result = _in_child(run, package, rtol)
     if result["error"] is not None:
-        raise _failed(result["error"], bundle)
+        raise _failed(result["error"], bundle, _unlike(run.diagnostics))
     seconds = {**run.seconds, "prove": time.perf_counter() - started}
+    changed = _changed(bundle, result["changed"])
+    if any(finding.severity == "error" for finding in changed):
+        raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
+    report = replace(report, diagnostics=(*report.diagnostics, *changed))
     if not report.passed:
-        raise _differs(report, result)
+        raise _differs(report, result, _last_role(bundle))
     return report
 
 
@@ -101,10 +106,27 @@ def _report(
     )
 
 
+def _changed(bundle: Bundle, changed: list[tuple[str, bool]]) -> tuple[Diagnostic, ...]:
+    """State that answering requests has changed: an error for containers; others may only cache."""
+    items = {item.key: item for item in bundle.plan.state}
+    return tuple(
+        Diagnostic(
+            "NB326",
+            "error" if is_container else "warning",
+            f"answering requests changes the state `{items[key].name}`: later answers may differ",
+            items[key].bound_cell,
+            items[key].bound_number,
+            items[key].bound_line,
+            f"Work on a copy of `{items[key].name}` in the role code.",
+        )
+        for key, is_container in changed
+    )
+
+
 # --- failure -------------------------------------------------------------------------------------
 
 
-def _differs(report: Report, result: Mapping[str, Any]) -> ParityError:
+def _differs(report: Report, result: Mapping[str, Any], where: Mapping[str, Any]) -> ParityError:
     rows = "\n".join(
         f"  {d.case}, row {d.row}: expected {d.expected}, got {d.got}"
         + (f" ({d.detail})" if d.detail else "")
@@ -114,17 +136,27 @@ def _differs(report: Report, result: Mapping[str, Any]) -> ParityError:
     if not differing and result["repeat"]:
         message = "the package answers the same request differently each time"
         hint = "Seed random generators inside the role cells, and change no state that they read."
-        return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint)
+        return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint, **where)
     message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
-    hint = (
-        "Where a difference is mere rounding, allow it: a tolerance is relative, and is kept in the report."
-    )
-    return ParityError(f"{message}:\n{rows}", report=report, hint=hint)
+    hint = "Where a difference is mere rounding, allow it by a relative tolerance, which the report keeps."
+    hint = _unlike(report.diagnostics) or hint
+    return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **where)
 
 
-def _failed(error: Mapping[str, Any], bundle: Bundle) -> ParityError:
+def _unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
+    """What the clean run has already said about an answer that its own role cells do not repeat."""
+    found = next((d for d in diagnostics if d.code == "NB324"), None)
+    return f"Perhaps no fault of the package: {found.message}. {found.hint}" if found is not None else None
+
+
+def _last_role(bundle: Bundle) -> dict[str, Any]:
+    cell = bundle.plan.stages[-1].cells[-1]
+    number = next((mapped.number for mapped in bundle.source_map if mapped.cell == cell), None)
+    return {"cell": cell, "number": number}
+
+
+def _failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None) -> ParityError:
     place = _place(error["frames"], bundle)
-    hint = None
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."

@@ -23,23 +23,28 @@ Plan = Mapping[str, Any]
 
 
 class KeepLast:
-    """An AST transformer that hands the value of a cell's last expression to `keep`, while armed."""
+    """An AST transformer that hands the value of the expression in which a cell ends to `keep`, while armed.
+
+    What only shows something may follow it (`plt.show()`, `print(...)`): such calls give None.
+    """
 
     def __init__(self) -> None:
         self.armed = False
         self.value: Any = MISSING
 
     def visit(self, tree: Any) -> Any:
-        """The tree with its last expression wrapped; other trees as they are."""
-        if self.armed and isinstance(tree, ast.Module) and tree.body and isinstance(tree.body[-1], ast.Expr):
-            last = tree.body[-1]
-            last.value = ast.copy_location(_wrapped(last.value), last.value)
+        """The tree with the expressions at its end wrapped, in place; other trees as they are."""
+        if self.armed and isinstance(tree, ast.Module):
+            for statement in reversed(tree.body):
+                if not isinstance(statement, ast.Expr):
+                    break
+                statement.value = ast.copy_location(_wrapped(statement.value), statement.value)
             ast.fix_missing_locations(tree)
         return tree
 
     def keep(self, value: Any, outer: bool) -> Any:
-        """Remember a value, unless it is only what a magic returned for an inner expression."""
-        if not outer or self.value is MISSING:
+        """Remember a value, unless it is nothing, or only what a magic returned for an inner expression."""
+        if self.value is MISSING or not (outer or value is None):
             self.value = value
         return value
 

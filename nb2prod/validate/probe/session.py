@@ -17,7 +17,7 @@ from .places import at, failed_line, refused_at
 from .proof import Ask, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import Look, Request, look_at, see_reference, see_request, source_of
-from .state import StateCapture
+from .state import StateCapture, check_constants
 
 
 def _load(path: str, name: str) -> ModuleType:
@@ -62,6 +62,7 @@ class Session:
     def before(self, cell: str) -> None:
         """Capture what the cell is about to read, and arm for the value of its last expression."""
         with quiet():
+            check_constants(self.plan["constants"], cell, "before", self.names)
             self._state.capture(cell, "before", self.names, self.plan["rehome"])
         if self._stage_of(cell) is not None:
             self._scenes.cells[cell] = dict(self.names)
@@ -83,6 +84,7 @@ class Session:
             self._metrics.update(self._numbers(cell, value))
         if cell in self.plan["example_cells"][-1:]:
             self._see_example()
+        check_constants(self.plan["constants"], cell, "after", self.names)
         self._state.capture(cell, "after", self.names, self.plan["rehome"])
         stage = self._stage_of(cell)
         if stage is not None and cell == stage["cells"][-1]:

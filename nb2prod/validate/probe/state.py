@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,28 @@ class StateCapture:
         for key in self.stored.keys() - kept.keys():
             self._path(key, self.stored[key]).unlink()
         return [_entry(key, stored) for key, stored in kept.items()]
+
+
+def check_constants(
+    items: Iterable[Mapping[str, Any]], cell: str, when: str, names: Mapping[str, Any]
+) -> None:
+    """Refused NB226 if what serving code holds as a literal has another value by now."""
+    for item in items:
+        if (item["cell"], item["when"]) != (cell, when):
+            continue
+        live = names.get(item["name"])
+        if repr(live) != item["text"]:
+            raise refused(
+                "NB226",
+                f"{item['name']!r} is the literal {_short(item['text'])} here, but has become"
+                f" {_short(repr(live))} when serving code reads it",
+                "It was changed under another name or by a function: make a copy there.",
+                **_bound(item),
+            )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _read_back(item: Mapping[str, Any], stored: Stored, modules: set[str]) -> Any:
