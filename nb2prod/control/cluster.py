@@ -92,7 +92,11 @@ def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float 
             return info
         _clear(home)
         _check_port(host, port)
-        return _start(home, host, port, limit_s)
+        try:
+            return _start(home, host, port, limit_s)
+        except _Ended:
+            # Ray gives its node 30 s to register and has no setting for it: a busy machine may need a second try
+            return _start(home, host, port, limit_s)
 
 
 def down(home: Path) -> bool:
@@ -210,16 +214,20 @@ def _await(info: ClusterInfo, started: list[psutil.Process], limit_s: float) -> 
     assert info.socket is not None
     while not link.answers(info.socket):
         if not all(processes.alive(process.pid, process.create_time()) for process in started):
-            raise _not_up(info, "the cluster ended while it was starting")
+            raise _not_up(info, "the cluster ended while it was starting", _Ended)
         if time.monotonic() > deadline:
             raise _not_up(info, f"the cluster did not come up within {limit_s:.0f} s")
         time.sleep(0.05)
 
 
-def _not_up(info: ClusterInfo, what: str) -> ClusterError:
+class _Ended(ClusterError):
+    """A cluster's process ended before the cluster was up."""
+
+
+def _not_up(info: ClusterInfo, what: str, kind: type[ClusterError] = ClusterError) -> ClusterError:
     logs = [Path(info.folder) / name for name in ("head.log", "agent.log")]
     tail = "\n".join(f"{log.name}: {line}" for log in logs for line in _tail(log))
-    return ClusterError(f"{what}\n{tail}".rstrip(), hint="Try again; `nb2prod doctor` looks at the machine.")
+    return kind(f"{what}\n{tail}".rstrip(), hint="Try again; `nb2prod doctor` looks at the machine.")
 
 
 def _tail(log: Path) -> list[str]:
