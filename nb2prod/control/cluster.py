@@ -95,7 +95,7 @@ def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float 
         try:
             return _start(home, host, port, limit_s)
         except _Ended:
-            # Ray gives its node 30 s to register and has no setting for it: a busy machine may need a second try
+            # Ray gives its node 30 s to register, with no setting: a busy machine may need a second try
             return _start(home, host, port, limit_s)
 
 
