@@ -370,3 +370,11 @@ def test_importing_the_room_imports_no_ray() -> None:
     env = os.environ | environment.reachable()
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert ran.stdout.strip() == "False"
+
+
+def test_first_deploys_of_several_endpoints_at_once(cluster: Cluster, make: Make) -> None:
+    releases = {f"crowd{i}": make() for i in range(3)}
+    with ThreadPoolExecutor(len(releases)) as pool:
+        found = list(pool.map(lambda n: control.deploy(releases[n], cluster.info, cluster.home, n), releases))
+    assert [e.name for e in found] == list(releases)
+    assert [version(e.url) for e in found] == [r.version for r in releases.values()]

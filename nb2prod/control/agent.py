@@ -25,6 +25,8 @@ from nb2prod.errors import ClusterError, Nb2prodError
 QUIET_S = 3.0
 """How long nobody must have asked anything before the front application is started, in seconds."""
 
+AGAIN = "Try again; `nb2prod doctor` looks at the machine."
+
 logger = logging.getLogger("nb2prod.control")
 
 
@@ -36,7 +38,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         return link.as_answer(error)
     except Exception as error:  # the process boundary: whatever Ray raises goes back as an answer
         logger.exception("%s failed", request["verb"])
-        return link.as_answer(ClusterError(f"{type(error).__name__}: {error}", hint="See `nb2prod logs`."))
+        return link.as_answer(ClusterError(f"{type(error).__name__}: {error}", hint=AGAIN))
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

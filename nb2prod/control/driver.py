@@ -11,6 +11,7 @@ import importlib
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,11 +28,14 @@ FRONT = "nb2prod.serving.front"
 FRONT_NAME = "nb2prod.front"
 """The front's application name; no endpoint's, for it holds a dot."""
 
-LOGS = "See `nb2prod logs`."
 CONNECT_S = 120.0
 ROLLBACK_S = 20.0
 
 logger = logging.getLogger("nb2prod.control")
+
+
+def _logs(name: str) -> str:
+    return f"See `nb2prod logs {name}`."
 
 
 class Deadline:
@@ -115,18 +119,26 @@ def _application(name: str) -> Any:
     return serve.status().applications.get(name)
 
 
-def _run(apps: Mapping[str, Any]) -> None:
+_building = threading.Lock()
+
+
+def _run(apps: Mapping[str, Callable[[], Any]]) -> None:
+    """Build applications and start them, without waiting for them to run."""
     from ray import serve
 
-    targets = [
-        serve.RunTarget(app, name=name, route_prefix="/" if name == FRONT_NAME else f"/{name}")
-        for name, app in apps.items()
-    ]
-    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    # one at a time: Ray pickles an application's parts by way of a registry that is not thread-safe
+    with _building:
+        targets = [
+            serve.RunTarget(build(), name=name, route_prefix="/" if name == FRONT_NAME else f"/{name}")
+            for name, build in apps.items()
+        ]
+        serve.run_many(
+            targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        )
 
 
-def _host(table: Path, num_replicas: int) -> Any:
-    return importlib.import_module(REPLICA).build(str(table), num_replicas=num_replicas)
+def _host(table: Path, num_replicas: int) -> Callable[[], Any]:
+    return lambda: importlib.import_module(REPLICA).build(str(table), num_replicas=num_replicas)
 
 
 def applications(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +162,8 @@ def _replicas(app: Any) -> int:
 def front(request: Mapping[str, Any]) -> None:
     """Start the application that answers where no endpoint does."""
     if _application(FRONT_NAME) is None:
-        _run({FRONT_NAME: importlib.import_module(FRONT).build(str(tables.folder(Path(request["home"]))))})
+        folder = str(tables.folder(Path(request["home"])))
+        _run({FRONT_NAME: lambda: importlib.import_module(FRONT).build(folder)})
 
 
 def restore(request: Mapping[str, Any]) -> list[str]:
@@ -179,7 +192,9 @@ def _bring_up(name: str, table: Path, num_replicas: int, deadline: Deadline) -> 
         if app is not None and app.status == "RUNNING":
             return
         if app is not None and app.status == "DEPLOY_FAILED":
-            raise DeployError(f"the replicas of {name} do not start: {_reason(app)}", hint=LOGS)
+            raise DeployError(
+                f"the replicas of {name} do not start: {_reason(app)}", hint=f"See `nb2prod logs {name}`."
+            )
         if deadline.passed:
             raise DeployError(
                 f"the replicas of {name} did not start within {deadline.limit_s:.0f} s: {_reason(app)}",
@@ -260,7 +275,9 @@ def _broadcast(name: str, deadline: Deadline, method: str, *args: Any) -> list[A
     except Exception as error:  # the process boundary: a replica may die in user code, Ray raises anything
         what = f"not done within {deadline.limit_s:.0f} s" if isinstance(error, TimeoutError) else str(error)
         last = (what.strip().splitlines() or [type(error).__name__])[-1]
-        raise DeployError(f"{method} failed on a replica of {name}: {last}", hint=LOGS) from error
+        raise DeployError(
+            f"{method} failed on a replica of {name}: {last}", hint=f"See `nb2prod logs {name}`."
+        ) from error
     return answers
 
 
@@ -288,7 +305,7 @@ def _verify(endpoint: Endpoint, deadline: Deadline) -> None:
         time.sleep(0.05)
     raise DeployError(
         f"{endpoint.url} did not come to answer within {deadline.limit_s:.0f} s: {seen}",
-        hint=LOGS,
+        hint=f"See `nb2prod logs {endpoint.name}`.",
     )
 
 

@@ -70,6 +70,9 @@ def _tuning() -> dict[str, str]:
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 2**20),
         # how long a replica waits, when it ends, for a load balancer to notice: ours is told at once
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # how long a busy machine may take to start a proxy before Serve kills it and starts another
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
         # Ray's default of 15 lets anything else on the machine slow a prediction down
         "RAY_worker_niceness": "0",
     }

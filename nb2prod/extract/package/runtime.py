@@ -499,10 +499,22 @@ def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
 
 def _value(value: Any, field: Mapping[str, Any]) -> Any:
     if value is None:
-        return math.nan if field["dtype"] == "number" else None
+        return _number(math.nan, field["python"]) if field["dtype"] == "number" else None
     if field["dtype"] in _CASTS:
         return _CASTS[field["dtype"]](value, field["python"])
     return value
+
+
+def _number(value: float, python: str) -> Any:
+    """A number of numpy's where the example held one: `{"age": df["age"].max()}`."""
+    if python in ("int", "float") or not _NUMPY.fullmatch(python):
+        return value
+    import numpy as np
+
+    return np.dtype(python).type(value)
+
+
+_NUMPY = re.compile(r"(?:u?int|float)(?:8|16|32|64)")
 
 
 def _cast_datetime(value: str, python: str) -> Any:
@@ -515,8 +527,8 @@ def _cast_datetime(value: str, python: str) -> Any:
 
 
 _CASTS: dict[str, Callable[[Any, str], Any]] = {
-    "integer": lambda v, python: int(v),
-    "number": lambda v, python: float(v),
+    "integer": lambda v, python: _number(int(v), python),
+    "number": lambda v, python: _number(float(v), python),
     "datetime": _cast_datetime,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -237,7 +238,7 @@ def _needed_modules(request: Request, kept: Mapping[str, Stored]) -> set[str]:
     kinds = {seen.python for seen in request.seen}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
-    if request.kind == "array":
+    if request.kind == "array" or any(re.fullmatch(r"(u?int|float)\d+", kind) for kind in kinds):
         needed.add("numpy")
     if request.kind == "frame" and kinds & {"str", "string"} and "pyarrow" in sys.modules:
         needed.add("pyarrow")  # pandas then keeps texts in it, and some answers depend on that
