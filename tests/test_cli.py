@@ -190,6 +190,16 @@ def test_doctor_looks_at_everything(tmp_path: Path) -> None:
     assert names >= {"Python", "ray", "mlflow", "papermill", "kernel python3", "disk", "cluster"}
 
 
+def test_a_folder_that_cannot_be_written_is_the_environments_fault(tmp_path: Path) -> None:
+    notebook(tmp_path, *TINY)
+    (tmp_path / ".nb2prod").write_text("a file where a folder should be")
+    result = run("validate", "made.ipynb", cwd=tmp_path)
+    assert result.returncode == 3
+    assert "NB403" in result.stderr
+    assert ".nb2prod" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_an_unforeseen_error_gets_a_code_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / ".nb2prod").mkdir()
     (tmp_path / ".nb2prod" / "endpoints").write_text("a file where a folder should be")

@@ -224,6 +224,7 @@ def new(name: str, *, folder: str | Path = ".") -> Path:
     except FileExistsError as error:
         raise UsageError(f"{path} exists", hint="Choose another name; nothing was written.") from error
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another folder.") from error
     return path
 

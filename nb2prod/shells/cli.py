@@ -14,7 +14,7 @@ import click
 
 from nb2prod._version import __version__
 from nb2prod.domain import to_json
-from nb2prod.errors import Nb2prodError, UsageError
+from nb2prod.errors import Nb2prodError, SetupError, UsageError
 
 JSON_TOO = "NB2PROD_JSON_TOO"
 """Set by the magics: print the text and, behind a record separator, the JSON document."""
@@ -347,6 +347,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except Nb2prodError as error:
         _fail(error, as_json)
+    except OSError as error:
+        told = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        hint = "Free some space, or choose a folder that can be written to; what was serving still serves."
+        _fail(SetupError(f"cannot read or write: {told}", code="NB403", hint=hint), as_json)
     except Exception as error:
         # The last line of defence: an unforeseen error still gets a code and a way to report it.
         if os.environ.get("NB2PROD_DEBUG"):

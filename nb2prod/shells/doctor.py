@@ -91,8 +91,8 @@ def _port(project: Project) -> Finding:
     from nb2prod import control
 
     host, port = project.settings.host, project.settings.port
-    if control.find(project.home) is not None:
-        return Finding(f"port {port}", None, "in use by this cluster")
+    if (info := control.find(project.home)) is not None:
+        return Finding(f"port {info.port}", None, "in use by this cluster")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
