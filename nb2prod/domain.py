@@ -372,6 +372,7 @@ class Report:
     pickled: tuple[str, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     python: str = ""
+    peak_rss_mb: float = 0.0
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:

@@ -27,7 +27,7 @@ from nb2prod.domain import (
     to_json,
 )
 from nb2prod.notebook.magics import plain_code
-from nb2prod.validate import clean_run, prove, write_package
+from nb2prod.validation import clean_run, prove, write_package
 
 FIXED = Path(nb2prod.extract.package.__file__).parent
 

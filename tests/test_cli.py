@@ -83,7 +83,7 @@ def test_check_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_importing_nb2prod_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (
-        not imported("import nb2prod, nb2prod.project, nb2prod.control, nb2prod.validate", tmp_path) & HEAVY
+        not imported("import nb2prod, nb2prod.project, nb2prod.control, nb2prod.validation", tmp_path) & HEAVY
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_exported_names_are_the_verbs() -> None:
     assert set(nb2prod.__all__) == set(cli.commands)
+    for room in ("extract", "validation", "registry", "control", "serving"):
+        importlib.import_module(f"nb2prod.{room}")  # a room must not hide the verb of its name
     for name in nb2prod.__all__:
         assert callable(getattr(nb2prod, name))
         assert getattr(nb2prod, name).__doc__

@@ -23,10 +23,10 @@ import pytest
 from nb2prod.domain import CapturePlan, Contract, Evidence, Notebook, Report
 from nb2prod.errors import RegistryError, UsageError
 from nb2prod.registry import Registry
-from nb2prod.validate import pins, write_package
-from nb2prod.validate.probe import contract as observed
-from nb2prod.validate.probe import rows
-from nb2prod.validate.run import RUNTIME
+from nb2prod.validation import pins, write_package
+from nb2prod.validation.probe import contract as observed
+from nb2prod.validation.probe import rows
+from nb2prod.validation.run import RUNTIME
 from tests.plans import book, bundle_of, inline, plan
 
 ROOT = Path(__file__).parent.parent

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nb2prod.validate.compare import mismatches
-from nb2prod.validate.probe import contract as observed
-from nb2prod.validate.probe import rows
-from nb2prod.validate.run import RUNTIME
+from nb2prod.validation.compare import mismatches
+from nb2prod.validation.probe import contract as observed
+from nb2prod.validation.probe import rows
+from nb2prod.validation.run import RUNTIME
 
 lenient = settings(deadline=None, max_examples=60)
 """The machine may be busy with kernels and clusters."""
@@ -395,7 +395,7 @@ def test_state_is_read(package: Path) -> None:
 
 
 def test_state_finds_the_notebooks_functions_in_the_package(package: Path) -> None:
-    from nb2prod.validate.probe.pickling import Homes, pickled
+    from nb2prod.validation.probe.pickling import Homes, pickled
 
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("def double(x):\n    return 2 * x\n\nclass Box:\n    class Lid: pass", namespace)

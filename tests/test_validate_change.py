@@ -52,12 +52,43 @@ def test_state_that_answering_changes(tmp_path: Path) -> None:
     assert "`seen`" in error.message
 
 
-def test_an_object_that_only_remembers_is_a_warning(tmp_path: Path) -> None:
+def test_an_object_of_the_notebook_that_remembers(tmp_path: Path) -> None:
     cells = (
         ("", "class Doubler:\n    def of(self, x):\n        self.last = x\n        return 2 * x"),
         ("", "doubler = Doubler()"),
         EXAMPLE,
         ("model", "doubler.of(request['a'])"),
     )
-    report = api.validate(notebook(tmp_path, *cells)).report
-    assert [(d.code, d.severity, d.number) for d in report.diagnostics] == [("NB326", "warning", 2)]
+    error = refusal(notebook(tmp_path, *cells))
+    assert (error.code, error.number) == ("NB326", 2)
+
+
+def test_rows_in_another_order(tmp_path: Path) -> None:
+    cells = (
+        ("", "import pandas as pd"),
+        ("example", "request = pd.DataFrame({'a': [1.0, 2.0, 3.0]})"),
+        ("model", "request.assign(p=-request['a']).sort_values('p')"),
+    )
+    error = refusal(notebook(tmp_path, *cells))
+    assert (error.code, error.number) == ("NB223", 3)
+    assert "another order" in error.message
+
+
+def test_an_example_cell_that_binds_more_than_the_request(tmp_path: Path) -> None:
+    cells = (
+        ("", "import pandas as pd"),
+        ("example", "request = pd.DataFrame({'a': [1.0, 2.0, 3.0]})\nn = len(request)"),
+        ("model", "request['a'] / n"),
+    )
+    error = refusal(notebook(tmp_path, *cells))
+    assert (error.code, error.number) == ("NB220", 2)
+    assert "n, request" in error.message
+
+
+def test_numpys_numbers_in_a_record_stay_numpys(tmp_path: Path) -> None:
+    cells = (
+        ("", "import numpy as np"),
+        ("example", "request = {'a': np.float32(0.1), 'b': np.int64(3)}"),
+        ("model", "{'a': request['a'] * 2, 'b': request['b'] + 1}"),
+    )
+    assert api.validate(notebook(tmp_path, *cells)).report.passed

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nb2prod.validate.compare import mismatches, same, shown
+from nb2prod.validation.compare import mismatches, same, shown
 
 SCALARS = st.one_of(
     st.none(),

@@ -22,12 +22,12 @@ import pytest
 
 from nb2prod.domain import CapturePlan, CleanRun, Contract
 from nb2prod.errors import NotebookError, ParityError, RunError, StateError
-from nb2prod.validate.compare import same
-from nb2prod.validate.probe import contract as contract_
-from nb2prod.validate.probe import pickling, rows
-from nb2prod.validate.probe.finding import Refused
-from nb2prod.validate.probe.pickling import Homes, Unstorable, restore, store
-from nb2prod.validate.requirements import pins
+from nb2prod.validation.compare import same
+from nb2prod.validation.probe import contract as contract_
+from nb2prod.validation.probe import pickling, rows
+from nb2prod.validation.probe.finding import Refused
+from nb2prod.validation.probe.pickling import Homes, Unstorable, restore, store
+from nb2prod.validation.requirements import pins
 from tests import plans
 from tests.plans import book, function, inline, plan, state
 

@@ -12,7 +12,7 @@ import pytest
 
 from nb2prod.domain import CapturePlan, CleanRun, MappedLine, Notebook, Report, to_json
 from nb2prod.errors import ParityError
-from nb2prod.validate import prove, write_package
+from nb2prod.validation import prove, write_package
 from tests import plans
 from tests.plans import book, bundle_of, function, inline, plan, state
 
@@ -274,14 +274,14 @@ def test_a_draft_has_no_state(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
 
 def test_the_room_loads_without_papermill() -> None:
     heavy = "papermill nbclient nbformat IPython jupyter_client numpy pandas mlflow"
-    code = f"import sys, nb2prod.validate; print([m for m in {heavy.split()} if m in sys.modules])"
+    code = f"import sys, nb2prod.validation; print([m for m in {heavy.split()} if m in sys.modules])"
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
 def test_the_plan_is_watched(ran: tuple[Notebook, CleanRun]) -> None:
-    from nb2prod.validate.run import watched
+    from nb2prod.validation.run import watched
 
     assert watched(ran[0], PLAN) == {"c2", "c3", "c4", "c5"}
     assert isinstance(PLAN, CapturePlan)

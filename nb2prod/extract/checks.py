@@ -74,8 +74,8 @@ def _syntax_error(cell: Cell, error: SyntaxError) -> Diagnostic:
     line = error.lineno or 1
     lines = cell.code.split("\n")
     text = lines[line - 1].strip() if line <= len(lines) else ""
-    if "Missing parentheses in call to" in error.msg:
-        hint = "This is Python 2. Write print(...), or convert the notebook with 2to3."
+    if "Missing parentheses in call to" in error.msg or "exception types must be" in error.msg:
+        hint = "This is Python 2: write print(...), except ... as e; 2to3 converts a whole notebook."
         return at(cell, "NB121", f"Python 2 syntax: {text}", hint, line=line)
     return at(
         cell, "NB120", f"syntax error: {error.msg}: {text}", "Correct the cell, or tag it `skip`.", line=line

@@ -351,6 +351,9 @@ def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.Generat
 def _call(node: ast.Call, result: Names) -> None:
     for child in ast.iter_child_nodes(node):
         _expression(child, result)
+    sets = isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr") and node.args
+    if sets and (target := root_name(node.args[0])) and target not in result.must:
+        result.mutates.add(target)
     if not isinstance(node.func, ast.Attribute):
         return
     inplace = any(k.arg == "inplace" and not _is_false(k.value) for k in node.keywords)

@@ -79,7 +79,8 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
     yield from (f"  state       {s.key}: {s.type}, {_size(s.bytes)}, {s.codec}" for s in found.state)
     one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
     if one is not None and load is not None:
-        yield f"  in process  loads in {load:.0f} ms, one instance takes {one:.1f} ms"
+        costs = f"loads in {load:.0f} ms, one instance takes {one:.1f} ms, {found.peak_rss_mb:.0f} MB"
+        yield f"  in process  {costs}"
 
 
 def _size(count: float) -> str:

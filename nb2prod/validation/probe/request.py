@@ -53,10 +53,26 @@ def see_request(requests: Mapping[str, Any], homes: Homes, runtime: ModuleType) 
     names = contract.names_of(value, kind)
     shape = tuple(rows.values_shape(value)) if kind == "array" else ()
     data = rows.of_request(value, kind, names)
-    seen = tuple(contract.seen_in_example(data, label, runtime.to_wire) for label in names or tuple(requests))
+    try:
+        seen = tuple(
+            contract.seen_in_example(data, label, runtime.to_wire) for label in names or tuple(requests)
+        )
+    except Refused as problem:
+        raise (_too_many(requests, problem) if kind == "names" else problem) from problem
     instances = runtime.to_instances(value, kind)
     look = Look(len(data), instances, rows.data_digest(data), seen)
     return Request(kind, tuple(requests), names, shape, _stored(requests, homes), seen, look)
+
+
+def _too_many(requests: Mapping[str, Any], problem: Refused) -> Refused:
+    """Role cells read several names of the example cell, and one cannot be a field: it was not meant so."""
+    hint = "Bind only the request in the example cell, and compute the rest from it in the role cells."
+    return refused(
+        "NB220",
+        f"the role cells read {', '.join(requests)} from the example cell, so a request would bring all of"
+        f" them; but {problem.finding.message}",
+        hint,
+    )
 
 
 def _stored(requests: Mapping[str, Any], homes: Homes) -> dict[str, Stored]:

@@ -20,9 +20,9 @@ from nb2prod.domain import (
     StateFile,
     to_json,
 )
-from nb2prod.validate import kernels
-from nb2prod.validate.requirements import pins
-from nb2prod.validate.script import check_parameters, node_id, runs, script
+from nb2prod.validation import kernels
+from nb2prod.validation.requirements import pins
+from nb2prod.validation.script import check_parameters, node_id, runs, script
 
 Progress = Callable[[int, int, str], None]
 
@@ -97,7 +97,7 @@ def _execute(
     parameters: Mapping[str, Any],
     how: tuple[str, Progress | None, float, float | None],
 ) -> None:
-    from nb2prod.validate.execute import Work, execute
+    from nb2prod.validation.execute import Work, execute
 
     name, progress, start_timeout, cell_timeout = how
     work = Work(

@@ -125,10 +125,22 @@ def _compare_case(
     first = sorted(found, key=lambda mismatch: mismatch.row)[:KEPT]
     return {
         "name": case["name"],
+        "disordered": predictor.batch and _is_disordered(got[0], len(case["instances"])),
         "rows": len(case["instances"]),
         "differing": len({mismatch.row for mismatch in found}),
         "first": [list(mismatch) for mismatch in first],
     }
+
+
+def _is_disordered(answer: Any, count: int) -> bool:
+    """True of a DataFrame or Series that still has the request's labels, 0 to n - 1, in another order."""
+    index = getattr(answer, "index", None)
+    if index is None or callable(index) or count < 3:
+        return False
+    labels = list(index)
+    if any(type(label) is not int for label in labels):
+        return False
+    return labels != list(range(count)) and sorted(labels) == list(range(count))
 
 
 def _repeat(instances: list[Any], predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
@@ -181,7 +193,7 @@ def _alone(rows: list[Any], predictor: Any) -> list[Any]:
 
 
 def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
-    """Each piece of state by key: whether it is a plain container, and what it looks like now."""
+    """Each piece of state by key: is it a container or of a class of the notebook, and how it looks now."""
     module = sys.modules.get(f"{runtime.__package__}.state")
     found = {}
     for entry in runtime.manifest()["state"]:
@@ -191,12 +203,14 @@ def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
             data = pickle.dumps(value)
         except Exception:
             data = b""
-        found[entry["key"]] = (isinstance(value, dict | list | set | bytearray | deque), data)
+        plain = isinstance(value, dict | list | set | bytearray | deque)
+        own = type(value).__module__.startswith(f"{runtime.__package__}.")
+        found[entry["key"]] = (plain or own, data)
     return found
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
-    """Keys of the state that answering has changed, each with whether it is a plain container."""
+    """Keys of the state that answering has changed, each with whether that is sure to matter."""
     return [[key, before[key][0]] for key in before if before[key][1] != after[key][1]]
 
 

@@ -25,7 +25,7 @@ from nb2prod.errors import (
     SetupError,
     StateError,
 )
-from nb2prod.validate import kernels
+from nb2prod.validation import kernels
 
 PROBE = "_nb2prod_probe"
 
@@ -88,7 +88,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
     """Papermill's client, asking the probe between cells by silent requests that leave no trace."""
 
     def __init__(self, nb_man: Any, work: Work) -> None:
-        log = logging.getLogger("nb2prod.validate")
+        log = logging.getLogger("nb2prod.validation")
         log.addHandler(logging.NullHandler())
         super().__init__(
             nb_man,

@@ -31,6 +31,13 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     if result["error"] is not None:
         raise _failed(result["error"], bundle, _unlike(run.diagnostics))
     seconds = {**run.seconds, "prove": time.perf_counter() - started}
+    if any(case["disordered"] for case in result["cases"]):
+        raise ParityError(
+            "the answer has the request's rows in another order",
+            code="NB223",
+            hint="Answer in the request's order: `.sort_index()` at the end, or return plain values.",
+            **_last_role(bundle),
+        )
     changed = _changed(bundle, result["changed"])
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
@@ -101,25 +108,26 @@ def _report(
         latency_ms=result["latency_ms"],
         state=bundle.evidence.state if bundle.evidence is not None else (),
         pickled=tuple(result["pickled"]),
+        peak_rss_mb=result["peak_rss_mb"],
         diagnostics=run.diagnostics,
         python=result["python"],
     )
 
 
 def _changed(bundle: Bundle, changed: list[tuple[str, bool]]) -> tuple[Diagnostic, ...]:
-    """State that answering requests has changed: an error for containers; others may only cache."""
+    """State that answering requests has changed: an error, but for library objects, which may only cache."""
     items = {item.key: item for item in bundle.plan.state}
     return tuple(
         Diagnostic(
             "NB326",
-            "error" if is_container else "warning",
+            "error" if matters else "warning",
             f"answering requests changes the state `{items[key].name}`: later answers may differ",
             items[key].bound_cell,
             items[key].bound_number,
             items[key].bound_line,
             f"Work on a copy of `{items[key].name}` in the role code.",
         )
-        for key, is_container in changed
+        for key, matters in changed
     )
 
 
@@ -138,7 +146,10 @@ def _differs(report: Report, result: Mapping[str, Any], where: Mapping[str, Any]
         hint = "Seed random generators inside the role cells, and change no state that they read."
         return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint, **where)
     message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
-    hint = "Where a difference is mere rounding, allow it by a relative tolerance, which the report keeps."
+    hint = (
+        "A request comes as the contract says: index 0 to n-1, types that fit example and reference alike."
+        " If that is not the example's, mend the example. Rounding is allowed by a tolerance (--rtol)."
+    )
     hint = _unlike(report.diagnostics) or hint
     return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **where)
 

@@ -1,8 +1,0 @@
-"""Runs the notebook from a clean kernel, and proves that the package answers what the notebook answered."""
-
-from nb2prod.validate.package import write_package
-from nb2prod.validate.prove import prove
-from nb2prod.validate.requirements import pins
-from nb2prod.validate.run import clean_run
-
-__all__ = ["clean_run", "pins", "prove", "write_package"]

@@ -1,0 +1,8 @@
+"""Runs the notebook from a clean kernel, and proves that the package answers what the notebook answered."""
+
+from nb2prod.validation.package import write_package
+from nb2prod.validation.prove import prove
+from nb2prod.validation.requirements import pins
+from nb2prod.validation.run import clean_run
+
+__all__ = ["clean_run", "pins", "prove", "write_package"]
