@@ -45,7 +45,7 @@ def execute(folder: Path, notebook_file: Path | None, *cells: str) -> list[str]:
 
 
 def test_validate_and_status_in_a_kernel(tmp_path: Path) -> None:
-    path = notebook(tmp_path, *TINY, ("", "%load_ext nb2prod"), ("skip", "%validate"), ("skip", "%status"))
+    path = notebook(tmp_path, *TINY, ("", "%load_ext nb2prod"), ("", "%validate"), ("", "%status"))
     _, validated, status, bad = execute(
         tmp_path, path, "%load_ext nb2prod", "%validate", "%status", "%nb2prod fly"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -56,8 +57,7 @@ def validate(
     `parameters` replace those of the cell tagged so; `rtol` is a relative tolerance (default: exact,
     or the project's). Raises RunError, StateError or ParityError. An unchanged notebook is not run again.
     """
-    project = Project.find()
-    project.prepared_home()
+    project = _not_in_clean_run()
     return flow.validate(
         project.rooms(),
         read(notebook, name),
@@ -80,8 +80,7 @@ def deploy(
     watcher: Watcher | None = None,
 ) -> Deployment:
     """A notebook live behind HTTP: check, build, validate, register, deploy, as far as not yet done."""
-    project = Project.find()
-    project.prepared_home()
+    project = _not_in_clean_run()
     return flow.deploy(
         project.rooms(),
         read(notebook, name),
@@ -92,6 +91,17 @@ def deploy(
         force=force,
         watcher=watcher,
     )
+
+
+def _not_in_clean_run() -> Project:
+    if os.environ.get("NB2PROD_CLEAN_RUN"):
+        raise UsageError(
+            "a notebook cannot validate or deploy itself from its own clean run",
+            hint="Tag the cell `skip`, or use the magics, which do nothing there.",
+        )
+    project = Project.find()
+    project.prepared_home()
+    return project
 
 
 def predict(endpoint: str, instances: Sequence[Any] | None = None) -> dict[str, Any]:

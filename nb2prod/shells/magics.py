@@ -19,6 +19,9 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
 NOTEBOOK_VERBS = frozenset({"check", "build", "validate", "deploy"})
+CLEAN_RUN = "NB2PROD_CLEAN_RUN"
+"""Set in the kernel of a clean run: a notebook that holds `%deploy` must not deploy itself from there."""
+
 VERBS = NOTEBOOK_VERBS | {"predict", "status", "logs", "dashboard", "up", "down", "doctor", "new"}
 
 
@@ -42,7 +45,7 @@ class Nb2prodMagics(Magics):
     """The verbs as line magics, for the notebook that they stand in."""
 
     @line_magic
-    def deploy(self, line: str) -> Result:
+    def deploy(self, line: str) -> Result | None:
         """%deploy [-p NAME VALUE]... [--rtol X] [--force] [--endpoint NAME] [--notebook PATH]
 
         Prove this notebook, release it and serve it. Save the notebook first.
@@ -50,7 +53,7 @@ class Nb2prodMagics(Magics):
         return self._run("deploy", line)
 
     @line_magic
-    def validate(self, line: str) -> Result:
+    def validate(self, line: str) -> Result | None:
         """%validate [-p NAME VALUE]... [--rtol X] [--force] [--notebook PATH]
 
         Run this notebook clean and prove that the extracted package answers as it does.
@@ -58,19 +61,22 @@ class Nb2prodMagics(Magics):
         return self._run("validate", line)
 
     @line_magic
-    def status(self, line: str) -> Result:
+    def status(self, line: str) -> Result | None:
         """%status: the endpoints, their state, version and URL."""
         return self._run("status", line)
 
     @line_magic
-    def nb2prod(self, line: str) -> Result:
+    def nb2prod(self, line: str) -> Result | None:
         """%nb2prod VERB [ARGUMENTS]: any verb of the command line, for this notebook."""
         verb, _, rest = line.strip().partition(" ")
         if verb not in VERBS:
             raise UsageError(f"%nb2prod VERB, one of: {', '.join(sorted(VERBS))}")
         return self._run(verb, rest)
 
-    def _run(self, verb: str, line: str) -> Result:
+    def _run(self, verb: str, line: str) -> Result | None:
+        if os.environ.get(CLEAN_RUN):
+            print(f"%{verb} does nothing in nb2prod's own clean run of this notebook.")
+            return None
         try:
             arguments = shlex.split(line)
         except ValueError as error:
@@ -86,8 +92,10 @@ class Nb2prodMagics(Magics):
                 raise UsageError("--notebook needs a path")
             return [arguments[i + 1], *arguments[:i], *arguments[i + 2 :]]
         path = notebook_path(self.shell.user_ns if self.shell else {})
-        history = (self.shell.user_ns.get("In") or [""]) if self.shell else [""]
-        refuse_unsaved(path, str(history[-1]))
+        history = self.shell.history_manager if self.shell else None
+        if history is not None and history.input_hist_raw:
+            # the raw text: `In` holds magics as the calls that they stand for
+            refuse_unsaved(path, str(history.input_hist_raw[-1]))
         return [str(path), *arguments]
 
 
