@@ -59,7 +59,7 @@ class Watcher(Protocol):
 
 
 class CleanRunner(Protocol):
-    """`validate.clean_run`."""
+    """`validation.clean_run`."""
 
     def __call__(
         self,
@@ -73,7 +73,7 @@ class CleanRunner(Protocol):
 
 
 class Prover(Protocol):
-    """`validate.prove`."""
+    """`validation.prove`."""
 
     def __call__(self, bundle: Bundle, run: CleanRun, package: Path, *, rtol: float) -> Report: ...
 

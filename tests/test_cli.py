@@ -161,6 +161,18 @@ def test_build_writes_a_draft_and_runs_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "made" / "model.py").read_text().count("def predict(request)") == 1
 
 
+def test_build_replaces_a_package_and_nothing_else(tmp_path: Path) -> None:
+    notebook(tmp_path, *TINY)
+    assert run("build", "made.ipynb", cwd=tmp_path).returncode == 0
+    assert run("build", "made.ipynb", cwd=tmp_path).returncode == 0
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "data.csv").write_text("precious")
+    result = run("build", "made.ipynb", "--out", ".", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "made exists and is no package" in result.stderr
+    assert (tmp_path / "made" / "data.csv").read_text() == "precious"
+
+
 def test_new_writes_a_starter_that_passes_check_and_never_overwrites(tmp_path: Path) -> None:
     assert run("new", "my_model", cwd=tmp_path).returncode == 0
     assert run("check", "my_model.ipynb", cwd=tmp_path).returncode == 0

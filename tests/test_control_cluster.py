@@ -138,8 +138,8 @@ def test_the_token_is_its_owners_alone(cluster: Cluster) -> None:
 def test_all_listens_on_loopback(cluster: Cluster) -> None:
     # HAProxy may just be handing its port to its next process, and a replica that is just starting has
     # not its title yet: what is wrong for good stays wrong
-    eventually(lambda: cluster.info.port in _ports(cluster))
-    eventually(lambda: not _elsewhere(cluster))
+    assert eventually(lambda: cluster.info.port in _ports(cluster))
+    assert eventually(lambda: not _elsewhere(cluster))
 
 
 def _ports(cluster: Cluster) -> set[int]:

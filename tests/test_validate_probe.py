@@ -377,11 +377,6 @@ def test_the_answer_is_the_expression_in_which_the_cell_ends(tmp_path: Path, nam
     assert response(text_run(tmp_path, "n = 7", ENDS[name], "n")) == ("ABC7",)
 
 
-def test_an_awaited_answer(tmp_path: Path) -> None:
-    before = "import asyncio\nasync def ask(text):\n    await asyncio.sleep(0)\n    return text.upper()"
-    assert response(text_run(tmp_path, before, "await ask(text)", rehome={"ask": "helpers"})) == ("ABC",)
-
-
 @pytest.fixture(scope="module")
 def moments(tmp_path_factory: pytest.TempPathFactory) -> CleanRun:
     """State that later cells re-bind, a request that its role changes, a reference cell that comes last."""

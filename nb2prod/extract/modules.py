@@ -10,7 +10,7 @@ import ast
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nb2prod.domain import ROLES, MappedLine, Role, Stage, StateItem
 from nb2prod.extract.program import Statement
@@ -51,7 +51,7 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = ()) -> Layer:
     """The code of the package: one text for each module, `state.py` and `pipeline.py` included."""
     units = slice_.included(rehomed)
     homes = _homes(slice_, units)
-    layer = Layer(stages=_named_stages(slice_, homes))
+    layer = Layer(stages=_named_stages(slice_))
     definitions = [u for u in slice_.units.values() if u.statement and u.statement.kind == "definition"]
     layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(_bound(u))}
     modules = _modules(slice_, units, homes)
@@ -139,7 +139,7 @@ def _modules(slice_: Slice, units: list[Unit], homes: Mapping[Unit, str]) -> lis
     return [m for m in found.values() if m.name != HELPERS or m.units]
 
 
-def _named_stages(slice_: Slice, homes: Mapping[Unit, str]) -> tuple[Stage, ...]:
+def _named_stages(slice_: Slice) -> tuple[Stage, ...]:
     stages = []
     for stage in slice_.layout.stages:
         name = stage.function
@@ -148,8 +148,7 @@ def _named_stages(slice_: Slice, homes: Mapping[Unit, str]) -> tuple[Stage, ...]
             taken = set(unit.needs) | code.local | set(stage.inputs)
             base = FUNCTION_NAMES[stage.role]
             name = next(n for n in (base, f"{base}_request", f"run_{base}", f"nb_{base}") if n not in taken)
-        fields = (stage.inputs, stage.outputs, stage.cells, stage.result, stage.keywords)
-        stages.append(Stage(stage.role, stage.style, name, *fields))
+        stages.append(replace(stage, function=name))
     return tuple(stages)
 
 
@@ -209,16 +208,12 @@ def _import_lines(
                 home = homes[slice_.units[target.statements[0].index]]
                 if home != module.name:
                     local[home].add(name)
-    if any(u.statement is not None and _compound_import(u.statement) for u in units):
-        imported |= {root for u in units if u.statement is not None for root in _nested_imports(u.statement)}
-    return _grouped(slice_, external) + _local(local, bool(external))
-
-
-def _compound_import(statement: Statement) -> bool:
-    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(statement.node))
+    imported |= {name for u in units if u.statement is not None for name in _nested_imports(u.statement)}
+    return _grouped(external) + _local(local, bool(external))
 
 
 def _nested_imports(statement: Statement) -> Iterable[str]:
+    """Modules that a function imports when it is called, or a definition behind `try`."""
     for node in ast.walk(statement.node):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -243,7 +238,7 @@ def _collect_import(external: dict[str, set[str]], name: str, target: Target, im
                 imported.add(module)
 
 
-def _grouped(slice_: Slice, external: Mapping[str, set[str]]) -> list[str]:
+def _grouped(external: Mapping[str, set[str]]) -> list[str]:
     """Sorted as isort does: the standard library, then everything else; `import` before `from`."""
     standard: list[str] = []
     others: list[str] = []
@@ -270,8 +265,7 @@ def _function_lines(slice_: Slice, stage: Stage, unit: Unit) -> list[Line]:
     for name, target in sorted(unit.needs.items()):
         if target.kind == "state" and name in bound:
             lines += plain(f"    {name} = _{name}")
-    kept, body = _body_lines(slice_, stage, code)
-    lines += indented(body, kept)
+    lines += indented(_body_lines(slice_, stage, code), code.body)
     if stage.result == "names":
         lines += plain(f"    return {', '.join(stage.outputs)}")
     return lines
@@ -284,13 +278,13 @@ def _docstring(slice_: Slice, stage: Stage) -> str:
     return f"From {takes} to {gives}, as {_cells(numbers)} does."
 
 
-def _body_lines(slice_: Slice, stage: Stage, code: RoleCode) -> tuple[list[Statement], list[Line]]:
+def _body_lines(slice_: Slice, stage: Stage, code: RoleCode) -> list[Line]:
     result = code.body[-1] if stage.result == "expression" else None
     lines: list[Line] = []
     for statement in code.body:
         lines += gap(_above(slice_, statement), statement, first=not lines)
         lines += as_return(statement) if statement is result else verbatim(statement, comments=False)
-    return list(code.body), lines
+    return lines
 
 
 def _above(slice_: Slice, statement: Statement) -> Statement | None:

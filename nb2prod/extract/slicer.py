@@ -33,7 +33,7 @@ class Point:
 class Target:
     """What a name stands for. `statements` bind it; `key` names the state item."""
 
-    kind: Literal["import", "definition", "constant", "state", "function"]
+    kind: Literal["import", "definition", "constant", "state"]
     name: str
     statements: tuple[Statement, ...] = ()
     key: str = ""

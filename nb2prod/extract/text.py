@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from nb2prod.extract.program import Statement
+from nb2prod.extract.program import Statement, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,19 @@ def verbatim(statement: Statement, *, comments: bool = True) -> list[Line]:
         unparsed = ast.unparse(statement.node).split("\n")
         return [_line(statement, text, statement.node.lineno) for text in unparsed]
     lines = statement.cell.code.split("\n")
+    first = _first_comment(statement, lines) if comments else statement.first
+    return [_line(statement, lines[i - 1], i) for i in range(first, statement.last + 1)]
+
+
+def _first_comment(statement: Statement, lines: list[str]) -> int:
+    """The line at which the comment right above a statement begins, else the statement's first."""
+    # the end of a text over several lines may look like a comment
+    body = parse(statement.cell.code).body
+    code = {line for node in body for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
     first = statement.first
-    while comments and first > 1 and lines[first - 2].startswith("#"):
+    while first > 1 and lines[first - 2].startswith("#") and first - 1 not in code:
         first -= 1
-    return [_line(statement, lines[i - 1].rstrip(), i) for i in range(first, statement.last + 1)]
+    return first
 
 
 def gap(above: Statement | None, statement: Statement, *, first: bool) -> list[Line]:
@@ -51,23 +60,16 @@ def _is_comment(text: str) -> bool:
 def as_return(statement: Statement) -> list[Line]:
     """An expression statement as `return …`, its lines kept."""
     assert isinstance(statement.node, ast.Expr)
-    value = statement.node.value
     if _shares_line(statement):
-        return [_line(statement, f"return {ast.unparse(value)}", statement.node.lineno)]
+        text = f"return {ast.unparse(statement.node.value)}"
+        return [_line(statement, text, statement.node.lineno)]
     lines = verbatim(statement, comments=False)
-    tail = _after(lines[-1].text, value)
-    if tail.lstrip().startswith(";"):
-        # The semicolon only kept the notebook from showing the value.
-        end = len(lines[-1].text) - len(tail)
-        lines[-1] = replace(lines[-1], text=lines[-1].text[:end] + tail.replace(";", "", 1).rstrip())
-    first = lines[0]
-    return [replace(first, text=f"return {first.text}"), *lines[1:]]
-
-
-def _after(text: str, value: ast.expr) -> str:
-    """What follows an expression on its last line: UTF-8 offsets as ast counts them."""
-    rest = text.encode()[value.end_col_offset or 0 :].decode()
-    return rest.lstrip(") ") if rest.lstrip().startswith(")") else rest
+    # a semicolon after it only kept the notebook from showing the value
+    last, end = lines[-1].text.encode(), statement.node.end_col_offset or 0
+    tail = last[end:].decode().lstrip().removeprefix(";").strip()
+    kept = last[:end].decode() + (f"  {tail}" if tail else "")
+    lines[-1] = replace(lines[-1], text=kept)
+    return [replace(lines[0], text=f"return {lines[0].text}"), *lines[1:]]
 
 
 def indented(lines: Iterable[Line], statements: Iterable[Statement]) -> list[Line]:

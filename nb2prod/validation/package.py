@@ -8,15 +8,21 @@ import tempfile
 from pathlib import Path
 
 from nb2prod.domain import Bundle, StateFile
+from nb2prod.errors import UsageError
 
 
 def write_package(bundle: Bundle, run_folder: Path | None, dest: Path) -> None:
     """Write a bundle's files, and the state that a clean run left in `run_folder`, to the folder `dest`.
 
     A reader of `dest` sees the old package or the new one, never a mixture. Without evidence there
-    is no state to write: the package is a draft. Raises OSError; ValueError if a state file is not
-    the one that the bundle's evidence names.
+    is no state to write: the package is a draft. Raises OSError; UsageError if `dest` holds anything but
+    an older package; ValueError if a state file is not the one that the bundle's evidence names.
     """
+    if dest.exists() and not (dest / "manifest.json").is_file():
+        raise UsageError(
+            f"{dest} exists and is no package of nb2prod",
+            hint="Nothing was written. Choose another folder.",
+        )
     dest.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{dest.name}-", dir=dest.parent))
     try:

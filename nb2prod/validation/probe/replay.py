@@ -7,12 +7,9 @@ back, so that the notebook goes on as if nothing had happened.
 from __future__ import annotations
 
 import ast
-import asyncio
 import contextlib
-import inspect
 import random
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,14 +164,10 @@ def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
     """Run a cell's source in the user's namespace; its last expression's value, or MISSING."""
     code = shell.transform_cell(source)
     name = shell.compile.get_code_name(source, code, 0)
-    flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    flags = shell.compile.flags
     with last.watching():
         tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
-        compiled = compile(tree, name, "exec", flags, dont_inherit=True)
-        if compiled.co_flags & inspect.CO_COROUTINE:
-            _finish(eval(compiled, shell.user_ns))
-        else:
-            exec(compiled, shell.user_ns)
+        exec(compile(tree, name, "exec", flags, dont_inherit=True), shell.user_ns)
         return last.value
 
 
@@ -182,27 +175,7 @@ def call_stage(stage: Plan, namespace: Mapping[str, Any], values: Mapping[str, A
     """Call a function-style stage with its inputs."""
     keywords = {name: values[name] for name in stage["keywords"]}
     args = [values[name] for name in stage["inputs"] if name not in keywords]
-    answer = namespace[stage["function"]](*args, **keywords)
-    return _finish(answer) if inspect.iscoroutine(answer) else answer
-
-
-def _finish(coroutine: Any) -> Any:
-    """Await in a thread of its own: the kernel's event loop is busy with us."""
-    answer: list[Any] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            answer.append(asyncio.run(coroutine))
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return answer[0]
+    return namespace[stage["function"]](*args, **keywords)
 
 
 def answer_of(stage: Plan, namespace: Mapping[str, Any], expression: Any) -> Any:
