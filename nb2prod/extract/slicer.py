@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nb2prod.domain import Cell, ConstantItem, Diagnostic, Role, StateItem
-from nb2prod.extract.findings import at, place
-from nb2prod.extract.program import Program, Statement, is_builtin, star_imports
+from nb2prod.extract import refusals
+from nb2prod.extract.findings import at
+from nb2prod.extract.moment import moment_of
+from nb2prod.extract.program import Program, Statement, is_builtin
 from nb2prod.extract.roles import Layout, RoleCode, live_reads
 
 
@@ -134,11 +136,13 @@ class _Slicer:
             target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
             if target is not None:
                 unit.needs.setdefault(read.name, target)
-                _refuse_shadowing(target, read.statement, unit, rebinds)
+                if rebinds and target.kind in ("import", "definition"):
+                    unit.findings.append(refusals.shadowing(read.name, target.kind, read.statement))
                 if target.kind == "state" and read.name in code.bound.mutates:
-                    _refuse_changed_state(read.name, code.body, unit)
+                    where = next(s for s in code.body if read.name in s.names.mutates)
+                    unit.findings.append(refusals.changed_state(read.name, where))
         for statement in code.body:
-            _refuse_global_writes(statement, unit)
+            unit.findings += refusals.global_writes(statement)
         return unit
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
@@ -149,15 +153,7 @@ class _Slicer:
                 continue
             for name in sorted(unit.statement.names.deferred & bound):
                 binder = next(s for s in code.body if name in s.names.may | s.names.deletes)
-                root.findings.append(
-                    at(
-                        binder,
-                        "NB212",
-                        f"`{name}` is bound here and read by a function of the notebook"
-                        f" ({place(unit.statement)})",
-                        f"Pass `{name}` to the function as an argument, or give it another name here.",
-                    )
-                )
+                root.findings.append(refusals.hidden_argument(name, binder, unit.statement))
 
     def _reached(self, root: Unit) -> list[Unit]:
         found: list[Unit] = []
@@ -193,8 +189,8 @@ class _Slicer:
             if target is not None:
                 unit.needs[name] = target
                 if target.kind == "state" and name in statement.names.mutates:
-                    _refuse_changed_state(name, (statement,), unit)
-        _refuse_global_writes(statement, unit)
+                    unit.findings.append(refusals.changed_state(name, statement))
+        unit.findings += refusals.global_writes(statement)
         return unit
 
     def _refuse_two_moments(self, unit: Unit, point: Point) -> None:
@@ -205,15 +201,7 @@ class _Slicer:
         for name in sorted(unit.statement.names.deferred):
             for event in self.program.events(name, low, high):
                 if event.kind in ("value", "definition") and name in event.names.may:
-                    unit.findings.append(
-                        at(
-                            event,
-                            "NB214",
-                            f"`{name}` changes here, between two role cells that call a function reading it"
-                            f" ({place(unit.statement)})",
-                            "Give the two values two names, or pass the value as an argument.",
-                        )
-                    )
+                    unit.findings.append(refusals.two_moments(name, event, unit.statement))
 
     # -- names
 
@@ -235,7 +223,7 @@ class _Slicer:
         kinds = {b.kind for b in reaching.bindings}
         if not reaching.bindings:
             if not is_builtin(name):
-                unit.findings.append(self._unbound(name, position, reader))
+                unit.findings.append(refusals.unbound(self.program, name, position, reader))
             return None
         if kinds == {"import"}:
             return Target("import", name, self._imports(name, position, reaching.bindings))
@@ -268,19 +256,11 @@ class _Slicer:
         unit: Unit,
     ) -> Target | None:
         if only is None:
-            others = " and ".join(place(b) for b in bindings)
-            unit.findings.append(
-                at(
-                    reader,
-                    "NB213",
-                    f"`{name}` may be what {others} defines: it depends on what ran",
-                    f"Define `{name}` once, without a condition.",
-                )
-            )
+            unit.findings.append(refusals.two_definitions(name, bindings, reader))
             return None
         for event in self.program.events(name, only.index + 1, point.position(self.program)):
             if name in event.names.mutates and event.kind != "definition":
-                unit.findings.append(_changed_definition(name, event, only))
+                unit.findings.append(refusals.changed_definition(name, event, only))
         self._define(only, point)
         return Target("definition", name, (only,))
 
@@ -296,30 +276,19 @@ class _Slicer:
         role_cells = {c.id for code in self.layout.codes.values() for c in code.cells}
         for binding in bindings:
             if binding.index in self.layout.tainted:
-                unit.findings.append(_from_request(name, binding, reader, binding.cell.id in role_cells))
+                in_role = binding.cell.id in role_cells
+                unit.findings.append(refusals.from_request(name, binding, reader, in_role=in_role))
                 return None
         last = bindings[-1]
         if position != point.position(self.program):
-            self._refuse_rebound_in_cell(name, position, point, reader, unit)
+            for event in self.program.events(name, position, point.position(self.program)):
+                unit.findings.append(refusals.changed_in_cell(name, event, reader))
         key = self._key(name, point, bindings)
         if key not in self.slice.state:
             self.slice.state[key] = StateItem(
                 key, name, point.cell.id, point.when, last.cell.id, last.cell.number, last.node.lineno
             )
         return Target("state", name, bindings, key)
-
-    def _refuse_rebound_in_cell(
-        self, name: str, position: int, point: Point, reader: Statement, unit: Unit
-    ) -> None:
-        for event in self.program.events(name, position, point.position(self.program)):
-            unit.findings.append(
-                at(
-                    event,
-                    "NB219",
-                    f"`{name}` changes later in the cell that defines a function from it ({place(reader)})",
-                    "Put the change into a cell of its own, after the definition.",
-                )
-            )
 
     def _key(self, name: str, point: Point, bindings: tuple[Statement, ...]) -> str:
         """A key for a value of `name`; the same if nothing can have changed since another capture."""
@@ -334,25 +303,6 @@ class _Slicer:
             if known == bindings and not any(self.program.events(name, low, high)):
                 return key
             number += 1
-
-    def _unbound(self, name: str, position: int, reader: Statement) -> Diagnostic:
-        reaching = self.program.reaching(name, position)
-        if reaching.deleted is not None:
-            why = f"`{name}` is read here, but {place(reaching.deleted)} deletes it"
-            return at(reader, "NB206", why, "Delete it after the role cells, or not at all.")
-        if name in self.program.skipped:
-            cell = self.program.skipped[name]
-            why = f"`{name}` is read here, but only cell {cell.number} binds it, which is tagged `skip`"
-            return at(reader, "NB202", why, f"Remove the tag `skip` from cell {cell.number}.")
-        if later := self.program.bound_after(name, position):
-            why = f"`{name}` is read here, but bound only later, in {place(later)}"
-            return at(reader, "NB203", why, f"Move cell {later.cell.number} up, before this one.")
-        for star in star_imports(self.program.statements[:position]):
-            why = f"`{name}` may come from `import *` in {place(star)}: nb2prod cannot tell"
-            module = getattr(star.node, "module", "module")
-            return at(reader, "NB205", why, f"Import it by name: `from {module} import {name}`.")
-        hint = f"Bind `{name}` in an earlier cell, or correct the name."
-        return at(reader, "NB201", f"`{name}` is read here, but nothing binds it", hint)
 
     # -- functions inside state
 
@@ -387,115 +337,6 @@ class _Slicer:
                 if statement.kind != "import":
                     used = statement.names.reads | statement.names.deferred
                     todo += [(n, statement.index) for n in sorted(used)]
-
-
-def _from_request(name: str, binding: Statement, reader: Statement, in_role: bool) -> Diagnostic:
-    if in_role:
-        return at(
-            reader,
-            "NB216",
-            f"`{name}` is the result of a later or function-style role ({place(binding)})",
-            "Order the cells preprocess, model, postprocess, and let each read the one before it.",
-        )
-    return at(
-        binding,
-        "NB204",
-        f"`{name}` is computed from the example here, outside the role cells, and read in {place(reader)}",
-        "Tag this cell with the role it belongs to, or move the line into the role cell.",
-    )
-
-
-def _changed_definition(name: str, event: Statement, definition: Statement) -> Diagnostic:
-    return at(
-        event,
-        "NB227",
-        f"`{name}` is changed here, after its definition ({place(definition)})",
-        f"Make the change part of the definition of `{name}`.",
-    )
-
-
-def _refuse_global_writes(statement: Statement, unit: Unit) -> None:
-    for name in sorted(statement.names.writes_global):
-        unit.findings.append(
-            at(
-                statement,
-                "NB209",
-                f"serving code rebinds the notebook's `{name}` (`global {name}`)",
-                "Return the value instead: replicas share nothing, and requests come in any order.",
-            )
-        )
-
-
-def _refuse_shadowing(target: Target, reader: Statement, unit: Unit, rebinds: bool) -> None:
-    if rebinds and target.kind in ("import", "definition"):
-        what = "module" if target.kind == "import" else "function"
-        unit.findings.append(
-            at(
-                reader,
-                "NB217",
-                f"`{target.name}` is a {what} here, and the role code binds the same name anew",
-                f"Give the new value another name than `{target.name}`.",
-            )
-        )
-
-
-def _refuse_changed_state(name: str, statements: Iterable[Statement], unit: Unit) -> None:
-    where = next((s for s in statements if name in s.names.mutates), None)
-    unit.findings.append(
-        at(
-            where,
-            "NB218",
-            f"serving code changes `{name}` in place: the next request would get another answer",
-            f"Work on a copy: `{name} = {name}.copy()` first, or fit it before the role cells.",
-        )
-    )
-
-
-def moment_of(layout: Layout, codes: list[RoleCode]) -> Cell:
-    """The cell after which role functions are called: when all that they read is bound and fitted.
-
-    That is the last of the role and example cells; later if a name that they read is bound, or the
-    value that it has by then is changed in place (fitted), only after that.
-    """
-    program = layout.program
-    cells = [c for code in codes for c in code.cells] + list(layout.example)
-    moment = max(cells, key=lambda cell: cell.number)
-    entries = [code.entry for code in codes if code.entry is not None]
-    while later := _next_event(program, entries, moment):
-        moment = later
-    return moment
-
-
-def _next_event(program: Program, entries: list[Statement], moment: Cell) -> Cell | None:
-    position = program.end(moment)
-    for name in _called_names(program, entries, position):
-        bound = program.reaching(name, position).bindings
-        for event in program.events(name, position, len(program.statements)):
-            if not bound and name in event.names.may:
-                return event.cell
-            if bound and name in event.names.may:
-                break
-            if bound and name in event.names.mutates and event.kind == "value":
-                return event.cell
-    return None
-
-
-def _called_names(program: Program, entries: list[Statement], position: int) -> list[str]:
-    """Names that calling the entries reads, through the functions that they call."""
-    found: dict[str, None] = {}
-    todo = list(entries)
-    seen: set[int] = set()
-    while todo:
-        statement = todo.pop()
-        if statement.index in seen:
-            continue
-        seen.add(statement.index)
-        for name in sorted(statement.names.deferred):
-            bindings = program.reaching(name, position).bindings
-            todo += [b for b in bindings if b.kind == "definition"]
-            if not is_builtin(name) or bindings:
-                found.setdefault(name)
-    return list(found)
 
 
 def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:
