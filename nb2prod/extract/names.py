@@ -136,6 +136,15 @@ def _declared_global(node: ast.AST) -> set[str]:
     return found
 
 
+def awaits(node: ast.AST) -> bool:
+    """True if running a statement awaits; functions defined in it may."""
+    if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
+        return True
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return False
+    return any(awaits(child) for child in ast.iter_child_nodes(node))
+
+
 # --- statements ----------------------------------------------------------------------------------
 
 

@@ -309,6 +309,22 @@ def is_display(statement: Statement, program: Program) -> bool:
     return plots or (isinstance(value.func, ast.Attribute) and value.func.attr in _DISPLAY_METHODS)
 
 
+def shows_only(statement: Statement, program: Program) -> bool:
+    """Display that is no answer either: a bare name or attribute at the end of a cell is its result."""
+    if not is_display(statement, program):
+        return False
+    if not isinstance(statement.node, ast.Expr):
+        return True
+    value = statement.node.value
+    if isinstance(value, ast.Name | ast.Attribute | ast.Constant):
+        return False
+    method = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
+    if not method or statement.kind == "magic":
+        return True
+    root = names.root_name(value.func)  # type: ignore[attr-defined]
+    return root is not None and program.imported_root(root, statement.index) is not None
+
+
 def _receiver(node: ast.expr) -> ast.expr:
     while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
         node = node.func if isinstance(node, ast.Call) else node.value

@@ -15,7 +15,7 @@ from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names
 from nb2prod.extract.findings import at
 from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_display
+from nb2prod.extract.program import Program, Statement, is_display, shows_only
 
 ANSWERS: dict[Role, str] = {"preprocess": "prepared", "model": "scores", "postprocess": "answer"}
 
@@ -251,15 +251,8 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> N
 
 def _check_await(layout: Layout, code: RoleCode) -> None:
     for statement in code.body:
-        if any(isinstance(n, ast.Await | ast.AsyncFor | ast.AsyncWith) for n in _own_nodes(statement.node)):
+        if names.awaits(statement.node):
             layout.findings.append(_no_async(statement))
-
-
-def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield from _own_nodes(child)
 
 
 def _no_async(statement: Statement) -> Diagnostic:
@@ -369,22 +362,6 @@ def _answer(layout: Layout, draft: _Draft) -> str:
         )
         draft.outputs.append(ANSWERS[draft.code.role])
     return draft.outputs[0]
-
-
-def shows_only(statement: Statement, program: Program) -> bool:
-    """Display that is no answer either: a bare name or attribute at the end of a cell is its result."""
-    if not is_display(statement, program):
-        return False
-    if not isinstance(statement.node, ast.Expr):
-        return True
-    value = statement.node.value
-    if isinstance(value, ast.Name | ast.Attribute | ast.Constant):
-        return False
-    method = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
-    if not method or statement.kind == "magic":
-        return True
-    root = names.root_name(value.func)  # type: ignore[attr-defined]
-    return root is not None and program.imported_root(root, statement.index) is not None
 
 
 def _last_bound(node: ast.stmt) -> str | None:
