@@ -40,7 +40,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     layout = layout_of(program_of(notebook))
     findings += layout.findings
     _stop_on_errors(findings)
-    slice_ = slice_of(layout)
+    slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed = evidence.rehomed if evidence is not None else ()
     for unit in slice_.included(rehomed):
         findings += [f for f in unit.findings if f not in findings]
@@ -84,7 +84,7 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
         example_reads=_example_reads(layout),
         reference_cell=reference[0].id if reference else None,
         reference_name=reference[1] if reference else None,
-        constants=tuple(slice_.constants),
+        watched=tuple(slice_.watched),
     )
 
 

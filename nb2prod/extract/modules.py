@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from nb2prod.domain import ROLES, MappedLine, Role, Stage, StateItem
 from nb2prod.extract.program import Statement
-from nb2prod.extract.roles import RoleCode
+from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.slicer import Slice, Target, Unit
 from nb2prod.extract.text import Line, as_return, gap, indented, plain, verbatim
 
@@ -120,11 +120,21 @@ def _users(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, st
 def _must_move(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> bool:
     if unit.statement is None:
         return False
+    if _is_shadowed(slice_, unit, homes[unit]):
+        return True
     users = _users(slice_, unit, units, homes) - {homes[unit]}
     if slice_.roots.get(homes[unit]) is unit:  # type: ignore[call-overload]
         later = ROLES[ROLES.index(homes[unit]) + 1 :]
         return bool(users - set(later))
     return bool(users)
+
+
+def _is_shadowed(slice_: Slice, unit: Unit, home: str) -> bool:
+    """True if the role's function in the same module binds the unit's name: it needs it under another one."""
+    root = slice_.roots.get(home)  # type: ignore[call-overload]
+    if root is None or root.statement is not None:
+        return False
+    return bool(_bound(unit) & slice_.layout.codes[home].local & root.needs.keys())  # type: ignore[index]
 
 
 def _modules(slice_: Slice, units: list[Unit], homes: Mapping[Unit, str]) -> list[Module]:
@@ -201,15 +211,28 @@ def _import_lines(
         for name, target in unit.needs.items():
             if target.kind == "import":
                 _collect_import(external, name, target, imported)
-            elif target.kind == "state":
-                alias = f"_{name}" if unit is module.body and name in assigned else name
-                local["state"].add(target.key if target.key == alias else f"{target.key} as {alias}")
-            else:
-                home = homes[slice_.units[target.statements[0].index]]
-                if home != module.name:
-                    local[home].add(name)
+                continue
+            alias = f"_{name}" if unit is module.body and name in assigned else name
+            if target.kind == "state":
+                local["state"].add(_as(target.key, alias))
+                continue
+            home = homes[slice_.units[target.statements[0].index]]
+            if home != module.name:
+                local[home].add(_as(name, alias))
+    if any(unit.copies for unit in units):
+        external["from copy import "].add(_as("deepcopy", _deepcopy(units)))
     imported |= {name for u in units if u.statement is not None for name in _nested_imports(u.statement)}
     return _grouped(external) + _local(local, bool(external))
+
+
+def _as(name: str, alias: str) -> str:
+    return name if name == alias else f"{name} as {alias}"
+
+
+def _deepcopy(units: Iterable[Unit]) -> str:
+    """What `copy.deepcopy` is called in a module: a name that none of its code uses."""
+    used = {name for unit in units for name in unit.needs}
+    return next(name for name in ("deepcopy", "_deepcopy", "__deepcopy") if name not in used)
 
 
 def _nested_imports(statement: Statement) -> Iterable[str]:
@@ -261,10 +284,10 @@ def _function_lines(slice_: Slice, stage: Stage, unit: Unit) -> list[Line]:
     code = slice_.layout.codes[stage.role]
     lines = plain(f"def {stage.function}({', '.join(stage.inputs)}):")
     lines += plain(f'    """{_docstring(slice_, stage)}"""')
-    bound = code.local
     for name, target in sorted(unit.needs.items()):
-        if target.kind == "state" and name in bound:
-            lines += plain(f"    {name} = _{name}")
+        if target.kind != "import" and name in code.local:
+            value = f"{_deepcopy([unit])}(_{name})" if name in unit.copies else f"_{name}"
+            lines += plain(f"    {name} = {value}")
     lines += indented(_body_lines(slice_, stage, code), code.body)
     if stage.result == "names":
         lines += plain(f"    return {', '.join(stage.outputs)}")

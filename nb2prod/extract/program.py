@@ -6,14 +6,17 @@ Cells tagged `skip` are no part of it; what they bind is remembered only to expl
 from __future__ import annotations
 
 import ast
+import bisect
 import builtins
+import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2prod.domain import Cell, Notebook
-from nb2prod.extract import names
+from nb2prod.extract import calls, names
 from nb2prod.extract.names import Names
 
 MAX_CONSTANT = 2_000
@@ -65,7 +68,7 @@ class Reaching:
         return self.bindings[0] if len(self.bindings) == 1 and self.certain else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """All statements of a notebook that run, in document order."""
 
@@ -73,41 +76,63 @@ class Program:
     statements: tuple[Statement, ...]
     skipped: dict[str, Cell] = field(default_factory=dict)
 
+    @functools.cached_property
+    def _cells(self) -> Mapping[int, tuple[int, int]]:
+        """By cell number: how many statements come before it, and with it."""
+        spans: dict[int, tuple[int, int]] = {}
+        position = 0
+        counts = Counter(s.cell.number for s in self.statements)
+        for cell in self.notebook.cells:
+            spans[cell.number] = (position, position + counts[cell.number])
+            position += counts[cell.number]
+        return spans
+
+    @functools.cached_property
+    def _bound(self) -> Mapping[str, list[int]]:
+        """By name: the statements that may bind or delete it."""
+        return _by_name(self.statements, lambda n: n.may | n.deletes)
+
+    @functools.cached_property
+    def _touched(self) -> Mapping[str, list[int]]:
+        """By name: the statements that may bind, delete or change what it stands for."""
+        return _by_name(self.statements, lambda n: n.may | n.deletes | n.mutates | n.augments)
+
     def of_cell(self, cell: Cell) -> tuple[Statement, ...]:
         """The statements of one cell."""
-        return tuple(s for s in self.statements if s.cell.id == cell.id)
+        start, end = self._cells[cell.number]
+        return self.statements[start:end]
 
     def start(self, cell: Cell) -> int:
         """Position just before a cell: the number of statements in cells before it."""
-        return sum(1 for s in self.statements if s.cell.number < cell.number)
+        return self._cells[cell.number][0]
 
     def end(self, cell: Cell) -> int:
         """Position just after a cell."""
-        return sum(1 for s in self.statements if s.cell.number <= cell.number)
+        return self._cells[cell.number][1]
 
     def reaching(self, name: str, before: int) -> Reaching:
         """The bindings of a name that may reach the position `before`."""
         found: list[Statement] = []
-        for statement in reversed(self.statements[:before]):
+        binders = self._bound.get(name, [])
+        for i in reversed(binders[: bisect.bisect_left(binders, before)]):
+            statement = self.statements[i]
             if name in statement.names.deletes:
                 return Reaching(tuple(reversed(found)), False, statement)
-            if name in statement.names.may:
-                found.append(statement)
+            found.append(statement)
             if name in statement.names.must:
                 return Reaching(tuple(reversed(found)), True)
         return Reaching(tuple(reversed(found)), False)
 
     def bound_after(self, name: str, position: int) -> Statement | None:
         """The first statement from a position on that may bind a name."""
-        return next((s for s in self.statements[position:] if name in s.names.may), None)
+        later = (self.statements[i] for i in self._bound.get(name, []) if i >= position)
+        return next((s for s in later if name in s.names.may), None)
 
     def events(self, name: str, low: int, high: int) -> Iterator[Statement]:
         """Statements in [low, high) that may bind, delete or change what a name stands for."""
-        for statement in self.statements[low:high]:
-            touched = statement.names
-            changed = touched.mutates | touched.augments
-            if name in touched.may or name in touched.deletes or name in changed:
-                yield statement
+        touching = self._touched.get(name, [])
+        for i in touching[bisect.bisect_left(touching, low) : bisect.bisect_left(touching, high)]:
+            yield self.statements[i]
 
     def imported_root(self, name: str, before: int) -> str | None:
         """The top-level module behind an imported name, or None."""
@@ -115,32 +140,52 @@ class Program:
         return import_root(binding.node, name) if binding and binding.kind == "import" else None
 
 
+def _by_name(
+    statements: Sequence[Statement], names_of: Callable[[Names], set[str]]
+) -> Mapping[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for statement in statements:
+        for name in names_of(statement.names):
+            found[name].append(statement.index)
+    return found
+
+
 def program_of(notebook: Notebook) -> Program:
     """The program of a notebook whose cells all parse; raises SyntaxError otherwise."""
-    statements: list[Statement] = []
     skipped: dict[str, Cell] = {}
-    constants: dict[str, Any] = {}
+    nodes: list[tuple[Cell, ast.stmt, Names]] = []
     for cell in notebook.code:
         for node in parse(cell.code).body:
             found = names.of(node)
             if "skip" in cell.tags:
                 skipped.update(dict.fromkeys(found.may, cell))
                 continue
-            kind = _kind(node)
-            text = ""
-            if kind == "value" and not {"parameters", "example"} & set(cell.tags):
-                value = _constant(node, constants)
-                kind, text = ("value", "") if value is _NONE else ("constant", repr(value))
-            for name in found.may:
-                constants.pop(name, None)
-            if kind == "constant":
-                constants |= dict.fromkeys(found.must, value)
-            statements.append(Statement(len(statements), cell, node, kind, found, text))
-    return Program(notebook, _without_changed(statements), skipped)
+            if is_star(node):
+                found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
+            nodes.append((cell, node, found))
+    changes = calls.settle([(node, found) for _, node, found in nodes])
+    return Program(notebook, _without_changed(list(_statements(nodes, changes))), skipped)
 
 
+def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Changes) -> Iterator[Statement]:
+    constants: dict[str, Any] = {}
+    for index, (cell, node, found) in enumerate(nodes):
+        kind, text = _kind(node), ""
+        if kind == "value" and changes.makes_definition(node):
+            kind = "definition"
+        if kind == "value" and not {"parameters", "example"} & set(cell.tags):
+            value = _constant(node, constants)
+            kind, text = ("value", "") if value is _NONE else ("constant", repr(value))
+        for name in found.may:
+            constants.pop(name, None)
+        if kind == "constant":
+            constants |= dict.fromkeys(found.must, value)
+        yield Statement(index, cell, node, kind, found, text)
+
+
+@functools.lru_cache(maxsize=2048)
 def parse(code: str) -> ast.Module:
-    """A cell's code, with await allowed at its top level as in a kernel."""
+    """A cell's code, with await allowed at its top level as in a kernel. Not to be changed: it is kept."""
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     module = compile(code, "<cell>", "exec", flags)
     assert isinstance(module, ast.Module)
@@ -199,7 +244,10 @@ def _is_flag(node: ast.stmt) -> bool:
 
 def _constant(node: ast.stmt, constants: Mapping[str, Any]) -> Any:
     """The value of an assignment of literals and constants, or _NONE."""
-    if not isinstance(node, ast.Assign) or not all(isinstance(t, ast.Name) for t in node.targets):
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return _NONE
+    if not all(isinstance(target, ast.Name) for target in targets):
         return _NONE
     try:
         value = _literal(node.value, constants)
@@ -342,11 +390,14 @@ def import_root(node: ast.stmt, name: str) -> str | None:
     return None
 
 
+def is_star(node: ast.stmt) -> bool:
+    """True of `from module import *`."""
+    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+
+
 def star_imports(statements: Iterable[Statement]) -> Iterator[Statement]:
     """The statements `from module import *`."""
-    for statement in statements:
-        if isinstance(statement.node, ast.ImportFrom) and any(a.name == "*" for a in statement.node.names):
-            yield statement
+    return (statement for statement in statements if is_star(statement.node))
 
 
 def is_builtin(name: str) -> bool:
