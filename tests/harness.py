@@ -61,6 +61,9 @@ def run(book: Notebook, plan: CapturePlan) -> Ran:
         if cell.id in plan.example_cells:
             ran.request = {name: copy.deepcopy(space[name]) for name in plan.request if name in space}
         if cell.id == plan.moment:
+            for item in plan.state:
+                if item.expected and item.key not in ran.state:
+                    raise refused("NB313", f"{item.name} was never bound")
             ran.answer = _answer(plan, space, given, ran.request)
             return ran
     raise AssertionError("the moment never came")
@@ -96,8 +99,9 @@ def _capture(
             continue
         try:
             state[item.key] = restore(pickled(value, Homes.now(space, plan.rehome)))
-        except Unstorable:
-            assert item.optional, item
+        except Unstorable as problem:
+            if not item.optional:
+                raise refused("NB310", f"{item.name}: {problem.reason}") from problem
 
 
 def _bytes(value: Any) -> bytes:

@@ -362,6 +362,29 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         ),
         ([0, 1, 1], {"k": [3]}),
     ),
+    "state bound to itself, then changed": (
+        (("", "seen = list(range(2))"), EXAMPLE, ("model", "seen = seen\nseen.append(request['a'])\nseen")),
+        [0, 1, 3],
+    ),
+    "two values of one name in one module: the role's function takes its own under another name": (
+        (
+            ("", "k = max([2, 5])\ndef f(x):\n    return x * k"),
+            EXAMPLE,
+            ("model", "def g(x, n=k):\n    return x + n"),
+            ("model", "x = f(request['a'])"),
+            ("", "import operator"),
+            ("model", "g(x) + operator.neg(k)"),
+        ),
+        15,
+    ),
+    "an import inside a block": (
+        (
+            ("", "import contextlib\nwith contextlib.suppress(ValueError):\n    import math as m\n    y = 1"),
+            EXAMPLE,
+            ("model", "m.floor(request['a'])"),
+        ),
+        3,
+    ),
     "a literal changed under another name is state": (
         (
             ("", "names = ['x']\nother = names"),
@@ -555,12 +578,65 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         2,
         "`seen`",
     ),
+    "a result that a function may read, bound on some paths only": (
+        (
+            EXAMPLE,
+            ("preprocess", "for i in range(0):\n    a = 0\nx = request['a']"),
+            ("model", "def f(x):\n    return x + a\nx"),
+        ),
+        "NB233",
+        2,
+        1,
+        "`a`",
+    ),
     "a class changed after its definition": (
         (("", "class C:\n    k = 1"), ("", "C.k = 2"), EXAMPLE, ("model", "C.k + request['a']")),
         "NB227",
         2,
         1,
         "`C`",
+    ),
+    "two values of one name for two helpers": (
+        (
+            ("", "k = max([2, 5])\ndef adder(n):\n    def inner(x):\n        return x + n\n    return inner"),
+            ("", "add = adder(k)\ndef f(x):\n    return add(x) * k"),
+            ("", "k = max([1, 0])"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "NB214",
+        2,
+        2,
+        "`k`",
+    ),
+    "a function that changes its default": (
+        (
+            ("", "def f(x, seen=[]):\n    seen.append(x)\n    return len(seen)"),
+            EXAMPLE,
+            ("model", "f(request)"),
+        ),
+        "NB231",
+        1,
+        1,
+        "`seen`",
+    ),
+    "names that no text shows": (
+        (("", "def f(n):\n    return globals()[n]"), EXAMPLE, ("model", "f('x') + request['a']")),
+        "NB230",
+        1,
+        1,
+        "globals",
+    ),
+    "training in a role cell": (
+        (
+            ("", "import math\nX, y = max([[1], [2]]), [1]\nmodel = math"),
+            EXAMPLE,
+            ("model", "model.fit(X, y)\nmodel.predict(request)"),
+        ),
+        "NB232",
+        3,
+        1,
+        "`X`",
     ),
     "a block nested too deeply": (
         (EXAMPLE, ("model", "request['a'] + " + "(" * 90 + "1" + ")" * 90 + " + 1" * 3000)),

@@ -84,7 +84,8 @@ def changed_outside(body: Iterable[tuple[ast.stmt, Names]]) -> dict[str, ast.stm
     for node, found in body:
         given: dict[str, set[str]] = {}
         for name, other in aliases(node):
-            given.setdefault(name, set()).update(origins.get(other, given.get(other, {other})))
+            behind = origins.get(other, given.get(other, {other}))
+            given.setdefault(name, set()).update(behind)
         for name in found.mutates | found.augments:
             for origin in origins.get(name, {name} - given.keys()) | given.get(name, set()):
                 changed.setdefault(origin, node)
@@ -119,7 +120,7 @@ def _paired(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, str]]:
         return
     names = [n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     for other in _parts(value):
-        yield from ((name, other) for name in names if name != other)
+        yield from ((name, other) for name in names)
 
 
 def _parts(value: ast.expr) -> Iterator[str]:

@@ -47,6 +47,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     findings += rebound_later(slice_)
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed)
+    _stop_on_errors([*findings, *layer.findings])
     if evidence is not None:
         keys = {item.key for item in layer.state}
         evidence = replace(evidence, state=tuple(s for s in evidence.state if s.key in keys))

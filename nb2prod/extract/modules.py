@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from nb2prod.domain import ROLES, MappedLine, Role, Stage, StateItem
-from nb2prod.extract.program import Statement
+from nb2prod.domain import ROLES, Diagnostic, MappedLine, Role, Stage, StateItem
+from nb2prod.extract.clashes import apart, clashes
+from nb2prod.extract.program import Statement, imports_of
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.slicer import Slice, Target, Unit
 from nb2prod.extract.text import Line, as_return, gap, indented, plain, verbatim
@@ -45,6 +46,7 @@ class Layer:
     homes: dict[str, str] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
     state: tuple[StateItem, ...] = ()
+    findings: list[Diagnostic] = field(default_factory=list)
 
 
 def code_files(slice_: Slice, rehomed: Iterable[str] = ()) -> Layer:
@@ -57,6 +59,7 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = ()) -> Layer:
     modules = _modules(slice_, units, homes)
     imported: set[str] = set()
     for module in modules:
+        layer.findings += clashes(module.units)
         lines = _module_lines(slice_, module, homes, layer.stages, imported)
         _put(layer, f"{module.name}.py", lines)
     keys = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
@@ -185,7 +188,7 @@ def _module_lines(
         previous = unit.statement
     if module.body is not None:
         stage = next(s for s in stages if s.role == module.name)
-        lines += plain("", "") + _function_lines(slice_, stage, module.body)
+        lines += plain("", "") + _function_lines(slice_, stage, module)
     return lines
 
 
@@ -206,7 +209,7 @@ def _import_lines(
 ) -> list[str]:
     external: dict[str, set[str]] = defaultdict(set)
     local: dict[str, set[str]] = defaultdict(set)
-    assigned = slice_.layout.codes[module.name].local if module.body else set()  # type: ignore[index]
+    assigned = _taken_as(slice_, module)
     for unit in units:
         for name, target in unit.needs.items():
             if target.kind == "import":
@@ -223,6 +226,14 @@ def _import_lines(
         external["from copy import "].add(_as("deepcopy", _deepcopy(units)))
     imported |= {name for u in units if u.statement is not None for name in _nested_imports(u.statement)}
     return _grouped(external) + _local(local, bool(external))
+
+
+def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
+    """Names that the role's function takes under another name, to bind them itself."""
+    if module.body is None:
+        return frozenset()
+    local = slice_.layout.codes[module.name].local  # type: ignore[index]
+    return local | apart(module.body, module.units)
 
 
 def _as(name: str, alias: str) -> str:
@@ -245,11 +256,9 @@ def _nested_imports(statement: Statement) -> Iterable[str]:
 
 
 def _collect_import(external: dict[str, set[str]], name: str, target: Target, imported: set[str]) -> None:
-    for statement in target.statements:
-        node = statement.node
-        assert isinstance(node, ast.Import | ast.ImportFrom)
+    for node in (n for s in target.statements for n in imports_of(s.node, name)):
         for alias in node.names:
-            if (alias.asname or alias.name.partition(".")[0]) != name:
+            if alias.name != "*" and (alias.asname or alias.name.partition(".")[0]) != name:
                 continue
             renamed = f"{alias.name} as {alias.asname}" if alias.asname else alias.name
             if isinstance(node, ast.Import):
@@ -257,7 +266,7 @@ def _collect_import(external: dict[str, set[str]], name: str, target: Target, im
                 imported.add(alias.name)
             else:
                 module = "." * node.level + (node.module or "")
-                external[f"from {module} import "].add(renamed)
+                external[f"from {module} import "].add(name if alias.name == "*" else renamed)
                 imported.add(module)
 
 
@@ -280,12 +289,14 @@ def _local(local: Mapping[str, set[str]], spaced: bool) -> list[str]:
 # --- an inline role as a function ----------------------------------------------------------------
 
 
-def _function_lines(slice_: Slice, stage: Stage, unit: Unit) -> list[Line]:
-    code = slice_.layout.codes[stage.role]
+def _function_lines(slice_: Slice, stage: Stage, module: Module) -> list[Line]:
+    code, unit = slice_.layout.codes[stage.role], module.body
+    assert unit is not None
+    taken = _taken_as(slice_, module)
     lines = plain(f"def {stage.function}({', '.join(stage.inputs)}):")
     lines += plain(f'    """{_docstring(slice_, stage)}"""')
     for name, target in sorted(unit.needs.items()):
-        if target.kind != "import" and name in code.local:
+        if target.kind != "import" and name in taken:
             value = f"{_deepcopy([unit])}(_{name})" if name in unit.copies else f"_{name}"
             lines += plain(f"    {name} = {value}")
     lines += indented(_body_lines(slice_, stage, code), code.body)

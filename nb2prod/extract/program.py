@@ -53,6 +53,41 @@ class Statement:
         """Last line in the cell."""
         return self.node.end_lineno or self.node.lineno
 
+    def kind_of(self, name: str) -> Kind:
+        """What binds a name here: `with quiet(): import keras` imports it, as a plain import does."""
+        inner = imports_of(self.node, name)
+        only = inner and self.kind == "value" and len({ast.dump(node) for node in inner}) == 1
+        return "import" if only and not _binds_otherwise(self.node, name) else self.kind
+
+
+def imports_of(node: ast.stmt, name: str) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements in a statement that bind a name at the top level."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        bound = {(alias.asname or alias.name.partition(".")[0]) for alias in node.names}
+        return [node] if name in bound or "*" in bound else []
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return []
+    return [found for child in _statements_in(node) for found in imports_of(child, name)]
+
+
+def _statements_in(node: ast.stmt) -> Iterator[ast.stmt]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        elif isinstance(child, ast.ExceptHandler | ast.match_case):
+            yield from child.body
+
+
+def _binds_otherwise(node: ast.stmt, name: str) -> bool:
+    """Whether a statement binds a name by anything but an import."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return False
+    inner = list(_statements_in(node))
+    if not inner or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return name in names.of(node).may
+    stores = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    return any(n.id == name for n in stores) or any(_binds_otherwise(child, name) for child in inner)
+
 
 @dataclass(frozen=True, slots=True)
 class Reaching:
@@ -249,6 +284,9 @@ def _constant(node: ast.stmt, constants: Mapping[str, Any]) -> Any:
         return _NONE
     if not all(isinstance(target, ast.Name) for target in targets):
         return _NONE
+    bound = {target.id for target in targets if isinstance(target, ast.Name)}
+    if any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(node.value)):
+        return _NONE  # `k = k + 1`: a module can hold only one `k`
     try:
         value = _literal(node.value, constants)
         text = repr(value)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from nb2prod.domain import Diagnostic
 from nb2prod.extract import effects, names
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
+
+if TYPE_CHECKING:
+    from nb2prod.extract.slicer import Unit
 
 
 def from_request(name: str, binding: Statement, reader: Statement, *, in_role: bool) -> Diagnostic:
@@ -89,6 +93,18 @@ def two_moments(name: str, event: Statement, helper: Statement) -> Diagnostic:
         "NB214",
         f"`{name}` changes here, between two role cells that call a function reading it ({place(helper)})",
         "Give the two values two names, or pass the value as an argument.",
+    )
+
+
+def two_meanings(name: str, one: Unit, other: Unit) -> Diagnostic:
+    """NB214: two helpers read one name, and mean two values by it."""
+    assert one.statement is not None
+    assert other.statement is not None
+    return at(
+        other.statement,
+        "NB214",
+        f"`{name}` stands for another value here than in {place(one.statement)}, and serving needs both",
+        "Give the two values two names.",
     )
 
 

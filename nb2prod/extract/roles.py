@@ -13,7 +13,7 @@ from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names
-from nb2prod.extract.findings import at
+from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
 
@@ -117,7 +117,9 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
     """True if a name read is the request, or a result of an earlier role, which then gives it."""
     start = layout.program.start(read.statement.cell)
     reaching = layout.program.reaching(read.name, start)
-    if not reaching.bindings or any(b.kind in ("import", "definition") for b in reaching.bindings):
+    if not reaching.bindings or any(
+        b.kind_of(read.name) in ("import", "definition") for b in reaching.bindings
+    ):
         return False
     cells = {b.cell.id for b in reaching.bindings}
     if cells <= {c.id for c in layout.example}:
@@ -128,6 +130,8 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
     for draft in earlier:
         if cells <= {c.id for c in draft.code.cells}:
             _refuse_changes(layout, code, read, start)
+            if not reaching.certain and read.name not in read.statement.names.reads:
+                layout.findings.append(_perhaps_unbound(read, reaching.bindings[-1]))
             if read.name not in draft.outputs:
                 draft.outputs.append(read.name)
             return True
@@ -150,6 +154,15 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> N
                     f"Tag this cell `preprocess` (or `{code.role}`), or move the line into a role cell.",
                 )
             )
+
+
+def _perhaps_unbound(read: Read, binding: Statement) -> Diagnostic:
+    return at(
+        binding,
+        "NB233",
+        f"`{read.name}` is bound here on some paths only, and a function in {place(read.statement)} reads it",
+        f"Bind `{read.name}` on every path: give it a value before the loop or condition.",
+    )
 
 
 def _check_await(layout: Layout, code: RoleCode) -> None:

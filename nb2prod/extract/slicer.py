@@ -126,7 +126,7 @@ class _Slicer:
             if read.perhaps and not self.program.reaching(read.name, position).bindings:
                 continue
             nearer = self.program.reaching(read.name, read.statement.index).only
-            if nearer is not None and nearer.kind == "import":
+            if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
             rebinds = read.name in code.local
             target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
@@ -259,7 +259,7 @@ class _Slicer:
         A constant that the reader binds anew (`rebinds`) comes as state, which can be given to it.
         """
         reaching = self.program.reaching(name, position)
-        kinds = {b.kind for b in reaching.bindings}
+        kinds = {b.kind_of(name) for b in reaching.bindings}
         if not reaching.bindings:
             if not is_builtin(name):
                 unit.findings.append(refusals.unbound(self.program, name, position, reader))

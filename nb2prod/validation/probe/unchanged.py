@@ -31,7 +31,6 @@ _LEAVES = (
     BuiltinFunctionType,
 )
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
-_OWN_OF_CLASSES = frozenset({"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "_abc_impl"})
 
 Same = Callable[[Any, Any], bool]
 
@@ -132,13 +131,18 @@ def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
 def snapshot(definition: Any) -> dict[str, str]:
     """What can be changed of a function or class after its definition, each part as a text."""
     if isinstance(definition, type):
-        inner = {k: v for k, v in vars(definition).items() if k not in _OWN_OF_CLASSES}
+        inner = {name: value for name, value in vars(definition).items() if not _is_pythons(name, value)}
         return {f".{name}": _text(value) for name, value in inner.items()}
     parts = dict(getattr(definition, "__dict__", None) or {})
     found = {f".{name}": _text(value) for name, value in parts.items() if name != "__wrapped__"}
     if isinstance(definition, FunctionType):
         found |= {"its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
     return found
+
+
+def _is_pythons(name: str, value: Any) -> bool:
+    """Attributes that Python itself keeps in a class, such as `__slotnames__` once it has been pickled."""
+    return name == "_abc_impl" or (name.startswith("__") and not isinstance(value, FunctionType))
 
 
 def _text(value: Any) -> str:
