@@ -13,17 +13,26 @@ import importlib.util
 import itertools
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nb2prod.domain import Bundle, CapturePlan, Notebook
+from nb2prod.domain import Bundle, CapturePlan, Cell, Notebook
 
 _count = itertools.count()
 
 
-def notebook_answer(book: Notebook, plan: CapturePlan) -> tuple[Any, dict[str, Any], Any]:
-    """The notebook's own answer to its example, the state by key, and the request."""
-    space: dict[str, Any] = {"__name__": "__main__"}
+def notebook_answer(
+    book: Notebook,
+    plan: CapturePlan,
+    space: dict[str, Any] | None = None,
+    run: Callable[[Cell], Any] | None = None,
+) -> tuple[Any, dict[str, Any], Any]:
+    """The notebook's own answer to its example, the state by key, and the request.
+
+    `run` may run the cells otherwise than as plain Python; it binds their names in `space`.
+    """
+    space = {"__name__": "__main__"} if space is None else space
     state: dict[str, Any] = {}
     request: dict[str, Any] = {}
     answers: dict[str, Any] = {}
@@ -31,7 +40,7 @@ def notebook_answer(book: Notebook, plan: CapturePlan) -> tuple[Any, dict[str, A
         if "skip" in cell.tags:
             continue
         _capture(plan, "before", cell.id, space, state)
-        answers[cell.id] = _run(cell.code, space)
+        answers[cell.id] = run(cell) if run is not None else _run(cell.code, space)
         _capture(plan, "after", cell.id, space, state)
         if cell.id in plan.example_cells:
             request = {name: copy.deepcopy(space[name]) for name in plan.request if name in space}
