@@ -15,12 +15,13 @@ import inspect
 import itertools
 import pickle
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nb2prod.domain import Bundle, CapturePlan, Contract, Evidence, Notebook, StateFile, to_json
+from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebook, StateFile, to_json
 from nb2prod.extract import extract
 from nb2prod.validation.probe.finding import Refused, refused
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
@@ -40,18 +41,28 @@ class Ran:
     request: dict[str, Any] = field(default_factory=dict)
 
 
-def run(book: Notebook, plan: CapturePlan) -> Ran:
-    """Run a notebook up to the moment at which its answer is known; Refused as the clean run does."""
-    space: dict[str, Any] = {"__name__": "__main__"}
+def run(
+    book: Notebook,
+    plan: CapturePlan,
+    space: dict[str, Any] | None = None,
+    execute: Callable[[Cell], Any] | None = None,
+) -> Ran:
+    """Run a notebook up to the moment at which its answer is known; Refused as the clean run does.
+
+    `execute` may run the cells otherwise than as plain Python; it binds their names in `space`.
+    """
+    space = {"__name__": "__main__"} if space is None else space
     ran, answers, given = Ran(), dict[str, Any](), dict[str, dict[str, Any]]()
     unchanged = Unchanged(to_json(plan.watched), lambda one, other: repr(one) == repr(other))
     for cell in book.code:
         if "skip" in cell.tags:
             continue
-        unchanged.before(cell.id, space, Homes.now(space, plan.rehome))
+        with _located(cell):
+            unchanged.before(cell.id, space, Homes.now(space, plan.rehome))
         _capture(plan, "before", cell.id, space, ran.state)
-        answers[cell.id] = _run(cell.code, space)
-        unchanged.after(cell.id, space)
+        answers[cell.id] = execute(cell) if execute is not None else _run(cell.code, space)
+        with _located(cell):
+            unchanged.after(cell.id, space)
         for stage in plan.stages:
             if stage.style == "inline" and stage.cells[-1] == cell.id:
                 given[stage.role] = {name: space.get(name) for name in stage.outputs}
@@ -67,6 +78,16 @@ def run(book: Notebook, plan: CapturePlan) -> Ran:
             ran.answer = _answer(plan, space, given, ran.request)
             return ran
     raise AssertionError("the moment never came")
+
+
+@contextmanager
+def _located(cell: Cell) -> Iterator[None]:
+    try:
+        yield
+    except Refused as problem:
+        if problem.finding.cell is not None:
+            raise
+        raise Refused(replace(problem.finding, cell=cell.id, number=cell.number)) from problem
 
 
 def run_plainly(book: Notebook) -> None:
