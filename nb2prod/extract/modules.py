@@ -177,12 +177,15 @@ def _module_lines(
     header = _import_lines(slice_, module, units, homes, imported)
     if entry is not None and homes[entry] == HELPERS:
         header += [f"from .helpers import {next(iter(_bound(entry)))}"]
+    if module.units and slice_.layout.program.lazy_annotations:
+        header = ["from __future__ import annotations", *([""] if header else []), *header]
     lines += plain(*([""] if header else []), *header)
     previous: Statement | None = None
     for unit in module.units:
         assert unit.statement is not None
-        small = unit.statement.kind == "constant"
-        tight = small and (previous is None or previous.kind == "constant")
+        small = _is_small(unit.statement)
+        first = previous is None and isinstance(unit.statement.node, ast.Assign | ast.AnnAssign)
+        tight = first or (small and previous is not None and _is_small(previous))
         lines += plain(*([""] if tight and previous is None else [] if tight else ["", ""]))
         lines += verbatim(unit.statement)
         previous = unit.statement
@@ -190,6 +193,12 @@ def _module_lines(
         stage = next(s for s in stages if s.role == module.name)
         lines += plain("", "") + _function_lines(slice_, stage, module)
     return lines
+
+
+def _is_small(statement: Statement) -> bool:
+    """An assignment: it needs no blank lines around it."""
+    made = isinstance(statement.node, ast.Assign | ast.AnnAssign)
+    return made and not isinstance(statement.node.value, ast.Lambda)  # type: ignore[attr-defined]
 
 
 def _title(slice_: Slice, module: Module) -> str:
@@ -233,7 +242,7 @@ def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
     if module.body is None:
         return frozenset()
     local = slice_.layout.codes[module.name].local  # type: ignore[index]
-    return local | apart(module.body, module.units)
+    return local | module.body.copies | apart(module.body, module.units)
 
 
 def _as(name: str, alias: str) -> str:
@@ -293,7 +302,8 @@ def _function_lines(slice_: Slice, stage: Stage, module: Module) -> list[Line]:
     code, unit = slice_.layout.codes[stage.role], module.body
     assert unit is not None
     taken = _taken_as(slice_, module)
-    lines = plain(f"def {stage.function}({', '.join(stage.inputs)}):")
+    define = "async def" if stage.asynchronous else "def"
+    lines = plain(f"{define} {stage.function}({', '.join(stage.inputs)}):")
     lines += plain(f'    """{_docstring(slice_, stage)}"""')
     for name, target in sorted(unit.needs.items()):
         if target.kind != "import" and name in taken:
@@ -347,13 +357,14 @@ def _pipeline_lines(slice_: Slice, stages: tuple[Stage, ...]) -> list[Line]:
     file = slice_.layout.program.notebook.path.name
     modules = sorted({stage.role for stage in stages})
     request = slice_.layout.request or ("request",)
-    taken: set[str] = {*ROLES, "run"}
+    taken: set[str] = {*ROLES, "run", "wait"}
     local = {n: f"{n}_" if n in taken else n for s in stages for n in (*s.inputs, *s.outputs, *request)}
     parameters = ", ".join(request if len(request) > 1 else [local.get(request[0], request[0])])
     lines = plain(
         f'"""The way of a request through {file}."""',
         "",
         f"from . import {', '.join(modules)}",
+        *(["from .runtime import wait"] if any(stage.asynchronous for stage in stages) else []),
         "",
         "",
         f"def run({parameters}):",
@@ -373,4 +384,5 @@ def _pipeline_lines(slice_: Slice, stages: tuple[Stage, ...]) -> list[Line]:
 def _call(stage: Stage, local: Mapping[str, str]) -> str:
     positional = [local[n] for n in stage.inputs if n not in stage.keywords]
     keyword = [f"{n}={local[n]}" for n in stage.keywords]
-    return f"{stage.role}.{stage.function}({', '.join(positional + keyword)})"
+    call = f"{stage.role}.{stage.function}({', '.join(positional + keyword)})"
+    return f"wait({call})" if stage.asynchronous else call
