@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -292,7 +292,10 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """A captured piece of state on disk: `file` is relative to the package, `codec` json, npy or pickle."""
+    """A captured piece of state on disk: `file` is relative to the package, `codec` json, npy or pickle.
+
+    `modules` are the top-level modules that reading it imports.
+    """
 
     key: str
     file: str
@@ -300,26 +303,78 @@ class StateFile:
     type: str
     bytes: int
     sha256: str
+    modules: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StateFile:
+        """A state file of a report or of evidence."""
+        return cls(**{**data, "modules": tuple(data["modules"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A module that code imports, dotted, and the cell and line that say so. `from a import b` is a.b."""
+
+    module: str
+    cell: str
+    number: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a role needs from outside the package: what its code imports, and keys of state."""
+
+    imports: tuple[Imported, ...] = ()
+    state: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """An installed distribution that answering requests really imports, at the version that was proven.
+
+    `roles` need it. `via` names the distributions that it came with, () if the code itself, its state or
+    its requests ask for it. An `optional` one is declared by none of these: they import it where it is
+    installed, and may answer a little otherwise where it is not.
+    """
+
+    name: str
+    version: str
+    roles: tuple[Role, ...]
+    via: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def pin(self) -> str:
+        """`name==version`, as an installer reads it."""
+        return f"{self.name}=={self.version}"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Requirement:
+        """A requirement of a report."""
+        return cls(**{**data, "roles": tuple(data["roles"]), "via": tuple(data["via"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the clean run adds to what the text says: contract, state files, requirements.
+    """What the clean run and the proof add to what the text says: contract, state files, requirements.
 
-    `rehomed` are the notebook functions and classes that captured state really refers to.
+    `rehomed` are the notebook functions and classes that captured state really refers to, `decoding` the
+    modules that a request is rebuilt with. The requirements are known last: `prove` sees them.
     """
 
     contract: Contract
     state: tuple[StateFile, ...]
     rehomed: tuple[str, ...] = ()
-    requirements: tuple[str, ...] = ()
+    decoding: tuple[str, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """The extracted Python package, in memory: `files` maps relative paths to text.
 
-    `imports` are the modules that the code imports, dotted as written.
+    `imports` are the modules that the code imports, dotted as written; `needs` says it by role.
     Without evidence it is a draft: right code, but contract and pins still unknown.
     """
 
@@ -331,6 +386,12 @@ class Bundle:
     source_map: tuple[MappedLine, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     evidence: Evidence | None = None
+    needs: Mapping[Role, Needs] = field(default_factory=dict)
+
+    @property
+    def requirements_by_role(self) -> dict[Role, tuple[str, ...]]:
+        """What each role needs installed, pinned, as far as a proof has shown it."""
+        return requirements_by_role(self.needs, self.evidence)
 
     @property
     def digest(self) -> str:
@@ -338,6 +399,12 @@ class Bundle:
         files = [part for path in sorted(self.files) for part in (path, self.files[path])]
         state = sorted(f"{item.key}:{item.sha256}" for item in self.evidence.state) if self.evidence else []
         return digest(*files, *state)
+
+
+def requirements_by_role(roles: Iterable[Role], evidence: Evidence | None) -> dict[Role, tuple[str, ...]]:
+    """The pins of each role, in the order of `requirements.txt`; none before the proof."""
+    found = evidence.requirements if evidence is not None else ()
+    return {role: tuple(item.pin for item in found if role in item.roles) for role in roles}
 
 
 # --- validate ------------------------------------------------------------------------------------
@@ -370,8 +437,28 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Isolation:
+    """The proof in an environment that holds `requirements.txt` and nothing else, with this Python.
+
+    `environment` is its folder under .nb2prod/envs. `packages` counts the distributions in it: the pins,
+    and what the installer added to them. `seconds` has "install" (0 if an environment of the same
+    requirements was there) and "prove".
+    """
+
+    environment: str
+    installer: str
+    packages: int
+    megabytes: float
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What validation saw. `passed` covers parity, checks and gates; `seconds` is keyed by step."""
+    """What validation saw. `passed` covers parity, checks and gates; `seconds` is keyed by step.
+
+    `requirements` are what answering really imported. `isolated` tells of the proof with these alone, if
+    it was asked for.
+    """
 
     name: str
     notebook_digest: str
@@ -393,15 +480,19 @@ class Report:
     diagnostics: tuple[Diagnostic, ...] = ()
     python: str = ""
     peak_rss_mb: float = 0.0
+    requirements: tuple[Requirement, ...] = ()
+    isolated: Isolation | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """The report of a `report.json`."""
         nested = {
             "differences": tuple(Difference(**item) for item in data["differences"]),
-            "state": tuple(StateFile(**item) for item in data["state"]),
+            "state": tuple(StateFile.from_json(item) for item in data["state"]),
             "pickled": tuple(data["pickled"]),
             "diagnostics": tuple(Diagnostic(**item) for item in data["diagnostics"]),
+            "requirements": tuple(Requirement.from_json(item) for item in data["requirements"]),
+            "isolated": Isolation(**data["isolated"]) if data["isolated"] else None,
         }
         return cls(**{**data, **nested})
 

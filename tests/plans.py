@@ -133,7 +133,7 @@ def bundle_of(
             "source_map": to_json(lines),
         }
     )
-    files["requirements.txt"] = "".join(f"{pin}\n" for pin in evidence.requirements)
+    files["requirements.txt"] = "".join(f"{item.pin}\n" for item in evidence.requirements)
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,

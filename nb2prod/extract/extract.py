@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from nb2prod.domain import Bundle, CapturePlan, Cell, Diagnostic, Evidence, Notebook, StateItem, to_json
+from nb2prod.domain import (
+    Bundle,
+    CapturePlan,
+    Cell,
+    Diagnostic,
+    Evidence,
+    Notebook,
+    Requirement,
+    Role,
+    StateItem,
+    requirements_by_role,
+    to_json,
+)
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
 from nb2prod.extract.modules import Layer, code_files
+from nb2prod.extract.needs import needs_of
 from nb2prod.extract.program import program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
@@ -48,18 +61,20 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed)
     _stop_on_errors([*findings, *layer.findings])
+    needs = needs_of(slice_, rehomed)
     if evidence is not None:
         keys = {item.key for item in layer.state}
         evidence = replace(evidence, state=tuple(s for s in evidence.state if s.key in keys))
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,
-        files=_files(notebook, layer, evidence),
+        files=_files(notebook, layer, evidence, needs),
         plan=_plan(slice_, layer),
         imports=layer.imports,
         source_map=tuple(layer.source_map),
         diagnostics=tuple(findings),
         evidence=evidence,
+        needs=needs,
     )
 
 
@@ -115,16 +130,30 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _files(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> dict[str, str]:
+def _files(
+    notebook: Notebook, layer: Layer, evidence: Evidence | None, roles: Iterable[Role]
+) -> dict[str, str]:
     files = dict(layer.files)
     files["__init__.py"] = _init(notebook)
     for name in FIXED_FILES:
         files[name] = resources.files("nb2prod.extract.package").joinpath(name).read_text("utf-8")
     contract = to_json(evidence.contract) if evidence else {"kind": None, "fields": []}
     files["contract.json"] = _json(contract)
-    files["manifest.json"] = _json(_manifest(notebook, layer, evidence))
-    files["requirements.txt"] = "".join(f"{pin}\n" for pin in (evidence.requirements if evidence else ()))
+    by_role = requirements_by_role(roles, evidence)
+    files["manifest.json"] = _json({**_manifest(notebook, layer, evidence), "requirements": by_role})
+    files["requirements.txt"] = _requirements(evidence.requirements if evidence else ())
     return files
+
+
+def _requirements(found: Iterable[Requirement]) -> str:
+    """`requirements.txt`, in groups: each pin with the roles or the distributions that it is there for."""
+    groups: dict[str, list[str]] = {}
+    for item in found:
+        title = "imported by this package"
+        if item.via:
+            title = "imported by those where installed" if item.optional else "needed by those"
+        groups.setdefault(title, []).append(f"{item.pin}  # {', '.join(item.via or item.roles)}\n")
+    return "\n".join("".join([f"# {title}\n", *lines]) for title, lines in groups.items())
 
 
 def _init(notebook: Notebook) -> str:

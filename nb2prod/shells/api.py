@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nb2prod import flow
 from nb2prod.domain import Bundle, Contract, Deployment, Diagnostic, EndpointStatus, Notebook
 from nb2prod.errors import ClusterError, RequestError, UsageError
-from nb2prod.flow import Validated, Watcher
+from nb2prod.flow import Watcher
 from nb2prod.project import Project
+from nb2prod.proofs import Validated
 
 if TYPE_CHECKING:
     from nb2prod.control import ClusterInfo
@@ -50,12 +51,15 @@ def validate(
     parameters: Mapping[str, Any] | None = None,
     rtol: float | None = None,
     force: bool = False,
+    isolated: bool = False,
     watcher: Watcher | None = None,
 ) -> Validated:
     """Run the notebook clean and prove that the extracted package answers as it does.
 
     `parameters` replace those of the cell tagged so; `rtol` is a relative tolerance (default: exact,
     or the project's). Raises RunError, StateError or ParityError. An unchanged notebook is not run again.
+    `isolated` proves it in an empty environment as well, with its requirements.txt installed and nothing
+    else; SetupError if they cannot be installed.
     """
     project = _not_in_clean_run()
     return flow.validate(
@@ -65,6 +69,7 @@ def validate(
         parameters=parameters,
         rtol=project.settings.rtol if rtol is None else rtol,
         force=force,
+        isolated=isolated,
         watcher=watcher,
     )
 

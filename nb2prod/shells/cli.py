@@ -136,6 +136,9 @@ def build(notebook: str, name: str | None, out: str, as_json: bool) -> None:
 @cli.command()
 @_notebook_argument
 @_run_options
+@click.option(
+    "--isolated", is_flag=True, help="Prove it also in an empty environment that holds requirements.txt."
+)
 @_json_option
 def validate(
     notebook: str,
@@ -143,13 +146,24 @@ def validate(
     pairs: tuple[tuple[str, str], ...],
     rtol: float | None,
     force: bool,
+    isolated: bool,
     as_json: bool,
 ) -> None:
-    """Run the notebook clean and prove that the package answers as it does."""
+    """Run the notebook clean and prove that the package answers as it does.
+
+    With --isolated also where nothing but its requirements.txt is installed: in a virtual environment under
+    .nb2prod/envs, made with uv or pip and used again until the requirements change.
+    """
     from nb2prod.shells import api, render
 
     made = api.validate(
-        notebook, name=name, parameters=_parameters(pairs), rtol=rtol, force=force, watcher=render.Terminal()
+        notebook,
+        name=name,
+        parameters=_parameters(pairs),
+        rtol=rtol,
+        force=force,
+        isolated=isolated,
+        watcher=render.Terminal(),
     )
     data = {"reused": made.reused, "package": made.package, "executed": made.executed, "report": made.report}
 

@@ -54,9 +54,10 @@ class Nb2prodMagics(Magics):
 
     @line_magic
     def validate(self, line: str) -> Result | None:
-        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--notebook PATH]
+        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--isolated] [--notebook PATH]
 
-        Run this notebook clean and prove that the extracted package answers as it does.
+        Run this notebook clean and prove that the extracted package answers as it does; with
+        --isolated also in an empty environment that holds its requirements.txt and nothing else.
         """
         return self._run("validate", line)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import re
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from .answers import Answers
 from .finding import Finding, Refused
-from .pickling import Homes, Stored, pickled, restore
+from .pickling import Homes, pickled, restore
 from .places import at, failed_line, refused_at
 from .proof import Ask, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
@@ -197,11 +198,13 @@ class Session:
     def _fresh(self) -> Ask:
         """The role cells as a function, over new copies of the captured state."""
         sources = {cell: str(info["source"]) for cell, info in self.cells.items()}
-        state = self._state.restored(set())
+        state = self._state.restored()
         return Replay(self.shell, self.plan, sources, self._scenes, state, self.last)
 
     def _write_cases(self, cases: list[dict[str, Any]]) -> None:
-        (self.folder / "cases.pkl").write_bytes(pickled(cases, self._homes()).data)
+        """Each case's answers as bytes of their own: their types need not be there to read the instances."""
+        apart = [{**case, "answers": pickled(case["answers"], self._homes()).data} for case in cases]
+        (self.folder / "cases.pkl").write_bytes(pickle.dumps(apart))
 
     def finish(self) -> None:
         """Write what was observed to `observed.json`."""
@@ -209,13 +212,11 @@ class Session:
         assert self._request is not None
         data = self._reference or self._request.look
         kept = self._state.kept()
-        modules: set[str] = set()
-        self._state.restored(modules)
         observed = {
             "contract": self._proof.contract,
             "state": self._state.files(),
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
-            "modules": sorted(modules | _needed_modules(self._request, kept)),
+            "decoding": sorted(_decoding(self._request)),
             "metrics": self._metrics,
             "data_digest": data.digest,
             "reference_rows": data.count,
@@ -237,9 +238,9 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _needed_modules(request: Request, kept: Mapping[str, Stored]) -> set[str]:
-    """What the package's runtime imports to read this state and to rebuild such a request."""
-    needed = {"numpy"} if any(stored.codec == "npy" for stored in kept.values()) else set()
+def _decoding(request: Request) -> set[str]:
+    """The modules with which the package's runtime rebuilds such a request."""
+    needed: set[str] = set()
     kinds = {seen.python for seen in request.seen}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}

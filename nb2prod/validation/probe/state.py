@@ -76,17 +76,17 @@ class StateCapture:
         needed = {key: stored for key, stored in self.stored.items() if key not in optional}
         return self.stored if any(stored.used for stored in needed.values()) else needed
 
-    def restored(self, modules: set[str]) -> dict[str, Any]:
-        """New copies of what is kept; the modules that it refers to are added to `modules`."""
+    def restored(self) -> dict[str, Any]:
+        """New copies of what is kept."""
         items = {item["key"]: item for item in self._items}
-        return {key: _read_back(items[key], stored, modules) for key, stored in self.kept().items()}
+        return {key: _read_back(items[key], stored, set()) for key, stored in self.kept().items()}
 
     def files(self) -> list[dict[str, Any]]:
-        """The kept items as entries of a manifest; the files of the others are removed."""
-        kept = self.kept()
+        """The kept items, each read back once, as entries of a manifest; the files of others are removed."""
+        kept, items = self.kept(), {item["key"]: item for item in self._items}
         for key in self.stored.keys() - kept.keys():
             self._path(key, self.stored[key]).unlink()
-        return [_entry(key, stored) for key, stored in kept.items()]
+        return [_entry(items[key], stored) for key, stored in kept.items()]
 
 
 def _read_back(item: Mapping[str, Any], stored: Stored, modules: set[str]) -> Any:
@@ -98,14 +98,17 @@ def _read_back(item: Mapping[str, Any], stored: Stored, modules: set[str]) -> An
         raise refused("NB310", message, _HINT["value"], **_bound(item)) from error
 
 
-def _entry(key: str, stored: Stored) -> dict[str, Any]:
+def _entry(item: Mapping[str, Any], stored: Stored) -> dict[str, Any]:
+    modules = {"numpy"} if stored.codec == "npy" else set[str]()
+    _read_back(item, stored, modules)
     return {
-        "key": key,
-        "file": f"state/{key}.{EXTENSION[stored.codec]}",
+        "key": item["key"],
+        "file": f"state/{item['key']}.{EXTENSION[stored.codec]}",
         "codec": stored.codec,
         "type": stored.type,
         "bytes": len(stored.data),
         "sha256": hashlib.sha256(stored.data).hexdigest(),
+        "modules": sorted(modules),
     }
 
 
