@@ -214,10 +214,9 @@ def _alone(rows: list[Any], predictor: Any) -> list[Any]:
 
 # --- imports -------------------------------------------------------------------------------------
 
-_LIBRARY = (
-    os.path.realpath(sysconfig.get_path("stdlib")),
-    os.path.realpath(sysconfig.get_path("platstdlib")),
-)
+_PATHS = {os.path.dirname(os.__file__), *map(sysconfig.get_path, ("stdlib", "platstdlib"))}
+_LIBRARY = tuple(f"{path}{os.sep}" for path in {*_PATHS, *map(os.path.realpath, _PATHS)})
+_SITES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 class Asked:
@@ -230,11 +229,14 @@ class Asked:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Called by each import that is not yet loaded."""
         if name not in self._by:
-            frames = list(_frames(sys._getframe(1)))
+            frames = _frames(sys._getframe(1))
             inner = next((f for f in frames if not _is_standard(f.f_code.co_filename)), None)
-            ours = [f for f in frames if os.path.dirname(f.f_code.co_filename) == self._package]
-            at = [(os.path.basename(f.f_code.co_filename), f.f_lineno) for f in ours] if inner in ours else []
-            self._by[name] = (inner.f_globals.get("__name__") if inner else None, at)
+            by = inner.f_globals.get("__name__") if inner is not None else None
+            at = [_line(f) for f in _frames(inner) if self._is_ours(f)] if self._is_ours(inner) else []
+            self._by[name] = (by, at)
+
+    def _is_ours(self, frame: FrameType | None) -> bool:
+        return frame is not None and os.path.dirname(frame.f_code.co_filename) == self._package
 
     def imports(self) -> dict[str, dict[str, Any]]:
         """The modules outside the standard library and the package that were loaded: their file, who asked
@@ -245,6 +247,10 @@ class Asked:
             if os.path.isfile(file) and not _is_standard(file) and os.path.dirname(file) != self._package:
                 found[name] = {"file": file, "by": by, "at": at}
         return found
+
+
+def _line(frame: FrameType) -> tuple[str, int]:
+    return os.path.basename(frame.f_code.co_filename), frame.f_lineno
 
 
 def _file(module: ModuleType | None) -> str:
@@ -260,10 +266,10 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 @functools.cache
 def _is_standard(file: str) -> bool:
-    if file.startswith("<frozen") or file == __file__:
-        return True
-    real = os.path.realpath(file)
-    return real.startswith(_LIBRARY) and not {"site-packages", "dist-packages"} & set(real.split(os.sep))
+    """Whether a file is of the standard library, which may hold the folder of all others, or is this one."""
+    if file.startswith(_LIBRARY):
+        return not any(site in file for site in _SITES)
+    return file.startswith("<frozen") or file == __file__
 
 
 # --- state -------------------------------------------------------------------------------------------

@@ -74,16 +74,8 @@ class Installer:
 
 def installer(python: Path) -> Installer:
     """What installs into an interpreter's environment; SetupError NB334 if there is neither uv nor pip."""
-    environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
-    to = ("--python", str(python))
-    if uv := _uv():
-        name = " ".join(_output([*uv, "--version"]).split()[:2])
-        command = [*uv, "pip", "install", *to, "--no-progress", "--color", "never", "--requirement"]
-        return Installer(name, command, {**environment, **_for_uv(environment)})
-    if importlib.util.find_spec("pip") is not None:
-        options = ["--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar", "off"]
-        command = [sys.executable, "-m", "pip", *to, "install", *options, "--requirement"]
-        return Installer(f"pip {metadata.version('pip')}", command, environment)
+    if (found := with_uv(python) or with_pip(python)) is not None:
+        return found
     raise SetupError(
         "an empty environment cannot be filled: neither uv nor pip is here",
         code="NB334",
@@ -91,10 +83,29 @@ def installer(python: Path) -> Installer:
     )
 
 
-def _uv() -> tuple[str, ...] | None:
-    if found := shutil.which("uv"):
-        return (found,)
-    return (sys.executable, "-m", "uv") if importlib.util.find_spec("uv") is not None else None
+def with_uv(python: Path) -> Installer | None:
+    """uv, on the path or as a package; None if it is not here."""
+    uv = shutil.which("uv")
+    if uv is None and importlib.util.find_spec("uv") is None:
+        return None
+    command = [uv] if uv is not None else [sys.executable, "-m", "uv"]
+    name = " ".join(_output([*command, "--version"]).split()[:2])
+    command += ["pip", "install", "--python", str(python), "--no-progress", "--color", "never"]
+    environment = _environment()
+    return Installer(name, [*command, "--requirement"], {**environment, **_for_uv(environment)})
+
+
+def with_pip(python: Path) -> Installer | None:
+    """The pip that is here, which installs into other environments too; None if it is not here."""
+    if importlib.util.find_spec("pip") is None:
+        return None
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-input"]
+    command += ["--disable-pip-version-check", "--no-color", "--progress-bar", "off", "--requirement"]
+    return Installer(f"pip {metadata.version('pip')}", command, _environment())
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
 
 
 def _for_uv(environment: Mapping[str, str]) -> dict[str, str]:
