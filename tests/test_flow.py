@@ -65,9 +65,7 @@ class Paper:
         if progress is not None:
             progress(1, 1, "cell 1")
         self.note("run")
-        return CleanRun(
-            folder, folder / "executed.ipynb", Evidence(CONTRACT, ()), {}, parameters, "d", 1, {}
-        )
+        return CleanRun(folder, folder / "executed.ipynb", Evidence(CONTRACT, ()), {}, parameters, "d", 1, {})
 
     def write_package(self, bundle: Bundle, run_folder: Path | None, dest: Path) -> None:
         dest.mkdir(parents=True, exist_ok=True)

@@ -132,9 +132,8 @@ class Installed:
         named = self._named.get(top, set())
         if len(named) == 1 and self._all[next(iter(named))].holds(top, file):
             return frozenset(named)
-        nearest = max(
-            (f for f in self._editable.values() if file.is_relative_to(f)), key=_depth, default=None
-        )
+        around = (folder for folder in self._editable.values() if _is_source(file, folder))
+        nearest = max(around, key=lambda folder: len(folder.parts), default=None)
         if nearest is not None:
             return frozenset(key for key, folder in self._editable.items() if folder == nearest)
         return frozenset(key for key, found in self._all.items() if found.claims(file))
@@ -167,8 +166,9 @@ def _real_folder(folder: Path) -> Path:
     return Path(os.path.realpath(folder))
 
 
-def _depth(folder: Path) -> int:
-    return len(folder.parts)
+def _is_source(file: Path, folder: Path) -> bool:
+    """Whether a file is one of a project's own: its virtual environment often lies in its folder too."""
+    return file.is_relative_to(folder) and not _SITES & set(file.relative_to(folder).parts)
 
 
 def prefixes(module: str) -> Iterator[str]:

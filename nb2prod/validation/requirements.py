@@ -112,7 +112,7 @@ def _asked(bundle: Bundle) -> Iterator[tuple[Role, str]]:
     stored = {item.key: item.modules for item in bundle.evidence.state}
     for role, needs in bundle.needs.items():
         yield from ((role, item.module) for item in needs.imports)
-        yield from ((role, module) for key in needs.state for module in stored[key])
+        yield from ((role, module) for key in needs.state for module in stored.get(key, ()))
     yield from ((bundle.plan.stages[0].role, module) for module in bundle.evidence.decoding)
 
 
