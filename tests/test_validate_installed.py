@@ -9,30 +9,7 @@ from pathlib import Path
 import pytest
 
 from nb2prod.validation.installed import LOCAL, Installed
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like one that packages are installed to, first on the path."""
-    folder = tmp_path / "lib" / "site-packages"
-    folder.mkdir(parents=True)
-    monkeypatch.syspath_prepend(str(folder))
-    return folder
-
-
-def install(
-    site: Path, name: str, *files: str, version: str = "1.0", requires: str = "", **meta: str
-) -> None:
-    """A distribution with empty files and its metadata; `meta` are further files of that."""
-    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}\n")
-    for file in files:
-        (site / file).parent.mkdir(parents=True, exist_ok=True)
-        (site / file).touch()
-    (info / "RECORD").write_text("".join(f"{file},,\n" for file in (*files, f"{info.name}/METADATA")))
-    for file, text in meta.items():
-        (info / {"direct_url": "direct_url.json"}.get(file, file)).write_text(text)
+from tests.sites import install
 
 
 @pytest.mark.parametrize(
