@@ -133,7 +133,8 @@ def bundle_of(
             "source_map": to_json(lines),
         }
     )
-    files["requirements.txt"] = "".join(f"{item.pin}\n" for item in evidence.requirements)
+    pins = "".join(f"{item.pin}  # {' '.join(item.roles)}\n" for item in evidence.requirements)
+    files["requirements.txt"] = f"# made by hand\n{pins}" if pins else ""
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nb2prod.domain import CapturePlan, Contract, Evidence, Notebook, Report
+from nb2prod.domain import CapturePlan, Contract, Evidence, Notebook, Report, Requirement
 from nb2prod.errors import RegistryError, UsageError
 from nb2prod.registry import Registry
-from nb2prod.validation import pins, write_package
+from nb2prod.validation import write_package
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
 from nb2prod.validation.run import RUNTIME
@@ -96,9 +97,9 @@ def made(
     notebook = book(folder, ("example", "text = 'a'"), ("model", "text"), name=name)
     what: CapturePlan = plan("text", inline("model", "text", "p", "c2"), moment="c2", example="c1")
     contract = contract_of(requests or {"text": "abc"})
-    bundle = bundle_of(
-        notebook, what, Evidence(contract, (), (), pins(["numpy", "pandas"])), {"pipeline": pipeline}
-    )
+    needed = tuple(Requirement(name, version(name), ("model",)) for name in ("numpy", "pandas"))
+    evidence = Evidence(contract, (), requirements=needed)
+    bundle = bundle_of(notebook, what, evidence, {"pipeline": pipeline})
     write_package(bundle, None, folder / name)
     executed = folder / "executed.ipynb"
     executed.write_text("{}")
