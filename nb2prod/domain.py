@@ -243,10 +243,13 @@ class CapturePlan:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a request: a column, a key, or the element of a batch of values.
+    """One field of a request or an answer: a column, a key, or the element of a batch of values.
 
-    `dtype` is "integer", "number", "string", "boolean", "datetime", "category" or "any";
-    `python` the exact dtype or type name in the notebook ("int64", "float32", "datetime64[ns]", "str").
+    `dtype` is "integer", "number", "string", "boolean", "datetime", "category", "record" (a dict with
+    known keys), "map" (a dict with any keys), "list" or "any"; `python` the exact dtype or type name in
+    the notebook ("int64", "float32", "datetime64[ns]", "str"), "object" where several or none is kept.
+    `parts` are the keys of a record, or the one element of a map or list; `length` is that of every list
+    seen, None where lists differ or too few were seen; `optional` says that a key was not in all records.
     """
 
     name: str
@@ -256,13 +259,24 @@ class Field:
     minimum: float | str | None = None
     maximum: float | str | None = None
     categories: tuple[str, ...] | None = None
+    parts: tuple[Field, ...] = ()
+    length: int | None = None
+    optional: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Field:
+        """A field of a contract on disk."""
+        categories = tuple(data["categories"]) if data.get("categories") else None
+        parts = tuple(cls.from_json(part) for part in data.get("parts", ()))
+        return cls(**{**data, "categories": categories, "parts": parts})
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a request and a response look like, as the clean run saw them.
 
-    `shape` is the shape of one value of an array request. `example` and `response` are JSON data: the
+    `shape` is the shape of one value of an array request. `answer` is what one prediction looks like,
+    in the answers to the example and to reference rows. `example` and `response` are JSON data: the
     example as `instances`, and the predictions that it got.
     """
 
@@ -270,21 +284,19 @@ class Contract:
     request: tuple[str, ...]
     fields: tuple[Field, ...] = ()
     shape: tuple[int, ...] = ()
+    answer: Field | None = None
     example: tuple[Any, ...] = ()
     response: tuple[Any, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contract:
         """The contract of a package's `contract.json`."""
-        fields = tuple(
-            Field(**{**item, "categories": tuple(item["categories"]) if item.get("categories") else None})
-            for item in data["fields"]
-        )
         return cls(
             kind=data["kind"],
             request=tuple(data["request"]),
-            fields=fields,
+            fields=tuple(Field.from_json(item) for item in data["fields"]),
             shape=tuple(data["shape"]),
+            answer=Field.from_json(data["answer"]) if data.get("answer") else None,
             example=tuple(data["example"]),
             response=tuple(data["response"]),
         )

@@ -15,6 +15,7 @@ from nb2prod.extract.checks import first_checks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.program import program_of
 from nb2prod.extract.roles import Layout, layout_of
+from nb2prod.extract.schema import schema_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
 
 PACKAGE_FORMAT = 1
@@ -122,6 +123,8 @@ def _files(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> dict[
         files[name] = resources.files("nb2prod.extract.package").joinpath(name).read_text("utf-8")
     contract = to_json(evidence.contract) if evidence else {"kind": None, "fields": []}
     files["contract.json"] = _json(contract)
+    if evidence is not None:
+        files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
     files["manifest.json"] = _json(_manifest(notebook, layer, evidence))
     files["requirements.txt"] = "".join(f"{pin}\n" for pin in (evidence.requirements if evidence else ()))
     return files

@@ -240,7 +240,7 @@ def _number(value: Any) -> float | None:
 def _needed_modules(request: Request, kept: Mapping[str, Stored]) -> set[str]:
     """What the package's runtime imports to read this state and to rebuild such a request."""
     needed = {"numpy"} if any(stored.codec == "npy" for stored in kept.values()) else set()
-    kinds = {seen.python for seen in request.seen}
+    kinds = {part.python for seen in request.seen for part in seen.all_parts()}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
     if request.kind == "array" or any(re.fullmatch(r"(u?int|float)\d+", kind) for kind in kinds):
