@@ -495,3 +495,130 @@ class Deployment:
     steps: tuple[Step, ...]
     curl: str
     changed: bool = True
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CellMark:
+    """A code cell as a package remembers it, without its source.
+
+    `digest` is that of its source, `code` that of its code without comments and layout. `lines` are
+    short digests of its lines that are not blank, to see how alike two cells are.
+    """
+
+    id: str
+    number: int
+    tags: tuple[str, ...]
+    digest: str
+    code: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The statements of one cell that a value depends on: the cell's id, and a digest of their code."""
+
+    cell: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison: a package's files (text by relative path), and the report if there is one.
+
+    `draft` says that the notebook has not been run: no contract, no pins, no captured state.
+    """
+
+    label: str
+    files: Mapping[str, str]
+    report: Report | None = None
+    draft: bool = False
+
+
+Breaks = Literal["yes", "maybe", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellChange:
+    """What became of a code cell. `changes` is empty where it is the same.
+
+    `changes` are of "added", "removed", "edited", "layout" (only comments or blanks), "moved",
+    "retagged" and "stale" (its code is the same, but not what its state is computed from, or the state
+    itself). `number` is its place now, `before` its place then. `added` and `removed` count lines.
+    """
+
+    id: str
+    changes: tuple[str, ...]
+    number: int | None = None
+    before: int | None = None
+    added: int = 0
+    removed: int = 0
+    tags: tuple[str, ...] = ()
+    tags_before: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What became of a piece of state: `change` is "same", "stale", "other value", "added" or "removed".
+
+    "stale": code behind it has changed, in the cells with the numbers `cells`. "other value": the same
+    code gave other bytes. `what` and `what_before` tell type, size and codec, as far as it was captured.
+    """
+
+    key: str
+    change: str
+    cell: int
+    cells: tuple[int, ...] = ()
+    what: str = ""
+    what_before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A change of the contract. `path` is "" for the whole of a request or response.
+
+    `breaks` says whether clients written for the old contract break, `reason` why.
+    """
+
+    side: Literal["request", "response"]
+    path: str
+    change: str
+    breaks: Breaks
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A generated file that differs: counts of lines, and the unified diff."""
+
+    path: str
+    added: int
+    removed: int
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What changed from `old` to `new`. `requirements` and `metrics` map a name to (old, new).
+
+    `notes` say what could not be compared, and what to do about it.
+    """
+
+    old: str
+    new: str
+    cells: tuple[CellChange, ...]
+    state: tuple[StateChange, ...]
+    contract: tuple[FieldChange, ...]
+    requirements: Mapping[str, tuple[str | None, str | None]]
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    files: tuple[FileChange, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def breaks(self) -> Breaks:
+        """Whether clients written for the old contract break with the new one."""
+        found = {change.breaks for change in self.contract}
+        return "yes" if "yes" in found else "maybe" if "maybe" in found else "no"

@@ -9,16 +9,27 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from nb2prod.domain import Bundle, CapturePlan, Cell, Diagnostic, Evidence, Notebook, StateItem, to_json
+from nb2prod.domain import (
+    Behind,
+    Bundle,
+    CapturePlan,
+    Cell,
+    Diagnostic,
+    Evidence,
+    Notebook,
+    StateItem,
+    to_json,
+)
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
-from nb2prod.extract.program import program_of
+from nb2prod.extract.program import Program, program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.schema import schema_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
 
-PACKAGE_FORMAT = 1
+PACKAGE_FORMAT = 2
 FIXED_FILES = ("runtime.py", "mlflow_model.py")
 
 
@@ -55,7 +66,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,
-        files=_files(notebook, layer, evidence),
+        files=_files(slice_.layout.program, layer, evidence),
         plan=_plan(slice_, layer),
         imports=layer.imports,
         source_map=tuple(layer.source_map),
@@ -116,7 +127,8 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _files(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> dict[str, str]:
+def _files(program: Program, layer: Layer, evidence: Evidence | None) -> dict[str, str]:
+    notebook = program.notebook
     files = dict(layer.files)
     files["__init__.py"] = _init(notebook)
     for name in FIXED_FILES:
@@ -125,7 +137,7 @@ def _files(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> dict[
     files["contract.json"] = _json(contract)
     if evidence is not None:
         files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
-    files["manifest.json"] = _json(_manifest(notebook, layer, evidence))
+    files["manifest.json"] = _json(_manifest(program, layer, evidence))
     files["requirements.txt"] = "".join(f"{pin}\n" for pin in (evidence.requirements if evidence else ()))
     return files
 
@@ -138,20 +150,30 @@ def _init(notebook: Notebook) -> str:
     )
 
 
-def _manifest(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+def _manifest(program: Program, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+    notebook = program.notebook
     captured = {s.key: to_json(s) for s in evidence.state} if evidence else {}
+    computed = behind(program, layer.state)
     return {
         "format": PACKAGE_FORMAT,
         "name": notebook.name,
         "notebook": {"file": notebook.path.name, "digest": notebook.digest},
         "stages": to_json(layer.stages),
-        "state": [{**_item(item), **captured.get(item.key, {})} for item in layer.state],
+        "state": [
+            {**_item(item), **captured.get(item.key, {}), "behind": _marked(computed[item.key])}
+            for item in layer.state
+        ],
+        "cells": [{**to_json(mark), "lines": " ".join(mark.lines)} for mark in cell_marks(notebook)],
         "source_map": to_json(layer.source_map),
     }
 
 
 def _item(item: StateItem) -> Mapping[str, Any]:
     return {"key": item.key, "name": item.name, "cell": item.bound_number, "line": item.bound_line}
+
+
+def _marked(found: tuple[Behind, ...]) -> Mapping[str, str]:
+    return {item.cell: item.digest for item in found}
 
 
 def _json(data: Any) -> str:

@@ -67,10 +67,13 @@ def _response(contract: Contract, name: str) -> Schema:
 def _instance(contract: Contract) -> Schema:
     if contract.kind in RECORDS:
         return _record(contract.fields, asked=True)
-    schema = _field(contract.fields[0], asked=True)
+    if not contract.fields:
+        return {}
+    field = contract.fields[0]
+    schema = _field(field, asked=True)
     if contract.kind == "array":
-        if contract.fields[0].dtype == "any":  # a list would be a dimension more
-            schema = {"not": {"type": ["array"] if contract.fields[0].nullable else ["array", "null"]}}
+        if field.dtype == "any":  # a list would be a dimension more
+            schema = {"not": {"type": ["array"] if field.nullable else ["array", "null"]}}
         for size in reversed(contract.shape):
             schema = {"type": "array", "minItems": size, "maxItems": size, "items": schema}
     return schema
