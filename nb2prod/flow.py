@@ -33,6 +33,7 @@ from nb2prod.domain import (
     Notebook,
     Release,
     Report,
+    Side,
     StateFile,
     Step,
     digest,
@@ -209,6 +210,18 @@ def deploy(
     release = rooms.promote(release)
     contract = proven.bundle.evidence.contract if proven.bundle.evidence else None
     return Deployment(release, live, tuple(timer.steps), curl_line(live, contract), changed or new)
+
+
+def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0) -> Side:
+    """A notebook as one side of a comparison: as proven, if its very content was, else its draft.
+
+    Raises NotebookError if it cannot be extracted.
+    """
+    folder = work / notebook.name / content_key(notebook, {}, rtol)[:16]
+    kept = _kept(rooms, notebook, folder)
+    if kept is not None:
+        return Side(f"{notebook.path.name} (validated)", kept.bundle.files, kept.report)
+    return Side(notebook.path.name, rooms.extract(notebook, None).files, draft=True)
 
 
 def curl_line(endpoint: Endpoint, contract: Contract | None) -> str:

@@ -127,11 +127,11 @@ def _number(field: Field, asked: bool) -> Schema:
 
 def _category(field: Field, asked: bool) -> Schema:
     texts = list(field.categories or ())
-    others = [value for text in texts if (value := _plain(text)) is not None]
+    others = [value for text in texts if (value := json_value(text)) is not None]
     return {"enum": [*texts, *others]} if others else {"type": "string", "enum": texts}
 
 
-def _plain(text: str) -> bool | int | float | None:
+def json_value(text: str) -> bool | int | float | None:
     """The number or truth value that may stand for a category in JSON, None if there is none."""
     if text in ("True", "False"):
         return text == "True"
