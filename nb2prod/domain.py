@@ -50,6 +50,15 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()
 
 
+def sized(count: float) -> str:
+    """A number of bytes for people: `3.9 kB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 # --- read ----------------------------------------------------------------------------------------
 
 
@@ -526,15 +535,11 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a comparison: a package's files (text by relative path), and the report if there is one.
-
-    `draft` says that the notebook has not been run: no contract, no pins, no captured state.
-    """
+    """One side of a comparison: a package's files (text by relative path), and the report if there is one."""
 
     label: str
     files: Mapping[str, str]
     report: Report | None = None
-    draft: bool = False
 
 
 Breaks = Literal["yes", "maybe", "no"]
@@ -564,8 +569,9 @@ class CellChange:
 class StateChange:
     """What became of a piece of state: `change` is "same", "stale", "other value", "added" or "removed".
 
-    "stale": code behind it has changed, in the cells with the numbers `cells`. "other value": the same
-    code gave other bytes. `what` and `what_before` tell type, size and codec, as far as it was captured.
+    "stale": code behind it has changed, in the cells with the numbers `cells`; "same" if that gave the
+    very same bytes. "other value": the same code gave other bytes. `what` and `what_before` tell type,
+    size and codec, as far as it was captured.
     """
 
     key: str

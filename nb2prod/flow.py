@@ -221,7 +221,7 @@ def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0) -> 
     kept = _kept(rooms, notebook, folder)
     if kept is not None:
         return Side(f"{notebook.path.name} (validated)", kept.bundle.files, kept.report)
-    return Side(notebook.path.name, rooms.extract(notebook, None).files, draft=True)
+    return Side(notebook.path.name, rooms.extract(notebook, None).files)
 
 
 def curl_line(endpoint: Endpoint, contract: Contract | None) -> str:

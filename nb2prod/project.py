@@ -171,8 +171,7 @@ class Project:
         if _is_notebook(what):
             return flow.side(self.rooms(), _read(what, name), self.work, rtol=self.settings.rtol)
         if (Path(what) / "manifest.json").is_file():
-            draft = not (Path(what) / "requirements.txt").read_text("utf-8")
-            return Side(what, _texts(Path(what)), draft=draft)
+            return Side(what, _texts(Path(what)))
         model, _, version = what.partition("@")
         if not re.fullmatch(r"[\w.-]+", model) or Path(what).exists():
             hint = (

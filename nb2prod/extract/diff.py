@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nb2prod.domain import CellChange, CellMark, Comparison, Contract, FileChange, Side, StateChange
+from nb2prod.domain import (
+    CellChange,
+    CellMark,
+    Comparison,
+    Contract,
+    FileChange,
+    Side,
+    StateChange,
+    sized,
+)
 from nb2prod.errors import UsageError
 from nb2prod.extract.alike import Pair, moved, paired
 from nb2prod.extract.compat import compared
@@ -40,6 +49,7 @@ class _Package:
     cells: tuple[CellMark, ...]
     state: tuple[_State, ...]
     contract: Contract | None
+    """None in a draft: the notebook was not run."""
     pins: Mapping[str, str]
     metrics: Mapping[str, float]
     code: Mapping[str, str]
@@ -54,27 +64,24 @@ def compare(old: Side, new: Side) -> Comparison:
     before, after = _read(old), _read(new)
     pairs = paired(before.cells, after.cells)
     state = tuple(_state(before, after, pairs))
-    contracts = before.contract is not None and after.contract is not None
     return Comparison(
         old=old.label,
         new=new.label,
         cells=tuple(_cells(pairs, state)),
         state=state,
-        contract=compared(before.contract, after.contract) if contracts else (),  # type: ignore[arg-type]
-        requirements=_both(before.pins, after.pins) if contracts else {},
+        contract=compared(before.contract, after.contract) if before.contract and after.contract else (),
+        requirements=_both(before.pins, after.pins) if before.contract and after.contract else {},
         metrics=_both(before.metrics, after.metrics, all_=True),
         files=tuple(_files(before.code, after.code)),
-        notes=tuple(_notes(old, new)),
+        notes=tuple(_note(side) for side, read in ((old, before), (new, after)) if read.contract is None),
     )
 
 
-def _notes(old: Side, new: Side) -> Iterator[str]:
-    for side in (old, new):
-        if side.draft:
-            yield (
-                f"{side.label} has not been run as it is now: contract, pins and values of state are not"
-                " compared, and code lacks what the clean run adds. Run `nb2prod validate` to compare them."
-            )
+def _note(side: Side) -> str:
+    return (
+        f"{side.label} has not been run as it is now: contract, pins and values of state are not compared,"
+        " and its code lacks what the clean run adds. Run `nb2prod validate` to compare them."
+    )
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -88,12 +95,12 @@ def _read(side: Side) -> _Package:
             code="NB342",
             hint="Compare releases that this version has made.",
         )
-    contract = None if side.draft else Contract.from_json(json.loads(side.files["contract.json"]))
+    contract = json.loads(side.files["contract.json"])
     pins = (line.partition("==") for line in side.files.get("requirements.txt", "").split())
     return _Package(
         cells=tuple(_mark(item) for item in manifest["cells"]),
         state=tuple(_captured(item) for item in manifest["state"]),
-        contract=contract,
+        contract=Contract.from_json(contract) if contract["kind"] is not None else None,
         pins={name: version for name, _, version in pins},
         metrics=side.report.metrics if side.report is not None else {},
         code={path: text for path, text in side.files.items() if path.endswith(".py")},
@@ -105,7 +112,7 @@ def _mark(item: Mapping[str, Any]) -> CellMark:
 
 
 def _captured(item: Mapping[str, Any]) -> _State:
-    what = f"{item['type']}, {item['bytes']} bytes, {item['codec']}" if "sha256" in item else ""
+    what = f"{item['type']}, {sized(item['bytes'])}, {item['codec']}" if "sha256" in item else ""
     return _State(item["key"], item["cell"], item["behind"], what, item.get("sha256"))
 
 

@@ -144,7 +144,7 @@ def _pins(found: Comparison) -> Iterator[str]:
 def _metrics(found: Comparison) -> Iterator[str]:
     width = max((len(name) for name in found.metrics), default=0)
     if found.metrics:
-        yield _section("metrics", f"{'old':>{width + 1}} {'new':>12}")
+        yield _section("metrics", f"{'old':>{width + 2}} {'new':>12}")
     for name, (old, new) in found.metrics.items():
         mark = "" if old == new or None in (old, new) else "  *"
         yield f"    {name:<{width}} {_number(old):>12} {_number(new):>12}{mark}"
