@@ -213,10 +213,8 @@ def deploy(
 
 
 def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0) -> Side:
-    """A notebook as one side of a comparison: as proven, if its very content was, else its draft.
-
-    Raises NotebookError if it cannot be extracted.
-    """
+    """A notebook to compare: as proven, if its very content was, else its draft. Raises NotebookError."""
+    notebook = rooms.expand(notebook)
     folder = work / notebook.name / content_key(notebook, {}, rtol)[:16]
     kept = _kept(rooms, notebook, folder)
     if kept is not None:
