@@ -50,6 +50,15 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()
 
 
+def sized(count: float) -> str:
+    """A number of bytes for people: `3.9 kB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 # --- read ----------------------------------------------------------------------------------------
 
 
@@ -243,10 +252,13 @@ class CapturePlan:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a request: a column, a key, or the element of a batch of values.
+    """One field of a request or an answer: a column, a key, or the element of a batch of values.
 
-    `dtype` is "integer", "number", "string", "boolean", "datetime", "category" or "any";
-    `python` the exact dtype or type name in the notebook ("int64", "float32", "datetime64[ns]", "str").
+    `dtype` is "integer", "number", "string", "boolean", "datetime", "category", "record" (a dict with
+    known keys), "map" (a dict with any keys), "list" or "any"; `python` the exact dtype or type name in
+    the notebook ("int64", "float32", "datetime64[ns]", "str"), "object" where several or none is kept.
+    `parts` are the keys of a record, or the one element of a map or list; `length` is that of every list
+    seen, None where lists differ or too few were seen; `optional` says that a key was not in all records.
     """
 
     name: str
@@ -256,13 +268,24 @@ class Field:
     minimum: float | str | None = None
     maximum: float | str | None = None
     categories: tuple[str, ...] | None = None
+    parts: tuple[Field, ...] = ()
+    length: int | None = None
+    optional: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Field:
+        """A field of a contract on disk."""
+        categories = tuple(data["categories"]) if data.get("categories") else None
+        parts = tuple(cls.from_json(part) for part in data.get("parts", ()))
+        return cls(**{**data, "categories": categories, "parts": parts})
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a request and a response look like, as the clean run saw them.
 
-    `shape` is the shape of one value of an array request. `example` and `response` are JSON data: the
+    `shape` is the shape of one value of an array request. `answer` is what one prediction looks like,
+    in the answers to the example and to reference rows. `example` and `response` are JSON data: the
     example as `instances`, and the predictions that it got.
     """
 
@@ -270,21 +293,19 @@ class Contract:
     request: tuple[str, ...]
     fields: tuple[Field, ...] = ()
     shape: tuple[int, ...] = ()
+    answer: Field | None = None
     example: tuple[Any, ...] = ()
     response: tuple[Any, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contract:
         """The contract of a package's `contract.json`."""
-        fields = tuple(
-            Field(**{**item, "categories": tuple(item["categories"]) if item.get("categories") else None})
-            for item in data["fields"]
-        )
         return cls(
             kind=data["kind"],
             request=tuple(data["request"]),
-            fields=fields,
+            fields=tuple(Field.from_json(item) for item in data["fields"]),
             shape=tuple(data["shape"]),
+            answer=Field.from_json(data["answer"]) if data.get("answer") else None,
             example=tuple(data["example"]),
             response=tuple(data["response"]),
         )
@@ -574,3 +595,127 @@ class Deployment:
     steps: tuple[Step, ...]
     curl: str
     changed: bool = True
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CellMark:
+    """A code cell as a package remembers it, without its source.
+
+    `digest` is that of its source, `code` that of its code without comments and layout. `lines` are
+    short digests of its lines that are not blank, to see how alike two cells are.
+    """
+
+    id: str
+    number: int
+    tags: tuple[str, ...]
+    digest: str
+    code: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The statements of one cell that a value depends on: the cell's id, and a digest of their code."""
+
+    cell: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison: a package's files (text by relative path), and the report if there is one."""
+
+    label: str
+    files: Mapping[str, str]
+    report: Report | None = None
+
+
+Breaks = Literal["yes", "maybe", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellChange:
+    """What became of a code cell. `changes` is empty where it is the same.
+
+    `changes` are of "added", "removed", "edited", "layout" (only comments or blanks), "moved",
+    "retagged" and "stale" (its code is the same, but not what its state is computed from, or the state
+    itself). `number` is its place now, `before` its place then. `added` and `removed` count lines.
+    """
+
+    id: str
+    changes: tuple[str, ...]
+    number: int | None = None
+    before: int | None = None
+    added: int = 0
+    removed: int = 0
+    tags: tuple[str, ...] = ()
+    tags_before: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What became of a piece of state: `change` is "same", "stale", "other value", "added" or "removed".
+
+    "stale": code behind it has changed, in the cells with the numbers `cells`; "same" if that gave the
+    very same bytes. "other value": the same code gave other bytes. `what` and `what_before` tell type,
+    size and codec, as far as it was captured.
+    """
+
+    key: str
+    change: str
+    cell: int
+    cells: tuple[int, ...] = ()
+    what: str = ""
+    what_before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A change of the contract. `path` is "" for the whole of a request or response.
+
+    `breaks` says whether clients written for the old contract break, `reason` why.
+    """
+
+    side: Literal["request", "response"]
+    path: str
+    change: str
+    breaks: Breaks
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A generated file that differs: counts of lines, and the unified diff."""
+
+    path: str
+    added: int
+    removed: int
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What changed from `old` to `new`. `requirements` and `metrics` map a name to (old, new).
+
+    `notes` say what could not be compared, and what to do about it.
+    """
+
+    old: str
+    new: str
+    cells: tuple[CellChange, ...]
+    state: tuple[StateChange, ...]
+    contract: tuple[FieldChange, ...]
+    requirements: Mapping[str, tuple[str | None, str | None]]
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    files: tuple[FileChange, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def breaks(self) -> Breaks:
+        """Whether clients written for the old contract break with the new one."""
+        found = {change.breaks for change in self.contract}
+        return "yes" if "yes" in found else "maybe" if "maybe" in found else "no"

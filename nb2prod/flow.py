@@ -31,6 +31,7 @@ from nb2prod.domain import (
     Notebook,
     Release,
     Report,
+    Side,
     Step,
     digest,
 )
@@ -201,6 +202,16 @@ def deploy(
     release = rooms.promote(release)
     contract = proven.bundle.evidence.contract if proven.bundle.evidence else None
     return Deployment(release, live, tuple(timer.steps), curl_line(live, contract), changed or new)
+
+
+def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0) -> Side:
+    """A notebook to compare: as proven, if its very content was, else its draft. Raises NotebookError."""
+    notebook = rooms.expand(notebook)
+    folder = work / notebook.name / content_key(notebook, {}, rtol)[:16]
+    proven = kept(rooms.extract, notebook, folder)
+    if proven is not None:
+        return Side(f"{notebook.path.name} (validated)", proven.bundle.files, proven.report)
+    return Side(notebook.path.name, rooms.extract(notebook, None).files)
 
 
 def curl_line(endpoint: Endpoint, contract: Contract | None) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import nb2prod.extract.package
 from nb2prod.domain import Contract, Field, Release, digest, to_json
+from nb2prod.extract.schema import schema_of
 
 RUNTIME = Path(nb2prod.extract.package.__file__).with_name("runtime.py")
 
@@ -86,6 +87,7 @@ def write_package(
         "state.py": STATE,
         "factor.json": state,
         "contract.json": json.dumps(to_json(contract)),
+        "schema.json": json.dumps(schema_of(contract, "doubler")),
         "manifest.json": json.dumps({"source_map": SOURCE_MAP, "state": [_entry("factor", state)]}),
     }
     for name, text in files.items():

@@ -26,6 +26,7 @@ from nb2prod.domain import (
     StateItem,
     to_json,
 )
+from nb2prod.extract.schema import schema_of
 from nb2prod.notebook.magics import plain_code
 from nb2prod.validation import clean_run, prove, write_package
 
@@ -124,6 +125,7 @@ def bundle_of(
         files[name] = (FIXED / name).read_text("utf-8")
     files["__init__.py"] = "from .runtime import InvalidRequest, Predictor, load\n"
     files["contract.json"] = json.dumps(to_json(evidence.contract))
+    files["schema.json"] = json.dumps(schema_of(evidence.contract, notebook.name))
     files["manifest.json"] = json.dumps(
         {
             "format": 1,

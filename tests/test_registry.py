@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import importlib.util
 import json
 import os
@@ -21,9 +22,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nb2prod.domain import CapturePlan, Contract, Evidence, Notebook, Report, Requirement
+from nb2prod.domain import CapturePlan, Contract, Evidence, Field, Notebook, Report, Requirement
 from nb2prod.errors import RegistryError, UsageError
 from nb2prod.registry import Registry
+from nb2prod.registry.signature import signature_of
 from nb2prod.validation import write_package
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
@@ -83,6 +85,7 @@ def contract_of(requests: dict[str, Any]) -> Contract:
             "request": list(requests),
             "fields": observed.fields_of(labels, seen, None),
             "shape": rows.values_shape(value) if kind == "array" else (),
+            "answer": {"name": "prediction", "dtype": "string", "python": "str"},
             "example": runtime.to_instances(value, kind),
             "response": ["x"] * len(data) if kind in runtime.BATCH_KINDS else ["x"],
         }
@@ -250,7 +253,15 @@ FRAME = pd.DataFrame(
         "tags": [["a"], [], ["b", "c"]],
     }
 )
-RECORD = {"n": 1, "x": 0.5, "text": "a", "none": None, "tags": [1, 2], "when": pd.Timestamp("2020-01-01")}
+RECORD = {
+    "n": 1,
+    "x": 0.5,
+    "text": "a",
+    "none": None,
+    "tags": [1, 2],
+    "inner": {"zip": "1", "days": [dt.date(2020, 1, 1)]},
+    "when": pd.Timestamp("2020-01-01"),
+}
 REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
     "frame": ({"batch": FRAME}, ECHO_ROWS),
     "records": ({"batch": [{"n": 1, "x": 0.5, "s": "a"}, {"n": 2, "x": None, "s": "b"}]}, ECHO_ROWS),
@@ -333,6 +344,46 @@ def test_the_signature_says_what_a_request_holds(elsewhere: dict[str, tuple[Any,
     assert found["tags"] == ("Array(Any)", True)
 
 
+ANSWERS: dict[str, tuple[Field | None, str]] = {
+    "number": (Field("p", "number", "float", nullable=True), "[double (required)]"),
+    "integer": (Field("p", "integer", "int", minimum=0, maximum=9), "[long (required)]"),
+    "huge": (Field("p", "integer", "int", minimum=0, maximum=2**63), "[Any (required)]"),
+    "text": (Field("p", "string", "str"), "[string (required)]"),
+    "moment": (Field("p", "datetime", "Timestamp"), "[string (required)]"),
+    "truth": (Field("p", "boolean", "bool"), "[boolean (required)]"),
+    "mixed": (Field("p", "any", "object"), "[Any (required)]"),
+    "matrix": (
+        Field("p", "list", "list", parts=(Field("", "list", "list", parts=(Field("", "number", "float"),)),)),
+        "[Array(Array(double)) (required)]",
+    ),
+    "map": (
+        Field("p", "map", "dict", parts=(Field("", "integer", "int"),)),
+        "[Map(str -> DataType.long) (required)]",
+    ),
+    "record": (
+        Field("p", "record", "dict", parts=(
+            Field("label", "string", "str"),
+            Field("score", "number", "float", nullable=True),
+            Field("why", "record", "dict", parts=(Field("rule", "string", "str", optional=True),)),
+        )),
+        "['label': string (required), 'score': double (optional),"
+        " 'why': {rule: string (optional)} (required)]",
+    ),
+    "perhaps a record": (
+        Field("p", "record", "dict", nullable=True, parts=(Field("label", "string", "str"),)),
+        "[{label: string (required)} (required)]",
+    ),
+    "unknown": (None, "None"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_signature_says_what_an_answer_holds(name: str) -> None:
+    answer, outputs = ANSWERS[name]
+    contract = dataclasses.replace(contract_of({"text": "abc"}), answer=answer)
+    assert str(signature_of(contract).outputs) == outputs
+
+
 # --- failures ------------------------------------------------------------------------------------
 
 
@@ -372,6 +423,7 @@ from pathlib import Path
 import resource
 from nb2prod.errors import RegistryError
 from nb2prod.registry import Registry
+from nb2prod.registry.signature import signature_of
 from tests.test_registry import made
 home, how, store = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 large = "x = " + repr("x" * 30_000_000)

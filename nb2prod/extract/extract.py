@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from nb2prod.domain import (
+    Behind,
     Bundle,
     CapturePlan,
     Cell,
@@ -24,13 +25,15 @@ from nb2prod.domain import (
 )
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.needs import needs_of
-from nb2prod.extract.program import program_of
+from nb2prod.extract.program import Program, program_of
 from nb2prod.extract.roles import Layout, layout_of
+from nb2prod.extract.schema import schema_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
 
-PACKAGE_FORMAT = 1
+PACKAGE_FORMAT = 2
 FIXED_FILES = ("runtime.py", "mlflow_model.py")
 
 
@@ -68,7 +71,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,
-        files=_files(notebook, layer, evidence, needs),
+        files=_files(slice_.layout.program, layer, evidence, needs),
         plan=_plan(slice_, layer),
         imports=layer.imports,
         source_map=tuple(layer.source_map),
@@ -131,16 +134,19 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
 
 
 def _files(
-    notebook: Notebook, layer: Layer, evidence: Evidence | None, roles: Iterable[Role]
+    program: Program, layer: Layer, evidence: Evidence | None, roles: Iterable[Role]
 ) -> dict[str, str]:
+    notebook = program.notebook
     files = dict(layer.files)
     files["__init__.py"] = _init(notebook)
     for name in FIXED_FILES:
         files[name] = resources.files("nb2prod.extract.package").joinpath(name).read_text("utf-8")
     contract = to_json(evidence.contract) if evidence else {"kind": None, "fields": []}
     files["contract.json"] = _json(contract)
+    if evidence is not None:
+        files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
     by_role = requirements_by_role(roles, evidence)
-    files["manifest.json"] = _json({**_manifest(notebook, layer, evidence), "requirements": by_role})
+    files["manifest.json"] = _json({**_manifest(program, layer, evidence), "requirements": by_role})
     files["requirements.txt"] = _requirements(evidence.requirements if evidence else ())
     return files
 
@@ -164,20 +170,30 @@ def _init(notebook: Notebook) -> str:
     )
 
 
-def _manifest(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+def _manifest(program: Program, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+    notebook = program.notebook
     captured = {s.key: to_json(s) for s in evidence.state} if evidence else {}
+    computed = behind(program, layer.state)
     return {
         "format": PACKAGE_FORMAT,
         "name": notebook.name,
         "notebook": {"file": notebook.path.name, "digest": notebook.digest},
         "stages": to_json(layer.stages),
-        "state": [{**_item(item), **captured.get(item.key, {})} for item in layer.state],
+        "state": [
+            {**_item(item), **captured.get(item.key, {}), "behind": _marked(computed[item.key])}
+            for item in layer.state
+        ],
+        "cells": [{**to_json(mark), "lines": " ".join(mark.lines)} for mark in cell_marks(notebook)],
         "source_map": to_json(layer.source_map),
     }
 
 
 def _item(item: StateItem) -> Mapping[str, Any]:
     return {"key": item.key, "name": item.name, "cell": item.bound_number, "line": item.bound_line}
+
+
+def _marked(found: tuple[Behind, ...]) -> Mapping[str, str]:
+    return {item.cell: item.digest for item in found}
 
 
 def _json(data: Any) -> str:

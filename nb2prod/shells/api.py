@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2prod import flow
-from nb2prod.domain import Bundle, Contract, Deployment, Diagnostic, EndpointStatus, Notebook
+from nb2prod.domain import Bundle, Comparison, Contract, Deployment, Diagnostic, EndpointStatus, Notebook
 from nb2prod.errors import ClusterError, RequestError, UsageError
 from nb2prod.flow import Watcher
 from nb2prod.project import Project
@@ -96,6 +96,19 @@ def deploy(
         force=force,
         watcher=watcher,
     )
+
+
+def diff(a: str | Path, b: str | Path | None = None, *, name: str | None = None) -> Comparison:
+    """What changed from A to B, cell by cell and field by field, and whether old clients break.
+
+    Each is a notebook file, a release (NAME, NAME@VERSION or NAME@ALIAS) or a package's folder. Without
+    B, a notebook is compared with its champion. Nothing is run: a notebook that was not validated as it
+    is now has no contract to compare. Raises UsageError: NB340 to NB342, NB402; NotebookError.
+    """
+    from nb2prod.extract import compare
+
+    project = Project.find()
+    return compare(*project.sides(str(a), None if b is None else str(b), name))
 
 
 def _not_in_clean_run() -> Project:

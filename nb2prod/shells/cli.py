@@ -15,6 +15,7 @@ import click
 from nb2prod._version import __version__
 from nb2prod.domain import to_json
 from nb2prod.errors import Nb2prodError, SetupError, UsageError
+from nb2prod.shells.difference import HELP as DIFF_HELP
 
 JSON_TOO = "NB2PROD_JSON_TOO"
 """Set by the magics: print the text and, behind a record separator, the JSON document."""
@@ -207,6 +208,22 @@ def deploy(
         watcher=render.Terminal(),
     )
     _emit(made, as_json, lambda: render.deployment(made))
+
+
+@cli.command(help=DIFF_HELP, short_help="Say what changed between releases or a notebook, and what breaks.")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@click.option("--name", help="Name of the notebook's model (default: the file's name).")
+@click.option("--code", is_flag=True, help="Show the generated code's changes as a unified diff.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if old clients break.")
+@_json_option
+def diff(a: str, b: str | None, name: str | None, code: bool, exit_code: bool, as_json: bool) -> None:
+    from nb2prod.shells import api, difference
+
+    found = api.diff(a, b, name=name)
+    data = {**to_json(found), "breaks": found.breaks}
+    _emit(data, as_json, lambda: difference.lines(found, code=code))
+    sys.exit(1 if exit_code and found.breaks == "yes" else 0)
 
 
 # --- what is live --------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from . import contract, rows
-from .contract import Seen
 from .finding import Refused, refused
 from .pickling import Homes, Stored, Unstorable, pickled, type_name
 from .places import article
 from .rows import Rows
+from .seen import Seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,7 @@ def _number(value: Any) -> float | None:
 def _decoding(request: Request) -> set[str]:
     """The modules with which the package's runtime rebuilds such a request."""
     needed: set[str] = set()
-    kinds = {seen.python for seen in request.seen}
+    kinds = {part.python for seen in request.seen for part in seen.all_parts()}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
     if request.kind == "array" or any(re.fullmatch(r"(u?int|float)\d+", kind) for kind in kinds):
