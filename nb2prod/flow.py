@@ -344,7 +344,7 @@ def _installed(pin: str) -> bool:
 def _evidence(data: Mapping[str, Any]) -> Evidence:
     return Evidence(
         contract=Contract.from_json(data["contract"]),
-        state=tuple(StateFile(**item) for item in data["state"]),
+        state=tuple(StateFile.from_json(item) for item in data["state"]),
         rehomed=tuple(data["rehomed"]),
         requirements=tuple(data["requirements"]),
     )

@@ -134,7 +134,6 @@ def report(bundle: Bundle, **changes: Any) -> Report:
         seconds={},
         latency_ms={},
         state=(),
-        pickled=(),
     )
     return replace(base, **changes)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pickle
@@ -22,20 +21,14 @@ import pytest
 
 from nb2prod.domain import CapturePlan, Contract, Evidence, Notebook, Report
 from nb2prod.errors import RegistryError, UsageError
+from nb2prod.extract.package import runtime
 from nb2prod.registry import Registry
 from nb2prod.validation import pins, write_package
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
-from nb2prod.validation.run import RUNTIME
 from tests.plans import book, bundle_of, inline, plan
 
 ROOT = Path(__file__).parent.parent
-
-_spec = importlib.util.spec_from_file_location("_registry_runtime", RUNTIME)
-assert _spec is not None
-assert _spec.loader is not None
-runtime: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runtime)
 
 ECHO_ROWS = """
 def run(request):
@@ -119,7 +112,6 @@ def made(
         seconds={"clean run": 1.5},
         latency_ms={"one": 2.5},
         state=(),
-        pickled=(),
     )
     return Made(bundle, report, folder / name, executed, notebook)
 

@@ -22,11 +22,12 @@ import pytest
 
 from nb2prod.domain import CapturePlan, CleanRun, Contract
 from nb2prod.errors import NotebookError, ParityError, RunError, StateError
-from nb2prod.validation.compare import same
+from nb2prod.extract.package import codecs
 from nb2prod.validation.probe import contract as contract_
 from nb2prod.validation.probe import pickling, rows
 from nb2prod.validation.probe.finding import Refused
-from nb2prod.validation.probe.pickling import Homes, Unstorable, restore, store
+from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
+from nb2prod.validation.probe.storing import store
 from nb2prod.validation.requirements import pins
 from tests import plans
 from tests.plans import book, function, inline, plan, state
@@ -45,45 +46,19 @@ NONE = Homes.now({}, {})
 # --- storing values ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "codec"),
-    [
-        ({"a": [1, 0.1, None, True, "ä"], "b": {}}, "json"),
-        (math.inf, "json"),
-        ((1, 2), "pickle"),
-        ({1: "a"}, "pickle"),
-        ([1, {2, 3}], "pickle"),
-        (np.float64(1), "pickle"),
-        (2**2000, "pickle"),
-        (np.array([[1.5, math.nan]], dtype=np.float32), "npy"),
-        (np.array(["2020-01-01"], dtype="datetime64[ns]"), "npy"),
-        (np.asfortranarray(np.arange(6).reshape(2, 3)), "npy"),
-        (np.array([1, "a"], dtype=object), "pickle"),
-        (pd.Series([1, 2], name="s"), "pickle"),
-    ],
-    ids=str,
-)
-def test_a_value_is_stored_in_the_plainest_faithful_form(value: Any, codec: str) -> None:
-    stored = store(value, NONE)
-    assert stored.codec == codec
-    back = restore(stored)
-    assert type(back) is type(value)
-    assert same(value, back)
-
-
-def test_a_list_that_stands_in_two_places_stays_one() -> None:
+def test_a_pickle_keeps_what_is_one_object() -> None:
     inner: list[int] = []
-    back = restore(store({"a": inner, "b": inner}, NONE))
+    back = restore(pickled({"a": inner, "b": inner}, NONE))
     assert back["a"] is back["b"]
 
 
-def test_the_notebooks_functions_and_classes_are_stored_by_name() -> None:
+def test_the_notebooks_functions_and_classes_are_pickled_by_name() -> None:
     names = notebook_names(
         "def double(x): return 2 * x\nclass Box:\n    class Lid: pass\ntriple = lambda x: 3 * x\nbox = Box()"
     )
     homes = Homes.now(names, dict.fromkeys(("double", "Box", "triple"), "helpers"))
     value = [functools.partial(names["double"], 1), names["box"], names["Box"].Lid(), names["triple"]]
-    stored = store(value, homes)
+    stored = pickled(value, homes)
     assert stored.used == {"double", "Box", "triple"}
     assert b"__main__" not in stored.data
     assert restore(stored)[3] is names["triple"]
@@ -98,7 +73,7 @@ def test_what_was_only_imported_keeps_its_own_home() -> None:
 
 def unstorable(value: Any, homes: Homes = NONE) -> Unstorable:
     with pytest.raises(Unstorable) as caught:
-        store(value, homes)
+        store(value, homes, codecs)
     return caught.value
 
 

@@ -133,7 +133,7 @@ def test_functions_in_state_and_answers_of_the_notebooks_own_class(tmp_path: Pat
     }
     done = plans.proven(book(tmp_path, *cells), what, modules)
     assert done.run.evidence.rehomed == ("double",)
-    assert done.report.pickled == ("functools",)
+    assert [(item.codec, item.trusted) for item in done.report.state] == [("json", (".helpers:double",))]
     assert (done.report.batch_safe, done.report.batch_reason) == (None, "one call takes one record")
 
 

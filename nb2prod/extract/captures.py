@@ -56,6 +56,11 @@ class Captures:
         other = self._conditional(item.name, point, bindings, same_as=key)
         return other if other in self._kept else key
 
+    def read_by(self, key: str, number: int, line: int) -> None:
+        """Which line of serving code reads an item: the first one counts."""
+        if self.items[key].read_number is None:
+            self.items[key] = replace(self.items[key], read_number=number, read_line=line)
+
     def changed(self, key: str) -> bool:
         """Whether the clean run has kept an item that is kept only if a value has changed."""
         return key in self._kept

@@ -63,8 +63,8 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     runtime, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
     load_ms = (time.perf_counter() - started) * 1000
-    pickled = sorted(runtime.pickled_modules)
-    cases = runtime.CODECS["pickle"](Path(job["cases"]).read_bytes())
+    codecs = importlib.import_module(f"{runtime.__package__}.codecs")
+    cases = codecs.read(Path(job["cases"]).read_bytes(), "pickle")
     before = _fingerprints(runtime)
     compared = [_compare_case(case, predictor, compare, job["rtol"]) for case in cases]
     example = cases[0]["instances"]
@@ -81,7 +81,6 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         "batch_reason": reason,
         "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
-        "pickled": pickled,
         "python": platform.python_version(),
     }
 
