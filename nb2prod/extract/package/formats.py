@@ -6,8 +6,10 @@ file's. Libraries are imported where they are used: none is needed for what is n
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -267,6 +269,24 @@ TRUSTED = frozenset({"sklearn", "numpy", "scipy", "pandas", "xgboost", "lightgbm
 """Whose classes and functions a file may name; the manifest lists which ones it does."""
 
 
+class _PassedBy:
+    """Finds nothing of what sklearn has for arrays of other libraries."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if re.match(r"sklearn\.externals\.array_api_compat\.(torch|cupy|dask)", name):
+            raise ImportError(name)
+
+
+def _skops() -> Any:
+    """skops.io. Its import looks through all of sklearn, and would load torch in passing, if there is one."""
+    finder: Any = _PassedBy()
+    sys.meta_path.insert(0, finder)
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        sys.meta_path.remove(finder)
+
+
 MAX_WORDS = 5_000
 """Plain values in an estimator up to which skops is quick: each takes it 0.2 ms to write and read."""
 
@@ -278,7 +298,7 @@ def is_wordy(value: Any, left: int = MAX_WORDS) -> bool:
 
 def _words(value: Any, left: int, seen: set[int]) -> int:
     """How many plain values there are in an estimator's containers; counted no further than `left`."""
-    if isinstance(value, str | int | float | None):
+    if isinstance(value, str | int | float | None) or has_type(value, "numpy", "generic"):
         return 1
     if has_type(value, "sklearn.base", "BaseEstimator"):
         parts: Any = vars(value).values()
@@ -298,10 +318,9 @@ def _words(value: Any, left: int, seen: set[int]) -> int:
 
 def skops(value: Any) -> tuple[bytes, set[str], list[str]]:
     """An estimator as a skops file, the modules that it names, and what its reader must trust."""
-    from skops.io import dumps, get_untrusted_types
-
-    data, modules = _renumbered(dumps(value))
-    named = get_untrusted_types(data=data)
+    io_ = _skops()
+    data, modules = _renumbered(io_.dumps(value))
+    named = io_.get_untrusted_types(data=data)
     strange = [name for name in named if not _is_trusted(name)]
     if strange:
         raise NoForm(f"skops would have to trust {', '.join(strange)}")
@@ -317,11 +336,11 @@ def _is_trusted(name: str) -> bool:
 
 def read_skops(data: bytes, trusted: Sequence[str]) -> Any:
     """The value of a skops file; DamagedState if it names anything that is not trusted."""
-    from skops.io import loads
+    io_ = _skops()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return loads(data, trusted=list(trusted))
+        return io_.loads(data, trusted=list(trusted))
     except UntrustedTypesFoundException as error:
         raise DamagedState(f"it names what the manifest does not trust: {error}") from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -61,6 +62,7 @@ SPLIT: dict[type, tuple[str, Callable[[Any], list[Any]]]] = {
     dt.datetime: ("$datetime", lambda v: [v.isoformat()]),
     dt.timedelta: ("$timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
     Decimal: ("$decimal", lambda v: [str(v)]),
+    re.Pattern: ("$pattern", lambda v: [v.pattern, v.flags]),
     tuple: ("$tuple", list),
     set: ("$set", lambda v: sorted(v, key=repr)),
     frozenset: ("$frozenset", lambda v: sorted(v, key=repr)),
@@ -84,6 +86,7 @@ JOIN: dict[str, Callable[[list[Any]], Any]] = {
     "$datetime": lambda p: dt.datetime.fromisoformat(p[0]),
     "$timedelta": lambda p: dt.timedelta(*p),
     "$decimal": lambda p: Decimal(p[0]),
+    "$pattern": lambda p: re.compile(*p),
     "$tuple": tuple,
     "$set": set,
     "$frozenset": frozenset,
@@ -99,7 +102,7 @@ JOIN: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 PLAIN = (str, float, bool, type(None))
-ONE = (int, complex, bytes, range, dt.date, dt.time, dt.timedelta, Decimal)
+ONE = (int, complex, bytes, range, dt.date, dt.time, dt.timedelta, Decimal, re.Pattern)
 """Nobody can tell whether two equal ones are one object."""
 
 

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from . import formats
@@ -266,6 +265,14 @@ def _is_from(value: Any, *modules: str) -> bool:
     return type(value).__module__.partition(".")[0] in modules
 
 
+def _is_named(value: Any) -> bool:
+    """A class or a function; libraries have kinds of functions of their own."""
+    return callable(value) and all(isinstance(getattr(value, name, 0), str) for name in _NAME)
+
+
+_NAME = ("__module__", "__qualname__")
+
+
 def _is_sparse(value: Any) -> bool:
     formats_ = ("csr", "csc", "bsr", "coo", "dia")
     return type(value).__module__.startswith("scipy.sparse.") and getattr(value, "format", "") in formats_
@@ -286,7 +293,7 @@ _LEAVES: tuple[tuple[Callable[[_Writer, Any], bool], Callable[[_Writer, Any], An
     (lambda w, v: has_type(v, "torch", "device"), _Writer.device),
     (lambda w, v: _is(v, "xgboost", "Booster"), _Writer.xgboost),
     (lambda w, v: _is(v, "lightgbm", "Booster"), _Writer.lightgbm),
-    (lambda w, v: isinstance(v, type | FunctionType | BuiltinFunctionType), _Writer.named),
+    (lambda w, v: _is_named(v), _Writer.named),
     (lambda w, v: w.home_of(type(v)) is not None, _Writer.object),
     (lambda w, v: has_type(v, "torch.nn", "Module") or has_type(v, "xgboost", "XGBModel"), _Writer.object),
     (lambda w, v: has_type(v, "sklearn.base", "BaseEstimator"), _Writer.estimator),

@@ -7,7 +7,9 @@ compared by what pickle would write of it. Runs inside the notebook's kernel.
 
 from __future__ import annotations
 
+import copyreg
 import datetime as dt
+import re
 import sys
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -16,7 +18,7 @@ from typing import Any
 from .pickling import type_name
 
 _ATOMS = (str, bytes, int, bool, range)
-_NO_IDENTITY = (tuple, frozenset, complex, dt.date, dt.time, dt.timedelta, dt.tzinfo, Decimal)
+_NO_IDENTITY = (tuple, frozenset, complex, dt.date, dt.time, dt.timedelta, dt.tzinfo, Decimal, re.Pattern)
 """Nobody can tell whether two equal ones are one object, but by asking for just that."""
 
 
@@ -105,7 +107,8 @@ def _object(compare: _Comparison, one: Any, other: Any) -> bool:
 
 
 def _reduced(value: Any) -> list[Any]:
-    reduced = value.__reduce_ex__(4)
+    registered = copyreg.dispatch_table.get(type(value))
+    reduced = value.__reduce_ex__(4) if registered is None else registered(value)
     if isinstance(reduced, str):
         return [reduced]
     items = [list(each) if each is not None else None for each in reduced[3:5]]

@@ -138,7 +138,7 @@ class StateCapture:
 
 def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
     read = f", because serving code reads it in cell {item['read_number']}, line {item['read_line']}"
-    what = f"{item['name']!r} ({article(stored.type)}) of {stored.weight / 1e6:,.0f} MB"
+    what = f"{item['name']!r} ({article(stored.type.rpartition('.')[2])}) of {stored.weight / 1e6:,.0f} MB"
     return Finding(
         "NB314",
         f"{what} goes into the package" + (read if item["read_number"] is not None else ""),
