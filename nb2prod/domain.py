@@ -151,8 +151,9 @@ class StateItem:
 
     `key` names it in the package (`name`, or made unique when two moments of one name are needed).
     The clean run serialises it just before (`when="before"`) or just after the cell `cell` runs.
-    `bound_cell`, `bound_number` and `bound_line` say which statement computed it. An `optional` item
-    is captured because other state may hold a function that reads it; it is dropped if none does.
+    `bound_cell`, `bound_number` and `bound_line` say which statement computed it, `read_number` and
+    `read_line` which line of serving code reads it. An `optional` item is captured because other state
+    may hold a function that reads it; it is dropped if none does.
 
     Two kinds are kept only if the clean run shows that text has deceived: an item with a `literal` if the
     value is no longer that text (it was changed under another name), one with `same_as` if the value is no
@@ -169,6 +170,8 @@ class StateItem:
     optional: bool = False
     literal: str | None = None
     same_as: str | None = None
+    read_number: int | None = None
+    read_line: int | None = None
 
     @property
     def expected(self) -> bool:
@@ -313,9 +316,11 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """A captured piece of state on disk: `file` is relative to the package, `codec` json, npy or pickle.
+    """A captured piece of state on disk; `file` is relative to the package.
 
-    `modules` are the top-level modules that reading it imports.
+    `codec` says how it is written: json, npy, npz, parquet, safetensors, skops, `zip(...)` of several, or
+    pickle, and then `why` says why nothing safer would do. `modules` are the top-level ones that reading it
+    imports; `trusted` names the classes and functions that it may refer to, where the codec asks for that.
     """
 
     key: str
@@ -325,11 +330,13 @@ class StateFile:
     bytes: int
     sha256: str
     modules: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    why: str = ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StateFile:
-        """A state file of a report or of evidence."""
-        return cls(**{**data, "modules": tuple(data["modules"])})
+        """An entry of what the clean run observed, or of a report."""
+        return cls(**{**data, "modules": tuple(data["modules"]), "trusted": tuple(data["trusted"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,12 +504,16 @@ class Report:
     seconds: Mapping[str, float]
     latency_ms: Mapping[str, float]
     state: tuple[StateFile, ...]
-    pickled: tuple[str, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     python: str = ""
     peak_rss_mb: float = 0.0
     requirements: tuple[Requirement, ...] = ()
     isolated: Isolation | None = None
+
+    @property
+    def pickled(self) -> tuple[StateFile, ...]:
+        """The state that has no form safer than a pickle; each piece says why."""
+        return tuple(item for item in self.state if item.codec == "pickle")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
@@ -510,7 +521,6 @@ class Report:
         nested = {
             "differences": tuple(Difference(**item) for item in data["differences"]),
             "state": tuple(StateFile.from_json(item) for item in data["state"]),
-            "pickled": tuple(data["pickled"]),
             "diagnostics": tuple(Diagnostic(**item) for item in data["diagnostics"]),
             "requirements": tuple(Requirement.from_json(item) for item in data["requirements"]),
             "isolated": Isolation(**data["isolated"]) if data["isolated"] else None,

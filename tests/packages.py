@@ -15,9 +15,10 @@ from typing import Any
 
 import nb2prod.extract.package
 from nb2prod.domain import Contract, Field, Release, digest, to_json
+from nb2prod.extract.extract import FIXED_FILES
 from nb2prod.extract.schema import schema_of
 
-RUNTIME = Path(nb2prod.extract.package.__file__).with_name("runtime.py")
+FIXED = Path(nb2prod.extract.package.__file__).parent
 
 CONTRACT = Contract(
     kind="records",
@@ -77,7 +78,8 @@ def write_package(
 ) -> Path:
     """A package in a new directory `folder`; `model` and `preprocess` are the text of those modules."""
     folder.mkdir(parents=True)
-    shutil.copy(RUNTIME, folder / "runtime.py")
+    for name in FIXED_FILES:
+        shutil.copy(FIXED / name, folder / name)
     state = json.dumps(factor)
     files = {
         "__init__.py": '"""doubler: written by hand for a test."""\n',

@@ -26,6 +26,7 @@ from nb2prod.domain import (
     StateItem,
     to_json,
 )
+from nb2prod.extract.extract import FIXED_FILES
 from nb2prod.extract.schema import schema_of
 from nb2prod.notebook.magics import plain_code
 from nb2prod.validation import clean_run, prove, write_package
@@ -121,7 +122,7 @@ def bundle_of(
 ) -> Bundle:
     """A bundle with the modules given by name and text; `pipeline` must be one of them."""
     files = {f"{name}.py": text for name, text in modules.items()}
-    for name in ("runtime.py", "mlflow_model.py"):
+    for name in FIXED_FILES:
         files[name] = (FIXED / name).read_text("utf-8")
     files["__init__.py"] = "from .runtime import InvalidRequest, Predictor, load\n"
     files["contract.json"] = json.dumps(to_json(evidence.contract))

@@ -150,7 +150,6 @@ def report(bundle: Bundle, **changes: Any) -> Report:
         seconds={},
         latency_ms={},
         state=(),
-        pickled=(),
     )
     return replace(base, **changes)
 

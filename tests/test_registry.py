@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import importlib.util
 import json
 import os
 import pickle
@@ -24,21 +23,15 @@ import pytest
 
 from nb2prod.domain import CapturePlan, Contract, Evidence, Field, Notebook, Report, Requirement
 from nb2prod.errors import RegistryError, UsageError
+from nb2prod.extract.package import runtime
 from nb2prod.registry import Registry
 from nb2prod.registry.signature import signature_of
 from nb2prod.validation import write_package
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
-from nb2prod.validation.run import RUNTIME
 from tests.plans import book, bundle_of, inline, plan
 
 ROOT = Path(__file__).parent.parent
-
-_spec = importlib.util.spec_from_file_location("_registry_runtime", RUNTIME)
-assert _spec is not None
-assert _spec.loader is not None
-runtime: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runtime)
 
 ECHO_ROWS = """
 def run(request):
@@ -123,7 +116,6 @@ def made(
         seconds={"clean run": 1.5},
         latency_ms={"one": 2.5},
         state=(),
-        pickled=(),
     )
     return Made(bundle, report, folder / name, executed, notebook)
 

@@ -34,7 +34,8 @@ from nb2prod.extract.schema import schema_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
 
 PACKAGE_FORMAT = 2
-FIXED_FILES = ("runtime.py", "mlflow_model.py")
+FIXED_FILES = ("runtime.py", "codecs.py", "writer.py", "formats.py", "plain.py", "mlflow_model.py")
+"""What every package carries as it is: nb2prod/extract/package."""
 
 
 def check(notebook: Notebook) -> tuple[Diagnostic, ...]:

@@ -77,6 +77,7 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
         yield f"  batching    {'safe' if found.batch_safe else 'unsafe'}: {found.batch_reason}"
     yield from (f"  metric      {name} = {value:.6g}" for name, value in found.metrics.items())
     yield from (f"  state       {s.key}: {s.type}, {sized(s.bytes)}, {s.codec}" for s in found.state)
+    yield from (f"  pickle      {s.key} ({s.type}): {s.why}" for s in found.pickled)
     yield from _requirements(found)
     one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
     if one is not None and load is not None:

@@ -68,7 +68,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     runtime, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
     load_ms = (time.perf_counter() - started) * 1000
-    pickled = sorted(runtime.pickled_modules)
+    codecs = importlib.import_module(f"{runtime.__package__}.codecs")
     cases = pickle.loads(Path(job["cases"]).read_bytes())
     before = _fingerprints(runtime)
     answers = [_answers(case, predictor) for case in cases]
@@ -80,12 +80,11 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     wire = _wire(predictor, compare, job["rtol"])
     # from here on nothing is predicted: what the notebook's answers import is no need of the package
     sys.meta_path.remove(asked)
-    read = runtime.CODECS["pickle"]
     return {
         "error": None,
         "changed": _changed(before, _fingerprints(runtime)),
         "cases": [
-            _compare_case(case, got, read, predictor.batch, compare, job["rtol"])
+            _compare_case(case, got, codecs, predictor.batch, compare, job["rtol"])
             for case, got in zip(cases, answers, strict=True)
         ],
         "repeat": repeat,
@@ -94,7 +93,6 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         "batch_reason": reason,
         "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
-        "pickled": pickled,
         "imports": asked.imports(),
         "python": platform.python_version(),
     }
@@ -137,12 +135,12 @@ def _answers(case: Mapping[str, Any], predictor: Any) -> list[Any]:
 def _compare_case(
     case: Mapping[str, Any],
     got: list[Any],
-    read: Callable[[bytes], Any],
+    codecs: ModuleType,
     batch: bool,
     compare: ModuleType,
     rtol: float,
 ) -> dict[str, Any]:
-    expected = _guard("compared with the notebook's answers", lambda: read(case["answers"]))
+    expected = _guard("compared with the notebook's answers", lambda: codecs.read(case["answers"], "pickle"))
     pair = (expected[0], got[0]) if batch else (expected, got)
     found = list(compare.mismatches(*pair, rtol))
     first = sorted(found, key=lambda mismatch: mismatch.row)[:KEPT]

@@ -110,7 +110,6 @@ def _report(
         seconds=seconds,
         latency_ms=result["latency_ms"],
         state=bundle.evidence.state if bundle.evidence is not None else (),
-        pickled=tuple(result["pickled"]),
         peak_rss_mb=result["peak_rss_mb"],
         diagnostics=run.diagnostics,
         python=result["python"],

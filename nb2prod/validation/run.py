@@ -25,8 +25,8 @@ from nb2prod.validation.script import check_parameters, node_id, runs, script
 
 Progress = Callable[[int, int, str], None]
 
-RUNTIME = Path(__file__).parent.parent / "extract" / "package" / "runtime.py"
-"""What every package carries. Read as a file by the kernel; no room imports another."""
+PACKAGE = Path(__file__).parent.parent / "extract" / "package"
+"""The files that every package carries. The kernel loads them by path; no room imports another."""
 
 
 def clean_run(
@@ -83,7 +83,7 @@ def _write_job(notebook: Notebook, plan: CapturePlan, folder: Path) -> None:
         "plan": to_json(plan),
         "cells": cells,
         "folder": str(folder.resolve()),
-        "runtime": str(RUNTIME),
+        "package": str(PACKAGE),
         "compare": str(Path(__file__).with_name("compare.py")),
     }
     (folder / "job.json").write_text(json.dumps(to_json(job)), "utf-8")

@@ -14,12 +14,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
-import hashlib
 import importlib
-import io
 import json
 import math
-import pickle
 import re
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -27,14 +24,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import codecs
+from .codecs import DamagedState
+
 HERE = Path(__file__).resolve().parent
 
 BATCH_KINDS = frozenset({"frame", "records", "values", "array"})
 FIELD_KINDS = frozenset({"frame", "records", "record", "names"})
 MAX_PROBLEMS = 100
-
-pickled_modules: set[str] = set()
-"""Top-level modules that the pickled state referred to when it was loaded."""
 
 
 class InvalidRequest(ValueError):
@@ -47,10 +44,6 @@ class InvalidRequest(ValueError):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{where}{field}: expected {first['expected']}, got {first['got']}{more}")
         self.problems = [dict(problem) for problem in problems]
-
-
-class DamagedState(RuntimeError):
-    """A state file is missing, or is not the one that the manifest names."""
 
 
 class WrongAnswer(RuntimeError):
@@ -67,44 +60,12 @@ def manifest() -> dict[str, Any]:
     return data
 
 
-class _StateUnpickler(pickle.Unpickler):
-    """Finds the notebook's own functions and classes in the modules of this package."""
-
-    def persistent_load(self, pid: tuple[str, str]) -> Any:
-        module, name = pid
-        return functools.reduce(getattr, name.split("."), importlib.import_module(f"{__package__}.{module}"))
-
-    def find_class(self, module: str, name: str) -> Any:
-        pickled_modules.add(module.partition(".")[0])
-        return super().find_class(module, name)
-
-
-def _read_npy(data: bytes) -> Any:
-    import numpy as np
-
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
-CODECS: dict[str, Callable[[bytes], Any]] = {
-    "json": json.loads,
-    "npy": _read_npy,
-    "pickle": lambda data: _StateUnpickler(io.BytesIO(data)).load(),
-}
-
-
 def load_state(key: str) -> Any:
     """The state `key`, decoded; DamagedState if its file is not the one that was proven."""
     entry = next((item for item in manifest()["state"] if item["key"] == key), None)
     if entry is None or "sha256" not in entry:
         raise DamagedState(f"no captured state {key!r}: this package is a draft; run `nb2prod validate`")
-    path = HERE / entry["file"]
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DamagedState(f"{entry['file']}: {error}") from error
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise DamagedState(f"{entry['file']} is not the file that was proven: its SHA-256 differs")
-    return CODECS[entry["codec"]](data)
+    return codecs.load(HERE, entry)
 
 
 # --- JSON ----------------------------------------------------------------------------------------

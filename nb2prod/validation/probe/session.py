@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import pickle
@@ -23,8 +24,8 @@ from .state import StateCapture
 from .unchanged import Unchanged
 
 
-def _load(path: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
+def _load(path: str, name: str, search: list[str] | None = None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -41,12 +42,15 @@ class Session:
         self.plan: Plan = job["plan"]
         self.cells: Mapping[str, Mapping[str, Any]] = job["cells"]
         self.folder = Path(job["folder"])
-        self.tools = (_load(job["runtime"], "_nb2prod_runtime"), _load(job["compare"], "_nb2prod_compare"))
+        package = _load(f"{job['package']}/__init__.py", "_nb2prod_package", [job["package"]])
+        runtime = importlib.import_module(f"{package.__name__}.runtime")
+        self.tools = (runtime, _load(job["compare"], "_nb2prod_compare"))
         self.last = KeepLast()
         shell.ast_transformers.append(self.last)
         self._scenes = Scenes()
-        self._state = StateCapture(self.plan["state"], self.folder / "state", self.tools[1].same)
-        self._unchanged = Unchanged(self.plan["watched"], self.tools[1].same)
+        same = self.tools[1].same
+        self._state = StateCapture(self.plan["state"], self.folder / "state", runtime.codecs, same)
+        self._unchanged = Unchanged(self.plan["watched"], same)
         self._answers = Answers(self.plan, self.cells)
         self._metrics: dict[str, float] = {}
         self._candidates: dict[str, Any] = {}
@@ -212,15 +216,16 @@ class Session:
         assert self._request is not None
         data = self._reference or self._request.look
         kept = self._state.kept()
+        files = self._state.files()
         observed = {
             "contract": self._proof.contract,
-            "state": self._state.files(),
+            "state": files,
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
             "decoding": sorted(_decoding(self._request)),
             "metrics": self._metrics,
             "data_digest": data.digest,
             "reference_rows": data.count,
-            "findings": [finding.to_json() for finding in self._proof.findings],
+            "findings": [f.to_json() for f in (*self._proof.findings, *self._state.findings())],
             "prefix": sys.prefix,
         }
         self.write("observed.json", observed)
