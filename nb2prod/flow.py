@@ -33,7 +33,6 @@ from nb2prod.domain import (
     Notebook,
     Release,
     Report,
-    StateFile,
     Step,
     digest,
     to_json,
@@ -324,7 +323,7 @@ def _kept(rooms: Rooms, notebook: Notebook, folder: Path) -> Validated | None:
     """The proof of an earlier run, if it is whole and the packages that it pinned are still installed."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         report = Report.from_json(json.loads((folder / "report.json").read_text("utf-8")))
-        evidence = _evidence(json.loads((folder / "evidence.json").read_text("utf-8")))
+        evidence = Evidence.from_json(json.loads((folder / "evidence.json").read_text("utf-8")))
         bundle = _whole(rooms, notebook, evidence)
         if not all(_installed(pin) for pin in evidence.requirements):
             return None
@@ -339,15 +338,6 @@ def _installed(pin: str) -> bool:
         return importlib.metadata.version(name) == version
     except importlib.metadata.PackageNotFoundError:
         return False
-
-
-def _evidence(data: Mapping[str, Any]) -> Evidence:
-    return Evidence(
-        contract=Contract.from_json(data["contract"]),
-        state=tuple(StateFile(**item) for item in data["state"]),
-        rehomed=tuple(data["rehomed"]),
-        requirements=tuple(data["requirements"]),
-    )
 
 
 def _write(path: Path, noun: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from nb2prod.domain import Bundle, CapturePlan, Cell, Diagnostic, Evidence, Notebook, StateItem, to_json
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.hints import safe
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.program import program_of
 from nb2prod.extract.roles import Layout, layout_of
@@ -41,12 +42,12 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     findings += layout.findings
     _stop_on_errors(findings)
     slice_ = slice_of(layout)
-    rehomed = evidence.rehomed if evidence is not None else ()
+    rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     for unit in slice_.included(rehomed):
         findings += [f for f in unit.findings if f not in findings]
     findings += rebound_later(slice_)
     _stop_on_errors(findings)
-    layer = code_files(slice_, rehomed)
+    layer = code_files(slice_, rehomed, values)
     if evidence is not None:
         keys = {item.key for item in layer.state}
         evidence = replace(evidence, state=tuple(s for s in evidence.state if s.key in keys))
@@ -128,7 +129,7 @@ def _files(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> dict[
 
 def _init(notebook: Notebook) -> str:
     return (
-        f'"""{notebook.name}: extracted from {notebook.path.name} by nb2prod."""\n\n'
+        f'"""{notebook.name}: extracted from {safe(notebook.path.name)} by nb2prod."""\n\n'
         "from .runtime import InvalidRequest, Predictor, load\n\n"
         '__all__ = ["InvalidRequest", "Predictor", "load"]\n'
     )
