@@ -53,8 +53,12 @@ def _capture(plan: CapturePlan, when: str, cell: str, space: dict[str, Any], sta
 def _run(code: str, space: dict[str, Any]) -> Any:
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), space)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), space) if last else None  # type: ignore[attr-defined]
+    # dont_inherit: this file's own future imports are not the notebook's
+    exec(compile(tree, "<cell>", "exec", dont_inherit=True), space)
+    if last is None:
+        return None
+    expression = ast.Expression(last.value)  # type: ignore[attr-defined]
+    return eval(compile(expression, "<cell>", "eval", dont_inherit=True), space)
 
 
 def _answer(

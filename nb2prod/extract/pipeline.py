@@ -63,8 +63,7 @@ def _first(name: str, stages: tuple[Stage, ...], seen: Seen) -> SeenValue | None
 def _summary(slice_: Slice, stages: tuple[Stage, ...]) -> str:
     notebook = slice_.layout.program.notebook
     numbers = [notebook.cell(cell).number for stage in stages for cell in stage.cells]
-    verb = "do" if len(numbers) > 1 else "does"
-    return f"From a request to the answer, as {cells(numbers)} of {safe(notebook.path.name)} {verb}."
+    return f"From a request to the answer: {cells(numbers)} of {safe(notebook.path.name)}."
 
 
 def _arguments(stage: Stage, local: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ from nb2prod.domain import (
     Diagnostic,
     Evidence,
     Notebook,
+    SeenValue,
     StateFile,
     to_json,
 )
@@ -128,6 +129,7 @@ def _evidence(observed: Mapping[str, Any]) -> Evidence:
         state=tuple(StateFile(**item) for item in observed["state"]),
         rehomed=tuple(observed["rehomed"]),
         requirements=pins(observed["modules"]),
+        values=tuple(SeenValue(**item) for item in observed["values"]),
     )
 
 
