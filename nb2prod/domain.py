@@ -77,7 +77,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """A notebook as it was read. Outputs, execution counts and prose are no part of its digest."""
+    """A notebook as it was read. Outputs, execution counts and prose are no part of its digest.
+
+    `stars` are the names that `from module import *` brings, by module, once they have been looked up.
+    """
 
     name: str
     path: Path
@@ -85,6 +88,7 @@ class Notebook:
     language: str = "python"
     kernel: str | None = None
     nbformat: str = "4.5"
+    stars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -140,6 +144,10 @@ class StateItem:
     The clean run serialises it just before (`when="before"`) or just after the cell `cell` runs.
     `bound_cell`, `bound_number` and `bound_line` say which statement computed it. An `optional` item
     is captured because other state may hold a function that reads it; it is dropped if none does.
+
+    Two kinds are kept only if the clean run shows that text has deceived: an item with a `literal` if the
+    value is no longer that text (it was changed under another name), one with `same_as` if the value is no
+    longer the one captured under that key. Else serving code uses the literal, or that other item.
     """
 
     key: str
@@ -150,22 +158,32 @@ class StateItem:
     bound_number: int
     bound_line: int
     optional: bool = False
+    literal: str | None = None
+    same_as: str | None = None
+
+    @property
+    def expected(self) -> bool:
+        """Whether the item is kept whatever the clean run shows."""
+        return not self.optional and self.literal is None and self.same_as is None
 
 
 @dataclass(frozen=True, slots=True)
-class ConstantItem:
-    """A literal that serving code holds as `name`; the clean run checks that it still is `text` by then.
+class Watched:
+    """What the clean run must find unchanged in a cell, for the text to be right.
 
-    Text alone cannot tell: the value may have been changed under another name.
+    `kind` "passing": the cell, which is no role's, must not change `name` (a request or a role's result).
+    "definition": the function or class `name`, defined in `bound_cell`, must still be the same by then.
+    "alone": the role code of the cell works on a copy of `name`, so none of `others` may be part of it.
     """
 
+    kind: Literal["passing", "definition", "alone"]
     name: str
-    text: str
     cell: str
-    when: Literal["before", "after"]
-    bound_cell: str
-    bound_number: int
-    bound_line: int
+    when: Literal["before", "after"] = "before"
+    bound_cell: str = ""
+    bound_number: int = 0
+    bound_line: int = 0
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +236,7 @@ class CapturePlan:
     example_reads: tuple[str, ...] = ()
     reference_cell: str | None = None
     reference_name: str | None = None
-    constants: tuple[ConstantItem, ...] = ()
+    watched: tuple[Watched, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

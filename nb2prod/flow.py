@@ -263,7 +263,7 @@ def _counted(found: tuple[Diagnostic, ...]) -> str:
 
 def _described(bundle: Bundle) -> str:
     roles = " → ".join(stage.role for stage in bundle.plan.stages)
-    state = ", ".join(item.key for item in bundle.plan.state if not item.optional) or "no state"
+    state = ", ".join(item.key for item in bundle.plan.state if item.expected) or "no state"
     return f"{roles}; state: {state}"
 
 

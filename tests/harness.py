@@ -1,85 +1,185 @@
 """Runs a small notebook and its extracted package in this process, to compare their answers.
 
-No kernel and no papermill: cells are executed in order in one namespace, state is captured where the
-plan says. What the real clean run does is tested in test_validate_*.py.
+No kernel and no papermill: cells are executed in order in one namespace, state is captured and things
+are watched where the plan says. What the real clean run does is tested in test_validate_*.py.
 """
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import copy
 import importlib
 import importlib.util
+import inspect
 import itertools
 import pickle
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
-from nb2prod.domain import Bundle, CapturePlan, Notebook
+from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebook, StateFile, to_json
+from nb2prod.extract import extract
+from nb2prod.validation.probe.finding import Refused, refused
+from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
+from nb2prod.validation.probe.unchanged import Unchanged
+
+__all__ = ["Ran", "Refused", "package_answer", "run", "whole"]
 
 _count = itertools.count()
 
 
-def notebook_answer(book: Notebook, plan: CapturePlan) -> tuple[Any, dict[str, Any], Any]:
-    """The notebook's own answer to its example, the state by key, and the request."""
-    space: dict[str, Any] = {"__name__": "__main__"}
-    state: dict[str, Any] = {}
-    request: dict[str, Any] = {}
-    answers: dict[str, Any] = {}
+@dataclass
+class Ran:
+    """What a run of a notebook has shown: its answer to the example, the kept state and the request."""
+
+    answer: Any = None
+    state: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+
+
+def run(
+    book: Notebook,
+    plan: CapturePlan,
+    space: dict[str, Any] | None = None,
+    execute: Callable[[Cell], Any] | None = None,
+) -> Ran:
+    """Run a notebook up to the moment at which its answer is known; Refused as the clean run does.
+
+    `execute` may run the cells otherwise than as plain Python; it binds their names in `space`.
+    """
+    space = {"__name__": "__main__"} if space is None else space
+    ran, answers, given = Ran(), dict[str, Any](), dict[str, dict[str, Any]]()
+    unchanged = Unchanged(to_json(plan.watched), lambda one, other: repr(one) == repr(other))
     for cell in book.code:
         if "skip" in cell.tags:
             continue
-        _capture(plan, "before", cell.id, space, state)
-        answers[cell.id] = _run(cell.code, space)
-        _capture(plan, "after", cell.id, space, state)
+        with _located(cell):
+            unchanged.before(cell.id, space, Homes.now(space, plan.rehome))
+        _capture(plan, "before", cell.id, space, ran.state)
+        answers[cell.id] = execute(cell) if execute is not None else _run(cell.code, space)
+        with _located(cell):
+            unchanged.after(cell.id, space)
+        for stage in plan.stages:
+            if stage.style == "inline" and stage.cells[-1] == cell.id:
+                given[stage.role] = {name: space.get(name) for name in stage.outputs}
+                if stage.result == "expression":
+                    given[stage.role] = {stage.outputs[0]: answers[cell.id]}
+        _capture(plan, "after", cell.id, space, ran.state)
         if cell.id in plan.example_cells:
-            request = {name: copy.deepcopy(space[name]) for name in plan.request if name in space}
+            ran.request = {name: copy.deepcopy(space[name]) for name in plan.request if name in space}
         if cell.id == plan.moment:
-            return _answer(plan, space, answers, request), state, request
+            for item in plan.state:
+                if item.expected and item.key not in ran.state:
+                    raise refused("NB313", f"{item.name} was never bound")
+            ran.answer = _answer(plan, space, given, ran.request)
+            return ran
     raise AssertionError("the moment never came")
 
 
-def _capture(plan: CapturePlan, when: str, cell: str, space: dict[str, Any], state: dict[str, Any]) -> None:
+@contextmanager
+def _located(cell: Cell) -> Iterator[None]:
+    try:
+        yield
+    except Refused as problem:
+        if problem.finding.cell is not None:
+            raise
+        raise Refused(replace(problem.finding, cell=cell.id, number=cell.number)) from problem
+
+
+def run_plainly(book: Notebook) -> None:
+    """Run all cells that are not skipped, in order: whatever they raise is raised."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    for cell in book.code:
+        if "skip" not in cell.tags:
+            _run(cell.code, space)
+
+
+def whole(book: Notebook, ran: Ran) -> Bundle:
+    """The Bundle with what a run has shown of the state; its contract is of no use."""
+    contract = Contract(kind="value", request=())
+    files = tuple(
+        StateFile(key, "", "pickle", type(value).__name__, 0, "") for key, value in ran.state.items()
+    )
+    return extract(book, Evidence(contract, files))
+
+
+def _capture(
+    plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], state: dict[str, Any]
+) -> None:
     for item in plan.state:
-        if item.when == when and item.cell == cell and item.name in space:
-            state[item.key] = space[item.name]
-            try:
-                state[item.key] = pickle.loads(pickle.dumps(space[item.name]))
-            except (pickle.PicklingError, AttributeError, TypeError):
-                assert item.optional, item
+        if item.when != when or item.cell != cell or item.name not in space:
+            continue
+        value = space[item.name]
+        if item.literal is not None and repr(value) == item.literal:
+            continue
+        if item.same_as is not None and _bytes(value) == _bytes(state.get(item.same_as)):
+            continue
+        try:
+            state[item.key] = restore(pickled(value, Homes.now(space, plan.rehome)))
+        except Unstorable as problem:
+            if not item.optional:
+                raise refused("NB310", f"{item.name}: {problem.reason}") from problem
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return str(id(value)).encode()
 
 
 def _run(code: str, space: dict[str, Any]) -> Any:
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    # dont_inherit: this file's own future imports are not the notebook's
-    exec(compile(tree, "<cell>", "exec", dont_inherit=True), space)
+    _finish(eval(_compiled(tree, "exec"), space))
     if last is None:
         return None
-    expression = ast.Expression(last.value)  # type: ignore[attr-defined]
-    return eval(compile(expression, "<cell>", "eval", dont_inherit=True), space)
+    return _finish(eval(_compiled(ast.Expression(last.value), "eval"), space))  # type: ignore[attr-defined]
+
+
+def _compiled(tree: ast.AST, mode: str) -> CodeType:
+    # dont_inherit: this file's own future imports are not the notebook's
+    code = compile(tree, "<cell>", mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)  # type: ignore[call-overload]
+    assert isinstance(code, CodeType)
+    return code
+
+
+def _finish(value: Any) -> Any:
+    """Cells with an await at their top level give a coroutine."""
+    return asyncio.run(value) if inspect.iscoroutine(value) else value
 
 
 def _answer(
-    plan: CapturePlan, space: dict[str, Any], answers: dict[str, Any], request: dict[str, Any]
+    plan: CapturePlan,
+    space: dict[str, Any],
+    given: Mapping[str, Mapping[str, Any]],
+    request: Mapping[str, Any],
 ) -> Any:
     known: dict[str, Any] = dict(request)
-    value: Any = None
     for stage in plan.stages:
         if stage.style == "function":
-            value = space[stage.function](*(copy.deepcopy(known[n]) for n in stage.inputs))
-            known[stage.outputs[0]] = value
-        elif stage.result == "expression":
-            value = known[stage.outputs[0]] = answers[stage.cells[-1]]
+            keywords = {n: copy.deepcopy(known[n]) for n in stage.keywords}
+            values = (copy.deepcopy(known[n]) for n in stage.inputs if n not in keywords)
+            try:
+                known[stage.outputs[0]] = _finish(space[stage.function](*values, **keywords))
+            except Exception as error:
+                raise refused("NB303", f"{type(error).__name__}: {error}") from error
         else:
-            known |= {name: space[name] for name in stage.outputs}
-            value = known[stage.outputs[0]]
-    return value
+            known |= given[stage.role]
+    return known[plan.stages[-1].outputs[0]]
+
+
+class StateChanged(AssertionError):
+    """Answering has changed the state: the proof refuses that."""
 
 
 def package_answer(bundle: Bundle, state: dict[str, Any], request: dict[str, Any], folder: Path) -> Any:
-    """The answer of the generated code, imported from `folder`, with that state."""
+    """The answer of the generated code, imported from `folder`, with that state; StateChanged."""
     name = f"made_package_{next(_count)}"
     path = folder / name
     path.mkdir()
@@ -94,7 +194,11 @@ def package_answer(bundle: Bundle, state: dict[str, Any], request: dict[str, Any
     importlib.invalidate_caches()
     try:
         pipeline = importlib.import_module(f"{name}.pipeline")
-        return pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request))
+        before = {key: _bytes(value) for key, value in state.items()}
+        answer = pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request))
+        if before != {key: _bytes(value) for key, value in state.items()}:
+            raise StateChanged(name)
+        return answer
     finally:
         sys.path.remove(str(folder))
         delattr(builtins, name)

@@ -13,7 +13,7 @@ from nb2prod.domain import Bundle, Diagnostic
 from nb2prod.errors import NotebookError
 from nb2prod.extract import check, extract
 from nb2prod.notebook import read
-from tests.harness import notebook_answer, package_answer
+from tests.harness import package_answer, run, whole
 from tests.made import notebook
 
 Cells = tuple[tuple[str, str], ...]
@@ -26,11 +26,11 @@ def extracted(folder: Path, cells: Cells) -> Bundle:
 def same_answer(folder: Path, cells: Cells) -> tuple[Bundle, Any]:
     """The bundle, and the answer that notebook and package agree on."""
     book = read(notebook(folder, *cells))
-    bundle = extract(book)
-    expected, state, request = notebook_answer(book, bundle.plan)
-    got = package_answer(bundle, state, request, folder)
-    assert repr(got) == repr(expected)
-    return bundle, expected
+    ran = run(book, extract(book).plan)
+    bundle = whole(book, ran)
+    got = package_answer(bundle, ran.state, ran.request, folder)
+    assert repr(got) == repr(ran.answer)
+    return bundle, ran.answer
 
 
 def refusals(folder: Path, cells: Cells) -> list[Diagnostic]:
@@ -346,6 +346,104 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         (EXAMPLE, ("preprocess", "run = request['a']\npreprocess = 1"), ("model", "run + preprocess")),
         4,
     ),
+    "a function's name taken for a value": (
+        (("", "def f(x):\n    return x"), EXAMPLE, ("model", "f = f(request['a'])\nf + 1")),
+        4,
+    ),
+    "state changed by the role cell: each request works on a copy": (
+        (("", "seen = list(range(2))"), EXAMPLE, ("model", "x = request['a']\nseen.append(x)\nlen(seen)")),
+        3,
+    ),
+    "state changed under another name, or through a helper": (
+        (
+            ("", "seen = list(range(2))\nkept = {'k': []}\ndef push(to, x):\n    to.append(x)"),
+            EXAMPLE,
+            ("model", "same = seen\nsame.append(1)\npush(kept['k'], request['a'])\n(seen, kept)"),
+        ),
+        ([0, 1, 1], {"k": [3]}),
+    ),
+    "state bound to itself, then changed": (
+        (("", "seen = list(range(2))"), EXAMPLE, ("model", "seen = seen\nseen.append(request['a'])\nseen")),
+        [0, 1, 3],
+    ),
+    "two values of one name in one module: the role's function takes its own under another name": (
+        (
+            ("", "k = max([2, 5])\ndef f(x):\n    return x * k"),
+            EXAMPLE,
+            ("model", "def g(x, n=k):\n    return x + n"),
+            ("model", "x = f(request['a'])"),
+            ("", "import operator"),
+            ("model", "g(x) + operator.neg(k)"),
+        ),
+        15,
+    ),
+    "an import inside a block": (
+        (
+            ("", "import contextlib\nwith contextlib.suppress(ValueError):\n    import math as m\n    y = 1"),
+            EXAMPLE,
+            ("model", "m.floor(request['a'])"),
+        ),
+        3,
+    ),
+    "a literal changed under another name is state": (
+        (
+            ("", "names = ['x']\nother = names"),
+            ("", "other.append('y')"),
+            EXAMPLE,
+            ("model", "(names, request)"),
+        ),
+        (["x", "y"], {"a": 3, "b": 4}),
+    ),
+    "a value changed under another name between two roles": (
+        (
+            ("", "k = list(range(2))\nother = k"),
+            EXAMPLE,
+            ("preprocess", "x = k[0] + request['a']"),
+            ("", "other[0] = 5"),
+            ("model", "x + k[0]"),
+        ),
+        8,
+    ),
+    "the default of a parameter, changed after the definition": (
+        (
+            ("", "table = dict(a=1)\ndef f(x, t=table):\n    return t['a'] + x"),
+            ("", "table['a'] = 5"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        8,
+    ),
+    "a function made by a function": (
+        (
+            ("", "k = max([2, 5])\ndef times(n):\n    def apply(x):\n        return n * x\n    return apply"),
+            ("", "triple = times(k)"),
+            EXAMPLE,
+            ("model", "triple(request['a'])"),
+        ),
+        15,
+    ),
+    "a named tuple, a compiled pattern, a partial": (
+        (
+            ("", "import re\nfrom collections import namedtuple\nfrom functools import partial"),
+            (
+                "",
+                "P = namedtuple('P', 'x y')\nWORD = re.compile('a+')\n"
+                "half = partial(divmod, 9)\np = P(max([1]), 2)",
+            ),
+            EXAMPLE,
+            ("model", "(tuple(p), tuple(P(1, request['a'])), WORD.findall('caab'), half(request['b']))"),
+        ),
+        ((1, 2), (1, 3), ["aa"], (2, 1)),
+    ),
+    "a constant made from its own name": (
+        (("", "k = 3"), ("", "k = k + 2"), EXAMPLE, ("model", "k + request['a']")),
+        8,
+    ),
+    "a constant in a default, bound anew in the same cell": (
+        (("", "k = 3\ndef f(x, n=k):\n    return x * n\nk = 7"), EXAMPLE, ("model", "f(request['a']) + k")),
+        16,
+    ),
+    "a constant with a type": ((("", "K: int = 2"), EXAMPLE, ("model", "K * request['a']")), 6),
     "pandas query reads @names": (
         (
             ("", "import pandas as pd\nlimit = max([2, 3])"),
@@ -469,30 +567,27 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         1,
         "`a`",
     ),
-    "a function's name taken for a value": (
-        (("", "def f(x):\n    return x"), EXAMPLE, ("model", "f = f(request['a'])\nf + 1")),
-        "NB217",
-        3,
-        1,
-        "`f`",
-    ),
-    "state changed by each request": (
-        (("", "seen = list(range(2))"), EXAMPLE, ("model", "x = request['a']\nseen.append(x)\nlen(seen)")),
-        "NB218",
-        3,
-        2,
-        "`seen`",
-    ),
     "state changed by a helper": (
         (
             ("", "seen = list(range(2))\ndef f(x):\n    seen.append(x)\n    return len(seen)"),
             EXAMPLE,
             ("model", "f(request['a'])"),
         ),
-        "NB218",
+        "NB228",
         1,
         2,
         "`seen`",
+    ),
+    "a result that a function may read, bound on some paths only": (
+        (
+            EXAMPLE,
+            ("preprocess", "for i in range(0):\n    a = 0\nx = request['a']"),
+            ("model", "def f(x):\n    return x + a\nx"),
+        ),
+        "NB233",
+        2,
+        1,
+        "`a`",
     ),
     "a class changed after its definition": (
         (("", "class C:\n    k = 1"), ("", "C.k = 2"), EXAMPLE, ("model", "C.k + request['a']")),
@@ -500,6 +595,48 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         2,
         1,
         "`C`",
+    ),
+    "two values of one name for two helpers": (
+        (
+            ("", "k = max([2, 5])\ndef adder(n):\n    def inner(x):\n        return x + n\n    return inner"),
+            ("", "add = adder(k)\ndef f(x):\n    return add(x) * k"),
+            ("", "k = max([1, 0])"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "NB214",
+        2,
+        2,
+        "`k`",
+    ),
+    "a function that changes its default": (
+        (
+            ("", "def f(x, seen=[]):\n    seen.append(x)\n    return len(seen)"),
+            EXAMPLE,
+            ("model", "f(request)"),
+        ),
+        "NB231",
+        1,
+        1,
+        "`seen`",
+    ),
+    "names that no text shows": (
+        (("", "def f(n):\n    return globals()[n]"), EXAMPLE, ("model", "f('x') + request['a']")),
+        "NB230",
+        1,
+        1,
+        "globals",
+    ),
+    "training in a role cell": (
+        (
+            ("", "import math\nX, y = max([[1], [2]]), [1]\nmodel = math"),
+            EXAMPLE,
+            ("model", "model.fit(X, y)\nmodel.predict(request)"),
+        ),
+        "NB232",
+        3,
+        1,
+        "`X`",
     ),
     "a block nested too deeply": (
         (EXAMPLE, ("model", "request['a'] + " + "(" * 90 + "1" + ")" * 90 + " + 1" * 3000)),
@@ -564,7 +701,7 @@ def test_nothing_but_what_is_needed(tmp_path: Path) -> None:
     for word in ("plt", "pandas", "import os", "UNUSED", "unused", "other_model"):
         assert word not in text
     assert "    # the answer\n    return y  # here\n" in bundle.files["model.py"]
-    assert [item.key for item in bundle.plan.state] == ["k"]
+    assert [item.key for item in bundle.plan.state if item.expected] == ["k"]
     assert bundle.imports == ()
 
 

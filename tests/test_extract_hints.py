@@ -19,7 +19,7 @@ from nb2prod.domain import Bundle, Contract, Evidence, Role, SeenValue
 from nb2prod.extract import extract
 from nb2prod.extract.hints import docstring, shapes_of
 from nb2prod.notebook import read
-from tests.harness import notebook_answer, package_answer
+from tests.harness import package_answer, run
 from tests.made import notebook
 from tests.test_extract import EXAMPLE, Cells
 from tests.test_extract_style import ruff
@@ -254,9 +254,9 @@ def test_code_that_reads_its_own_annotations(tmp_path: Path) -> None:
     ]
     book = read(notebook(tmp_path, *cells))
     bundle = whole(tmp_path, cells, values)
-    expected, state, request = notebook_answer(book, bundle.plan)
-    assert package_answer(bundle, state, request, tmp_path) == expected
-    assert expected[0] == {"x": int, "return": str}
+    ran = run(book, bundle.plan)
+    assert package_answer(bundle, ran.state, ran.request, tmp_path) == ran.answer
+    assert ran.answer[0] == {"x": int, "return": str}
 
 
 def test_hints_need_nothing_installed(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_docstring_has_the_shapes(tmp_path: Path) -> None:
     ]
     text = whole(tmp_path, (EXAMPLE, ("model", "request['a']")), values).files["model.py"]
     assert '''
-    """From `request` to the answer, as cell 2 of made.ipynb does.
+    """From `request` to the answer: cell 2 of made.ipynb.
 
     request: DataFrame, rows x 2 columns (a, b)
     the answer: ndarray of float64, one for each row

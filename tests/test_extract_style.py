@@ -106,6 +106,7 @@ def write_code(folder: Path, path: Path) -> None:
 OWN_FAULTS = {
     "a lambda's parameter is no live-in": "PLC3002",
     "loops and with": "PERF102",
+    "state bound to itself, then changed": "PLW0127",
 }
 """What ruff says about the cells' own code."""
 

@@ -73,6 +73,10 @@ INLINE: dict[str, tuple[str, str]] = {
         "x = '''\n# no comment\n'''\n# a comment\nx + str(request['a'])",
         "x = '''\n# no comment\n'''\n# a comment\nreturn x + str(request['a'])",
     ),
+    "texts side by side": (
+        "x = (\n    'a'\n    f'{request}'\n    \"\"\"b\n  c\"\"\" 'd'\n)\nx",
+        "x = (\n    'a'\n    f'{request}'\n    \"\"\"b\n  c\"\"\" 'd'\n)\nreturn x",
+    ),
     "continued lines": (
         "x = request['a'] + \\\n    1\nx + \\\n  2",
         "x = request['a'] + \\\n    1\nreturn x + \\\n  2",
@@ -209,7 +213,8 @@ def test_every_mapped_line_of_the_examples_is_the_notebooks(path: Path) -> None:
 
 
 OURS = re.compile(
-    r'("""|( {4})?# cell|from |import |def |__all__).*|    """.*|    \w+ = _\w+|    return \w+(, \w+)*|'
+    r'("""|( {4})?# cell|from |import |def |__all__).*|    """.*|'
+    r"    \w+ = (deepcopy\()?_\w+\)?|    return \w+(, \w+)*|"
 )
 """What stands in a role's module without being the notebook's."""
 

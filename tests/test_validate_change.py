@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,43 +25,126 @@ def refusal(path: Path) -> NotebookError:
     return caught.value
 
 
-def test_a_literal_changed_under_another_name(tmp_path: Path) -> None:
+def test_a_literal_changed_under_another_name_is_captured(tmp_path: Path) -> None:
     cells = (("", "weights = [1.0]"), ("", "alias = weights\nalias.append(5.0)"), EXAMPLE)
-    error = refusal(notebook(tmp_path, *cells, ("model", "min(request['a'], len(weights) * 100)")))
-    assert (error.code, error.number, error.line) == ("NB226", 1, 1)
-    assert "[1.0, 5.0]" in error.message
-    assert error.hint
+    proven = api.validate(notebook(tmp_path, *cells, ("model", "min(request['a'], len(weights) * 100)")))
+    assert [(item.type, item.codec) for item in proven.report.state] == [("list", "json")]
+    assert "weights" not in proven.bundle.files.get("helpers.py", "")
+    assert json.loads((proven.package / proven.report.state[0].file).read_text()) == [1.0, 5.0]
 
 
-def test_a_literal_changed_by_a_function(tmp_path: Path) -> None:
-    cells = (("", "limits = {'a': 2}"), ("", "def widen(d):\n    d['a'] = 9\nwiden(limits)"), EXAMPLE)
-    error = refusal(
+def test_a_literal_changed_by_a_function_is_captured(tmp_path: Path) -> None:
+    cells = (
+        ("", "limits = {'a': 2}"),
+        ("", "def widen(d):\n    d.__setitem__('a', 9)\nwiden(limits)"),
+        EXAMPLE,
+    )
+    proven = api.validate(
         notebook(tmp_path, *cells, ("model", "def model(r):\n    return min(r['a'], limits['a'])"))
     )
-    assert (error.code, error.number) == ("NB226", 1)
+    assert [item.key for item in proven.report.state] == ["limits"]
+    assert proven.bundle.evidence is not None
+    assert proven.bundle.evidence.contract.response == (3,)
 
 
-def test_state_that_answering_changes(tmp_path: Path) -> None:
+def test_a_literal_that_stays_is_written_out(tmp_path: Path) -> None:
+    cells = (("", "weights = [1.0]"), ("", "alias = weights + [5.0]"), EXAMPLE)
+    proven = api.validate(notebook(tmp_path, *cells, ("model", "request['a'] * len(weights)")))
+    assert proven.report.state == ()
+    assert "weights = [1.0]" in proven.bundle.files["model.py"]
+
+
+def test_state_that_changes_between_two_roles_under_another_name(tmp_path: Path) -> None:
     cells = (
-        ("", "from collections import defaultdict\nseen = defaultdict(int)"),
-        ("", "def note(counts, key):\n    counts[key] += 1"),
+        ("", "k = list(range(2))\nother = k"),
         EXAMPLE,
-        ("model", "note(seen, request['a'])\nrequest['a'] * 2"),
+        ("preprocess", "x = k[0] + request['a']"),
+        ("", "other[0] = 5"),
+        ("model", "x + k[0]"),
+    )
+    proven = api.validate(notebook(tmp_path, *cells))
+    assert sorted(item.key for item in proven.report.state) == ["k", "k_before_5"]
+    assert proven.bundle.evidence is not None
+    assert proven.bundle.evidence.contract.response == (8,)
+
+
+def test_state_that_stays_between_two_roles_is_captured_once(tmp_path: Path) -> None:
+    cells = (
+        ("", "k = list(range(2))"),
+        EXAMPLE,
+        ("preprocess", "x = k[0] + request['a']"),
+        ("", "k[0] if k else None"),
+        ("model", "x + k[0]"),
+    )
+    assert [item.key for item in api.validate(notebook(tmp_path, *cells)).report.state] == ["k"]
+
+
+def test_a_value_changed_on_its_way_under_another_name(tmp_path: Path) -> None:
+    cells = (
+        EXAMPLE,
+        ("preprocess", "x = [request['a']]"),
+        ("", "import operator\noperator.setitem(*(x, 0, 7))"),
+        ("model", "x[0] + 1"),
     )
     error = refusal(notebook(tmp_path, *cells))
-    assert (error.code, error.number, error.line) == ("NB326", 1, 2)
-    assert "`seen`" in error.message
+    assert (error.code, error.number) == ("NB204", 3)
+    assert "'x'" in error.message
 
 
-def test_an_object_of_the_notebook_that_remembers(tmp_path: Path) -> None:
+def test_a_request_changed_before_a_role_reads_it(tmp_path: Path) -> None:
+    cells = (
+        EXAMPLE,
+        ("", "import operator\noperator.setitem(*(request, 'a', 7))"),
+        ("model", "request['a'] + 1"),
+    )
+    assert (refusal(notebook(tmp_path, *cells)).code) == "NB204"
+
+
+def test_a_class_changed_under_another_name(tmp_path: Path) -> None:
+    cells = (
+        ("", "class Scale:\n    by = 2\n    @classmethod\n    def of(cls, x):\n        return cls.by * x"),
+        ("", "def patch(kind):\n    setattr(*(kind, 'by', 5))\npatch(Scale)"),
+        EXAMPLE,
+        ("model", "Scale.of(request['a'])"),
+    )
+    error = refusal(notebook(tmp_path, *cells))
+    assert (error.code, error.number, error.line) == ("NB227", 1, 1)
+    assert ".by" in error.message
+
+
+def test_a_copy_that_is_not_alone(tmp_path: Path) -> None:
+    cells = (
+        ("", "seen = list(range(2))\nboth = {'s': seen}"),
+        EXAMPLE,
+        ("model", "seen.append(request['a'])\nlen(both['s'])"),
+    )
+    error = refusal(notebook(tmp_path, *cells))
+    assert (error.code, error.number) == ("NB229", 3)
+    assert "'both'" in error.message
+
+
+def test_each_request_works_on_a_copy(tmp_path: Path) -> None:
     cells = (
         ("", "class Doubler:\n    def of(self, x):\n        self.last = x\n        return 2 * x"),
         ("", "doubler = Doubler()"),
         EXAMPLE,
         ("model", "doubler.of(request['a'])"),
     )
+    proven = api.validate(notebook(tmp_path, *cells))
+    assert "doubler = deepcopy(_doubler)" in proven.bundle.files["model.py"]
+    found = [d for d in proven.bundle.diagnostics if d.code == "NB218"]
+    assert [(d.severity, d.number, d.line) for d in found] == [("warning", 4, 1)]
+
+
+def test_state_that_answering_changes(tmp_path: Path) -> None:
+    cells = (
+        ("", "from collections import defaultdict\nseen = defaultdict(int)"),
+        EXAMPLE,
+        ("model", "request['a'] * 2 + seen[request['a']]"),
+    )
     error = refusal(notebook(tmp_path, *cells))
-    assert (error.code, error.number) == ("NB326", 2)
+    assert (error.code, error.number, error.line) == ("NB326", 1, 2)
+    assert "`seen`" in error.message
 
 
 def test_rows_in_another_order(tmp_path: Path) -> None:

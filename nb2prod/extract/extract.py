@@ -41,13 +41,14 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     layout = layout_of(program_of(notebook))
     findings += layout.findings
     _stop_on_errors(findings)
-    slice_ = slice_of(layout)
+    slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     for unit in slice_.included(rehomed):
         findings += [f for f in unit.findings if f not in findings]
     findings += rebound_later(slice_)
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed, values)
+    _stop_on_errors([*findings, *layer.findings])
     if evidence is not None:
         keys = {item.key for item in layer.state}
         evidence = replace(evidence, state=tuple(s for s in evidence.state if s.key in keys))
@@ -85,7 +86,7 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
         example_reads=_example_reads(layout),
         reference_cell=reference[0].id if reference else None,
         reference_name=reference[1] if reference else None,
-        constants=tuple(slice_.constants),
+        watched=tuple(slice_.watched),
     )
 
 

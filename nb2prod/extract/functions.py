@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nb2prod.domain import Cell, Stage
 from nb2prod.extract.hints import Hints, Seen, cells, docstring, listed, safe, shapes_of
 from nb2prod.extract.program import Statement
-from nb2prod.extract.roles import RoleCode
+from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.slicer import Slice, Unit
 from nb2prod.extract.style import returned, signature
 from nb2prod.extract.text import (
@@ -26,36 +27,49 @@ from nb2prod.extract.text import (
 )
 
 
-def function_lines(slice_: Slice, stage: Stage, unit: Unit, hints: Hints, seen: Seen) -> list[Line]:
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """An inline stage. `taken`: names that its function takes under another name, to bind them itself."""
+
+    stage: Stage
+    unit: Unit
+    taken: frozenset[str]
+    copier: str
+    """What `copy.deepcopy` is called in the module."""
+
+
+def function_lines(slice_: Slice, inline: Inline, hints: Hints, seen: Seen) -> list[Line]:
     """The function of an inline stage; `hints` learns what its annotations need."""
+    stage = inline.stage
     code = slice_.layout.codes[stage.role]
     parameters = [hints.parameter(name, seen.takes(stage, name)) for name in stage.inputs]
     lines = plain(*signature(stage.function, parameters, hints.of(seen.returns(stage))))
-    lines += plain(*_docstring(slice_, stage, seen))
-    for name, target in sorted(unit.needs.items()):
-        if target.kind == "state" and name in code.local:
-            lines += plain(f"{INDENT}{name} = _{name}")
+    lines += plain(*_docstring(slice_, stage, seen), *_own_names(inline))
     if code.body and is_definition(code.body[0].node):
         lines.append(BLANK)
-    lines += indented(_body(slice_, stage, code), code.body)
+    lines += indented(_body(slice_, stage, code), code.cells)
     if stage.result == "names":
         lines += [BLANK] if code.body and ends_in_definition(code.body[-1].node) else []
         lines += plain(*returned(stage.outputs, INDENT))
     return lines
 
 
+def _own_names(inline: Inline) -> Iterator[str]:
+    for name, target in sorted(inline.unit.needs.items()):
+        if target.kind != "import" and name in inline.taken:
+            value = f"{inline.copier}(_{name})" if name in inline.unit.copies else f"_{name}"
+            yield f"{INDENT}{name} = {value}"
+
+
 def _docstring(slice_: Slice, stage: Stage, seen: Seen) -> list[str]:
     notebook = slice_.layout.program.notebook
-    numbers = [notebook.cell(cell).number for cell in stage.cells]
-    names = [f"`{name}`" for name in stage.outputs] if stage.result == "names" else ["the answer"]
-    verb = "do" if len(numbers) > 1 else "does"
-    summary = (
-        f"From {listed([f'`{name}`' for name in stage.inputs])} to {listed(names)},"
-        f" as {cells(numbers)} of {safe(notebook.path.name)} {verb}."
-    )
+    where = cells(notebook.cell(cell).number for cell in stage.cells)
+    takes = listed([f"`{name}`" for name in stage.inputs])
+    gives = [f"`{name}`" for name in stage.outputs] if stage.result == "names" else ["the answer"]
+    summary = f"From {takes} to {listed(gives)}: {where} of {safe(notebook.path.name)}."
     labels = stage.outputs if stage.result == "names" else ("the answer",)
-    gives = list(zip(labels, seen.gives(stage), strict=False))
-    return docstring(summary, shapes_of([seen.takes(stage, name) for name in stage.inputs], gives))
+    given = list(zip(labels, seen.gives(stage), strict=False))
+    return docstring(summary, shapes_of([seen.takes(stage, name) for name in stage.inputs], given))
 
 
 def _body(slice_: Slice, stage: Stage, code: RoleCode) -> list[Line]:

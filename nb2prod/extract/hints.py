@@ -103,6 +103,8 @@ class Hints:
 
     @property
     def _quotes(self) -> bool:
+        if Import("__future__", "annotations") in self.imports:
+            return False
         return self.fixed or "annotations" in self._bound
 
     @property
@@ -121,13 +123,12 @@ class Hints:
 
     def _own(self, name: str) -> str:
         """A class of the notebook, at its new home."""
-        root = name.partition(".")[0]
-        home = self.homes.get(root)
+        home = self.homes.get(name.partition(".")[0])
         if home is None:
             return self._named(ANY)
-        if home != self.module:
-            self._need(Import(f".{home}", root))
-        return name
+        if home == self.module:
+            return name
+        return self._known(f".{home}", name) or self._imported(f".{home}", name)
 
     def _known(self, module: str, name: str) -> str | None:
         """A class by the imports that the module has anyway."""

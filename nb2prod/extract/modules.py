@@ -11,11 +11,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nb2prod.domain import ROLES, Cell, MappedLine, Role, SeenValue, Stage, StateItem
-from nb2prod.extract.functions import function_lines
+from nb2prod.domain import ROLES, Cell, Diagnostic, MappedLine, Role, SeenValue, Stage, StateItem
+from nb2prod.extract.clashes import apart, clashes
+from nb2prod.extract.functions import Inline, function_lines
 from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
 from nb2prod.extract.pipeline import pipeline_lines, state_lines
-from nb2prod.extract.program import Statement
+from nb2prod.extract.program import Statement, imports_of
 from nb2prod.extract.slicer import Slice, Target, Unit
 from nb2prod.extract.style import Import
 from nb2prod.extract.text import (
@@ -57,6 +58,7 @@ class Layer:
     homes: dict[str, str] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
     state: tuple[StateItem, ...] = ()
+    findings: list[Diagnostic] = field(default_factory=list)
 
 
 def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[SeenValue] = ()) -> Layer:
@@ -71,6 +73,7 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[Seen
     layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(_bound(u))}
     imported: set[str] = set()
     for module in _modules(slice_, units, homes):
+        layer.findings += clashes(module.units)
         lines = _module_lines(slice_, module, homes, layer.stages, imported, seen)
         _put(layer, f"{module.name}.py", lines)
     keys = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
@@ -105,13 +108,22 @@ def _homes(slice_: Slice, units: list[Unit]) -> dict[Unit, str]:
         role = next((r for r, root in slice_.roots.items() if root is unit), None)
         homes[unit] = role or _own_role(slice_, unit) or HELPERS
     for unit in units:
-        if unit.statement is not None and unit.statement.kind == "constant":
+        if unit.statement is not None and _is_light(unit.statement):
             users = _users(slice_, unit, units, homes)
             homes[unit] = users.pop() if len(users) == 1 else HELPERS
     while moved := [u for u in units if homes[u] != HELPERS and _must_move(slice_, u, units, homes)]:
         for unit in moved:
             homes[unit] = HELPERS
     return homes
+
+
+def _is_light(statement: Statement) -> bool:
+    """A constant, or imports behind `try` or `if`: with its one user it is easier to read than in helpers."""
+    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    light = isinstance(statement.node, ast.Try | ast.If)
+    return statement.kind == "constant" or (
+        light and not any(isinstance(node, inside) for node in ast.walk(statement.node))
+    )
 
 
 def _own_role(slice_: Slice, unit: Unit) -> Role | None:
@@ -134,11 +146,21 @@ def _users(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, st
 def _must_move(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> bool:
     if unit.statement is None:
         return False
+    if _is_shadowed(slice_, unit, homes[unit]):
+        return True
     users = _users(slice_, unit, units, homes) - {homes[unit]}
     if slice_.roots.get(homes[unit]) is unit:  # type: ignore[call-overload]
         later = ROLES[ROLES.index(homes[unit]) + 1 :]
         return bool(users - set(later))
     return bool(users)
+
+
+def _is_shadowed(slice_: Slice, unit: Unit, home: str) -> bool:
+    """True if the role's function in the same module binds the unit's name: it needs it under another one."""
+    root = slice_.roots.get(home)  # type: ignore[call-overload]
+    if root is None or root.statement is not None:
+        return False
+    return bool(_bound(unit) & slice_.layout.codes[home].local & root.needs.keys())  # type: ignore[index]
 
 
 def _modules(slice_: Slice, units: list[Unit], homes: Mapping[Unit, str]) -> list[Module]:
@@ -182,13 +204,15 @@ def _module_lines(
     entry = slice_.roots.get(module.name)  # type: ignore[call-overload]
     exported = sorted(_bound(entry)) if entry is not None and homes[entry] == HELPERS else []
     imports |= {Import(".helpers", name) for name in exported}
-    nodes = [node for unit in units for node in _nodes(slice_, unit)]
+    statements = [statement for unit in units for statement in _statements(slice_, unit)]
+    imports |= set(_futures(slice_, statements))
     taken = {name for unit in module.units for name in _bound(unit)} | {s.function for s in stages}
-    hints = Hints(module.name, imports, taken, _names(homes), has_annotations(nodes))
+    hints = Hints(module.name, imports, taken, _names(homes), has_annotations(s.node for s in statements))
     lines = _unit_lines(slice_, module)
     if module.body is not None:
         stage = next(s for s in stages if s.role == module.name)
-        lines += [BLANK, BLANK, *function_lines(slice_, stage, module.body, hints, seen)]
+        inline = Inline(stage, module.body, _taken_as(slice_, module), _copier(slice_, module))
+        lines += [BLANK, BLANK, *function_lines(slice_, inline, hints, seen)]
     header = hints.header()
     header += ["", f"__all__ = {json.dumps(exported)}"] if exported else []
     title = plain(f'"""{_title(slice_, module)}"""', *([""] if header else []), *header)
@@ -201,11 +225,19 @@ def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
     return {name: homes[unit] for unit in definitions for name in _bound(unit)}
 
 
-def _nodes(slice_: Slice, unit: Unit) -> list[ast.stmt]:
+def _statements(slice_: Slice, unit: Unit) -> tuple[Statement, ...]:
     if unit.statement is not None:
-        return [unit.statement.node]
+        return (unit.statement,)
     assert unit.role is not None
-    return [statement.node for statement in slice_.layout.codes[unit.role].body]
+    return slice_.layout.codes[unit.role].body
+
+
+def _futures(slice_: Slice, statements: list[Statement]) -> Iterator[Import]:
+    """`from __future__` as it stood above any of the statements: in a kernel it holds for all later cells."""
+    last = max((s.index for s in statements), default=0)
+    for earlier in slice_.layout.program.statements[:last]:
+        if isinstance(earlier.node, ast.ImportFrom) and earlier.node.module == "__future__":
+            yield from (Import("__future__", alias.name) for alias in earlier.node.names)
 
 
 def _title(slice_: Slice, module: Module) -> str:
@@ -261,23 +293,43 @@ def _imports(
     slice_: Slice, module: Module, units: list[Unit], homes: Mapping[Unit, str], imported: set[str]
 ) -> set[Import]:
     found: set[Import] = set()
-    assigned = slice_.layout.codes[module.name].local if module.body else set()  # type: ignore[index]
+    assigned = _taken_as(slice_, module)
     for unit in units:
-        nodes = _nodes(slice_, unit)
-        spelt = {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+        nodes = [node for s in _statements(slice_, unit) for node in ast.walk(s.node)]
+        spelt = {node.id for node in nodes if isinstance(node, ast.Name)}
         for name, target in unit.needs.items():
             unseen = name not in spelt
             if target.kind == "import":
                 found |= set(_external(name, target, imported, unseen))
-            elif target.kind == "state":
-                alias = f"_{name}" if unit is module.body and name in assigned else name
-                found.add(Import(".state", target.key, alias if alias != target.key else "", unseen))
-            else:
-                home = homes[slice_.units[target.statements[0].index]]
-                if home != module.name:
-                    found.add(Import(f".{home}", name, unseen=unseen))
+                continue
+            alias = f"_{name}" if unit is module.body and name in assigned else name
+            home = "state" if target.kind == "state" else homes[slice_.units[target.statements[0].index]]
+            if home != module.name:
+                key = target.key or name
+                found.add(Import(f".{home}", key, alias if alias != key else "", unseen))
+    if any(unit.copies for unit in units):
+        copier = _copier(slice_, module)
+        found.add(Import("copy", "deepcopy", copier if copier != "deepcopy" else ""))
     imported |= {name for u in units if u.statement is not None for name in _nested_imports(u.statement)}
     return found
+
+
+def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
+    """Names that the role's function takes under another name, to bind them itself."""
+    if module.body is None:
+        return frozenset()
+    local = slice_.layout.codes[module.name].local  # type: ignore[index]
+    return local | apart(module.body, module.units)
+
+
+def _copier(slice_: Slice, module: Module) -> str:
+    """What `copy.deepcopy` is called in a role's module: a name that none of its code uses."""
+    code = slice_.layout.codes[module.name]  # type: ignore[index]
+    units = [*module.units, *([module.body] if module.body else [])]
+    used = {name for unit in units for name in unit.needs} | code.local
+    used |= {name for unit in module.units for name in _bound(unit)}
+    used |= {name for stage in slice_.layout.stages for name in stage.inputs}
+    return next(name for name in ("deepcopy", "_deepcopy", "__deepcopy") if name not in used)
 
 
 def _nested_imports(statement: Statement) -> Iterable[str]:
@@ -290,12 +342,10 @@ def _nested_imports(statement: Statement) -> Iterable[str]:
 
 
 def _external(name: str, target: Target, imported: set[str], unseen: bool) -> Iterator[Import]:
-    for statement in target.statements:
-        node = statement.node
-        assert isinstance(node, ast.Import | ast.ImportFrom)
+    for node in (n for s in target.statements for n in imports_of(s.node, name)):
         for alias in node.names:
-            if (alias.asname or alias.name.partition(".")[0]) != name:
+            if alias.name != "*" and (alias.asname or alias.name.partition(".")[0]) != name:
                 continue
             module = "" if isinstance(node, ast.Import) else "." * node.level + (node.module or "")
             imported.add(module or alias.name)
-            yield Import(module, alias.name, alias.asname or "", unseen)
+            yield Import(module, name if alias.name == "*" else alias.name, alias.asname or "", unseen)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nb2prod.domain import Cell
 from nb2prod.extract.program import Program, Statement, is_builtin
-from nb2prod.extract.roles import Layout, RoleCode
+from nb2prod.extract.rolecode import RoleCode
+from nb2prod.extract.roles import Layout
 
 
 def moment_of(layout: Layout, codes: list[RoleCode]) -> Cell:

@@ -12,33 +12,21 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-MUTATORS = frozenset(
-    [
-        "add",
-        "append",
-        "clear",
-        "discard",
-        "extend",
-        "fit",
-        "fit_transform",
-        "insert",
-        "load_state_dict",
-        "partial_fit",
-        "pop",
-        "popitem",
-        "remove",
-        "reverse",
-        "set_params",
-        "setdefault",
-        "sort",
-        "update",
-        "warm_start",
-    ]
-)
-"""Method names that change their receiver, in builtins and in the estimators people use."""
+from nb2prod.extract import effects
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _QUERY_NAME = re.compile(r"@([A-Za-z_]\w*)")
+_DYNAMIC = frozenset({"eval", "exec", "globals", "locals", "vars"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call: its dotted name, and the names that its arguments stand for, by position or keyword."""
+
+    function: str
+    arguments: tuple[tuple[int | str, str], ...] = ()
+    root: str | None = None
+    """The name at the root of the function's expression: `model` of `model.steps[0].fit(X)`."""
 
 
 @dataclass(slots=True)
@@ -46,6 +34,7 @@ class Names:
     """Names that a piece of code reads, binds (`must` on every path, `may` on some) and changes.
 
     `mutates`: in place, by method, item or attribute. `augments`: by `x += …`, which may be in place.
+    `calls`: what it calls itself. `dynamic`: calls by which code reads names that no text shows.
     """
 
     reads: set[str] = field(default_factory=set)
@@ -56,6 +45,8 @@ class Names:
     mutates: set[str] = field(default_factory=set)
     augments: set[str] = field(default_factory=set)
     writes_global: set[str] = field(default_factory=set)
+    calls: dict[Call, None] = field(default_factory=dict)
+    dynamic: dict[str, None] = field(default_factory=dict)
 
     def then(self, after: Names) -> None:
         """Append what runs after this."""
@@ -63,10 +54,12 @@ class Names:
         self.deferred |= after.deferred
         self.may |= after.may
         self.deletes |= after.deletes
-        self.mutates |= after.mutates - self.must
-        self.augments |= after.augments - self.must
+        self.mutates |= after.mutates
+        self.augments |= after.augments
         self.must = (self.must - after.deletes) | after.must
         self.writes_global |= after.writes_global
+        self.calls |= after.calls
+        self.dynamic |= after.dynamic
 
     def either(self, branches: Sequence[Names]) -> None:
         """Append branches of which exactly one runs after this."""
@@ -80,6 +73,8 @@ class Names:
             joined.mutates |= branch.mutates
             joined.augments |= branch.augments
             joined.writes_global |= branch.writes_global
+            joined.calls |= branch.calls
+            joined.dynamic |= branch.dynamic
         self.then(joined)
 
     def bind(self, names: Iterable[str]) -> None:
@@ -106,24 +101,46 @@ def of_expression(node: ast.expr | None) -> Names:
     return result
 
 
-def free_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Names:
-    """What calling a function reads (`reads`) and rebinds (`writes_global`) outside itself."""
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A function from inside: its parameters in order, its local names and the names of its body."""
+
+    parameters: tuple[str, ...]
+    local: frozenset[str]
+    names: Names
+    declared: frozenset[str]
+    """Names declared `global`."""
+
+
+def body_of(node: Function) -> Body:
+    """A function from inside."""
     arguments = node.args
-    local = {a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
-    local |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
-    body = of_expression(node.body) if isinstance(node, ast.Lambda) else _whole(node.body)
+    parameters = [a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]]
+    parameters += [a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None]
+    # in a function a name is local or not for the whole body, wherever it is bound
+    body = of_expression(node.body) if isinstance(node, ast.Lambda) else of(node.body)
     declared = _declared_global(node)
-    local |= body.may - declared
-    result = Names()
-    result.reads = (body.reads | body.deferred) - local
-    result.writes_global = (body.may & declared) | body.writes_global
-    result.mutates = (body.mutates | (body.augments & declared)) - local
+    local = {*parameters, *_type_parameters(node)} | (body.may - declared)
+    return Body(tuple(parameters), frozenset(local), body, frozenset(declared))
+
+
+def free_names(node: Function) -> Names:
+    """What calling a function reads (`reads`) and rebinds (`writes_global`) outside itself."""
+    inside = body_of(node)
+    body = inside.names
+    result = Names(dynamic=dict(body.dynamic))
+    result.reads = (body.reads | body.deferred) - inside.local
+    result.writes_global = (body.may & inside.declared) | body.writes_global
+    result.mutates = (body.mutates | (body.augments & inside.declared)) - inside.local
     return result
 
 
-def _whole(statements: Iterable[ast.stmt]) -> Names:
-    # In a function a name is local or not for the whole body, wherever it is bound.
-    return of(statements)
+def _type_parameters(node: ast.AST) -> set[str]:
+    """The names in `def f[T](...)` and `class C[T]` (Python 3.12)."""
+    return {parameter.name for parameter in getattr(node, "type_params", ())}
 
 
 def _declared_global(node: ast.AST) -> set[str]:
@@ -199,6 +216,7 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> No
     ]
     for argument in arguments:
         result.then(of_expression(argument.annotation if argument else None))
+    result.reads -= _type_parameters(node)
     _defer(free_names(node), result)
     result.bind({node.name})
 
@@ -207,6 +225,7 @@ def _defer(free: Names, result: Names) -> None:
     result.deferred |= free.reads
     result.writes_global |= free.writes_global
     result.mutates |= free.mutates
+    result.dynamic |= free.dynamic
 
 
 def _class(node: ast.ClassDef, result: Names) -> None:
@@ -218,6 +237,7 @@ def _class(node: ast.ClassDef, result: Names) -> None:
     result.deferred |= body.deferred
     result.writes_global |= body.writes_global
     result.mutates |= body.mutates - body.may
+    result.dynamic |= body.dynamic
     result.bind({node.name})
 
 
@@ -289,7 +309,7 @@ def _target(node: ast.expr, result: Names, *, binds: bool = True) -> None:
             _target(node.value, result)
         case _:
             _expression(node, result)
-            if (root := root_name(node)) and root not in result.must:
+            if root := root_name(node):
                 result.mutates.add(root)
 
 
@@ -352,7 +372,9 @@ def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.Generat
         inner.then(of_expression(part))
     result.reads |= inner.reads - local - result.must
     result.deferred |= inner.deferred - local
-    result.mutates |= inner.mutates - local - result.must
+    result.mutates |= inner.mutates - local
+    result.calls |= inner.calls
+    result.dynamic |= inner.dynamic
     # A walrus in a comprehension binds outside it.
     result.may |= inner.may - local
 
@@ -360,19 +382,46 @@ def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.Generat
 def _call(node: ast.Call, result: Names) -> None:
     for child in ast.iter_child_nodes(node):
         _expression(child, result)
-    sets = isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr") and node.args
-    if sets and (target := root_name(node.args[0])) and target not in result.must:
-        result.mutates.add(target)
+    call = _as_call(node)
+    result.calls[call] = None
     if not isinstance(node.func, ast.Attribute):
+        _dynamic(node, call, result)
         return
-    inplace = any(k.arg == "inplace" and not _is_false(k.value) for k in node.keywords)
     root = root_name(node.func.value)
-    if root and root not in result.must and (node.func.attr in MUTATORS or inplace):
+    if root and effects.receiver_changes(node):
         result.mutates.add(root)
     if node.func.attr in ("query", "eval") and node.args and isinstance(node.args[0], ast.Constant):
         # pandas reads `@name` inside the text from the caller's variables.
         result.reads |= set(_QUERY_NAME.findall(str(node.args[0].value))) - result.must
 
 
-def _is_false(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is False
+def _as_call(node: ast.Call) -> Call:
+    given = [*enumerate(node.args), *((k.arg, k.value) for k in node.keywords)]
+    roots = [(slot, root_name(value)) for slot, value in given if slot is not None]
+    starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+    arguments = () if starred else tuple((slot, root) for slot, root in roots if root is not None)
+    return Call(dotted(node.func), arguments, root_name(node.func))
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of such an expression; `.c` of a method of anything else; "" of other calls."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if not isinstance(node, ast.Attribute):
+        return ""
+    inner = dotted(node.value)
+    return f"{inner}.{node.attr}" if inner[:1] != "." else f".{node.attr}"
+
+
+def _dynamic(node: ast.Call, call: Call, result: Names) -> None:
+    """`eval` and the like: a literal text is read as code, anything else cannot be."""
+    if call.function not in _DYNAMIC or call.function in result.must:
+        return
+    if call.function in ("eval", "exec") and node.args and isinstance(node.args[0], ast.Constant):
+        try:
+            code = ast.parse(str(node.args[0].value).strip())
+        except SyntaxError:
+            return
+        result.then(of(code.body))
+    elif call.function != "vars" or not node.args:
+        result.dynamic[call.function] = None

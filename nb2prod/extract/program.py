@@ -6,14 +6,17 @@ Cells tagged `skip` are no part of it; what they bind is remembered only to expl
 from __future__ import annotations
 
 import ast
+import bisect
 import builtins
+import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2prod.domain import Cell, Notebook
-from nb2prod.extract import names
+from nb2prod.extract import calls, names
 from nb2prod.extract.names import Names
 
 MAX_CONSTANT = 2_000
@@ -50,6 +53,41 @@ class Statement:
         """Last line in the cell."""
         return self.node.end_lineno or self.node.lineno
 
+    def kind_of(self, name: str) -> Kind:
+        """What binds a name here: `with quiet(): import keras` imports it, as a plain import does."""
+        inner = imports_of(self.node, name)
+        only = inner and self.kind == "value" and len({ast.dump(node) for node in inner}) == 1
+        return "import" if only and not _binds_otherwise(self.node, name) else self.kind
+
+
+def imports_of(node: ast.stmt, name: str) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements in a statement that bind a name at the top level."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        bound = {(alias.asname or alias.name.partition(".")[0]) for alias in node.names}
+        return [node] if name in bound or "*" in bound else []
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return []
+    return [found for child in _statements_in(node) for found in imports_of(child, name)]
+
+
+def _statements_in(node: ast.stmt) -> Iterator[ast.stmt]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        elif isinstance(child, ast.ExceptHandler | ast.match_case):
+            yield from child.body
+
+
+def _binds_otherwise(node: ast.stmt, name: str) -> bool:
+    """Whether a statement binds a name by anything but an import."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return False
+    inner = list(_statements_in(node))
+    if not inner or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return name in names.of(node).may
+    stores = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    return any(n.id == name for n in stores) or any(_binds_otherwise(child, name) for child in inner)
+
 
 @dataclass(frozen=True, slots=True)
 class Reaching:
@@ -65,7 +103,7 @@ class Reaching:
         return self.bindings[0] if len(self.bindings) == 1 and self.certain else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """All statements of a notebook that run, in document order."""
 
@@ -73,41 +111,63 @@ class Program:
     statements: tuple[Statement, ...]
     skipped: dict[str, Cell] = field(default_factory=dict)
 
+    @functools.cached_property
+    def _cells(self) -> Mapping[int, tuple[int, int]]:
+        """By cell number: how many statements come before it, and with it."""
+        spans: dict[int, tuple[int, int]] = {}
+        position = 0
+        counts = Counter(s.cell.number for s in self.statements)
+        for cell in self.notebook.cells:
+            spans[cell.number] = (position, position + counts[cell.number])
+            position += counts[cell.number]
+        return spans
+
+    @functools.cached_property
+    def _bound(self) -> Mapping[str, list[int]]:
+        """By name: the statements that may bind or delete it."""
+        return _by_name(self.statements, lambda n: n.may | n.deletes)
+
+    @functools.cached_property
+    def _touched(self) -> Mapping[str, list[int]]:
+        """By name: the statements that may bind, delete or change what it stands for."""
+        return _by_name(self.statements, lambda n: n.may | n.deletes | n.mutates | n.augments)
+
     def of_cell(self, cell: Cell) -> tuple[Statement, ...]:
         """The statements of one cell."""
-        return tuple(s for s in self.statements if s.cell.id == cell.id)
+        start, end = self._cells[cell.number]
+        return self.statements[start:end]
 
     def start(self, cell: Cell) -> int:
         """Position just before a cell: the number of statements in cells before it."""
-        return sum(1 for s in self.statements if s.cell.number < cell.number)
+        return self._cells[cell.number][0]
 
     def end(self, cell: Cell) -> int:
         """Position just after a cell."""
-        return sum(1 for s in self.statements if s.cell.number <= cell.number)
+        return self._cells[cell.number][1]
 
     def reaching(self, name: str, before: int) -> Reaching:
         """The bindings of a name that may reach the position `before`."""
         found: list[Statement] = []
-        for statement in reversed(self.statements[:before]):
+        binders = self._bound.get(name, [])
+        for i in reversed(binders[: bisect.bisect_left(binders, before)]):
+            statement = self.statements[i]
             if name in statement.names.deletes:
                 return Reaching(tuple(reversed(found)), False, statement)
-            if name in statement.names.may:
-                found.append(statement)
+            found.append(statement)
             if name in statement.names.must:
                 return Reaching(tuple(reversed(found)), True)
         return Reaching(tuple(reversed(found)), False)
 
     def bound_after(self, name: str, position: int) -> Statement | None:
         """The first statement from a position on that may bind a name."""
-        return next((s for s in self.statements[position:] if name in s.names.may), None)
+        later = (self.statements[i] for i in self._bound.get(name, []) if i >= position)
+        return next((s for s in later if name in s.names.may), None)
 
     def events(self, name: str, low: int, high: int) -> Iterator[Statement]:
         """Statements in [low, high) that may bind, delete or change what a name stands for."""
-        for statement in self.statements[low:high]:
-            touched = statement.names
-            changed = touched.mutates | touched.augments
-            if name in touched.may or name in touched.deletes or name in changed:
-                yield statement
+        touching = self._touched.get(name, [])
+        for i in touching[bisect.bisect_left(touching, low) : bisect.bisect_left(touching, high)]:
+            yield self.statements[i]
 
     def imported_root(self, name: str, before: int) -> str | None:
         """The top-level module behind an imported name, or None."""
@@ -115,32 +175,52 @@ class Program:
         return import_root(binding.node, name) if binding and binding.kind == "import" else None
 
 
+def _by_name(
+    statements: Sequence[Statement], names_of: Callable[[Names], set[str]]
+) -> Mapping[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for statement in statements:
+        for name in names_of(statement.names):
+            found[name].append(statement.index)
+    return found
+
+
 def program_of(notebook: Notebook) -> Program:
     """The program of a notebook whose cells all parse; raises SyntaxError otherwise."""
-    statements: list[Statement] = []
     skipped: dict[str, Cell] = {}
-    constants: dict[str, Any] = {}
+    nodes: list[tuple[Cell, ast.stmt, Names]] = []
     for cell in notebook.code:
         for node in parse(cell.code).body:
             found = names.of(node)
             if "skip" in cell.tags:
                 skipped.update(dict.fromkeys(found.may, cell))
                 continue
-            kind = _kind(node)
-            text = ""
-            if kind == "value" and not {"parameters", "example"} & set(cell.tags):
-                value = _constant(node, constants)
-                kind, text = ("value", "") if value is _NONE else ("constant", repr(value))
-            for name in found.may:
-                constants.pop(name, None)
-            if kind == "constant":
-                constants |= dict.fromkeys(found.must, value)
-            statements.append(Statement(len(statements), cell, node, kind, found, text))
-    return Program(notebook, _without_changed(statements), skipped)
+            if is_star(node):
+                found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
+            nodes.append((cell, node, found))
+    changes = calls.settle([(node, found) for _, node, found in nodes])
+    return Program(notebook, _without_changed(list(_statements(nodes, changes))), skipped)
 
 
+def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Changes) -> Iterator[Statement]:
+    constants: dict[str, Any] = {}
+    for index, (cell, node, found) in enumerate(nodes):
+        kind, text = _kind(node), ""
+        if kind == "value" and changes.makes_definition(node):
+            kind = "definition"
+        if kind == "value" and not {"parameters", "example"} & set(cell.tags):
+            value = _constant(node, constants)
+            kind, text = ("value", "") if value is _NONE else ("constant", repr(value))
+        for name in found.may:
+            constants.pop(name, None)
+        if kind == "constant":
+            constants |= dict.fromkeys(found.must, value)
+        yield Statement(index, cell, node, kind, found, text)
+
+
+@functools.lru_cache(maxsize=2048)
 def parse(code: str) -> ast.Module:
-    """A cell's code, with await allowed at its top level as in a kernel."""
+    """A cell's code, with await allowed at its top level as in a kernel. Not to be changed: it is kept."""
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     module = compile(code, "<cell>", "exec", flags)
     assert isinstance(module, ast.Module)
@@ -199,8 +279,14 @@ def _is_flag(node: ast.stmt) -> bool:
 
 def _constant(node: ast.stmt, constants: Mapping[str, Any]) -> Any:
     """The value of an assignment of literals and constants, or _NONE."""
-    if not isinstance(node, ast.Assign) or not all(isinstance(t, ast.Name) for t in node.targets):
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
         return _NONE
+    if not all(isinstance(target, ast.Name) for target in targets):
+        return _NONE
+    bound = {target.id for target in targets if isinstance(target, ast.Name)}
+    if any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(node.value)):
+        return _NONE  # `k = k + 1`: a module can hold only one `k`
     try:
         value = _literal(node.value, constants)
         text = repr(value)
@@ -342,11 +428,14 @@ def import_root(node: ast.stmt, name: str) -> str | None:
     return None
 
 
+def is_star(node: ast.stmt) -> bool:
+    """True of `from module import *`."""
+    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+
+
 def star_imports(statements: Iterable[Statement]) -> Iterator[Statement]:
     """The statements `from module import *`."""
-    for statement in statements:
-        if isinstance(statement.node, ast.ImportFrom) and any(a.name == "*" for a in statement.node.names):
-            yield statement
+    return (statement for statement in statements if is_star(statement.node))
 
 
 def is_builtin(name: str) -> bool:

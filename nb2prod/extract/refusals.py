@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from nb2prod.domain import Diagnostic
+from nb2prod.extract import effects, names
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
+from nb2prod.extract.rolecode import RoleCode
+
+if TYPE_CHECKING:
+    from nb2prod.extract.slicer import Unit
 
 
 def from_request(name: str, binding: Statement, reader: Statement, *, in_role: bool) -> Diagnostic:
@@ -89,25 +96,102 @@ def two_moments(name: str, event: Statement, helper: Statement) -> Diagnostic:
     )
 
 
-def shadowing(name: str, kind: str, reader: Statement) -> Diagnostic:
-    """NB217: role code takes the name of a function or module for a value."""
+def two_meanings(name: str, one: Unit, other: Unit) -> Diagnostic:
+    """NB214: two helpers read one name, and mean two values by it."""
+    assert one.statement is not None
+    assert other.statement is not None
+    return at(
+        other.statement,
+        "NB214",
+        f"`{name}` stands for another value here than in {place(one.statement)}, and serving needs both",
+        "Give the two values two names.",
+    )
+
+
+def shadowing(name: str, reader: Statement) -> Diagnostic:
+    """NB217: role code takes the name of a module for a value."""
     return at(
         reader,
         "NB217",
-        f"`{name}` is a {'module' if kind == 'import' else 'function'} here,"
-        " and the role code binds the same name anew",
+        f"`{name}` is a module here, and the role code binds the same name anew",
         f"Give the new value another name than `{name}`.",
     )
 
 
 def changed_state(name: str, where: Statement) -> Diagnostic:
-    """NB218: serving code changes state in place."""
+    """NB218, a warning: role code changes state in place; in the package each request does so to a copy."""
     return at(
         where,
         "NB218",
-        f"serving code changes `{name}` in place: the next request would get another answer",
-        f"Work on a copy: `{name} = {name}.copy()` first, or fit it before the role cells.",
+        f"the role code changes `{name}` in place: each request works on a copy of `{name}` as it was before"
+        " this cell, and nothing is remembered from one request to the next",
+        f"To say that it is meant, make the copy yourself: `{name} = {name}.copy()` above this line.",
+        "warning",
     )
+
+
+def helper_changes_state(name: str, where: Statement) -> Diagnostic:
+    """NB228: a function that serving calls changes state in place."""
+    return at(
+        where,
+        "NB228",
+        f"this function changes the notebook's `{name}` in place: the next request would get another answer",
+        f"Pass `{name}` to the function as an argument and work on a copy, or return the new value.",
+    )
+
+
+def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
+    """NB230: serving code reads names by their text, so that nothing shows what it needs."""
+    for call in statement.names.dynamic:
+        yield at(
+            statement,
+            "NB230",
+            f"serving code calls `{call}(...)`, which reads names that cannot be seen in the text",
+            "Read the names directly, or keep the values in a dict and look them up there.",
+        )
+
+
+def changed_default(statement: Statement) -> Iterator[Diagnostic]:
+    """NB231: a function changes the default of a parameter, which all its calls share."""
+    node = statement.node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    mutated = effects.changed_outside((inner, names.of(inner)) for inner in node.body)
+    for name, default in _defaults(node.args):
+        if name in mutated and isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call | ast.ListComp):
+            yield at(
+                statement,
+                "NB231",
+                f"`{node.name}` changes the default of its parameter `{name}`, which all calls share:"
+                " each answer would depend on the calls before it",
+                f"Write `{name}=None`, and make the value inside the function.",
+            )
+
+
+def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    for argument, default in zip(reversed(positional), reversed(arguments.defaults), strict=False):
+        yield argument.arg, default
+    for argument, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if given is not None:
+            yield argument.arg, given
+
+
+def training(code: RoleCode, inputs: Iterable[str]) -> Iterator[Diagnostic]:
+    """NB232: role code trains on data of the notebook, with each request anew."""
+    fed = {*code.bound.may, *inputs}
+    for statement in code.body:
+        for call in statement.names.calls:
+            method = call.function.rpartition(".")[2]
+            given = {name for _, name in call.arguments}
+            if "." in call.function and method in effects.FITS and given and not given & fed:
+                data = ", ".join(f"`{name}`" for name in sorted(given))
+                yield at(
+                    statement,
+                    "NB232",
+                    f"the {code.role} cell trains (`.{method}`) on {data}: it would do so with every request",
+                    "Move the training to a cell of its own above; leave only what answers a request here.",
+                )
 
 
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:
@@ -117,6 +201,17 @@ def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagn
         "NB219",
         f"`{name}` changes later in the cell that defines a function from it ({place(definition)})",
         "Put the change into a cell of its own, after the definition.",
+    )
+
+
+def changed_after(name: str, event: Statement, definition: Statement) -> Diagnostic:
+    """NB219: what a definition has read is changed afterwards, and its name then given to another value."""
+    return at(
+        event,
+        "NB219",
+        f"`{name}` is changed here, after {place(definition)} has taken it into a definition, and later bound"
+        " to another value",
+        "Change it before the definition, or give the two values two names.",
     )
 
 

@@ -13,53 +13,11 @@ from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names
-from nb2prod.extract.findings import at
-from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_display, shows_only
+from nb2prod.extract.findings import at, place
+from nb2prod.extract.program import Program, Statement
+from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
 
 ANSWERS: dict[Role, str] = {"preprocess": "prepared", "model": "scores", "postprocess": "answer"}
-
-
-@dataclass(frozen=True, slots=True)
-class RoleCode:
-    """The cells of one role. `body` is the inline code, empty in function style; `entry` the function."""
-
-    role: Role
-    cells: tuple[Cell, ...]
-    body: tuple[Statement, ...]
-    entry: Statement | None
-
-    @property
-    def style(self) -> Literal["inline", "function"]:
-        """How the role is written."""
-        return "function" if self.entry is not None else "inline"
-
-    @property
-    def bound(self) -> Names:
-        """The names of the whole inline body."""
-        return names.of(s.node for s in self.body)
-
-    @property
-    def local(self) -> set[str]:
-        """The names that are local to the body once it is a function."""
-        bound = self.bound
-        return bound.may | bound.deletes
-
-    def owns(self, statement: Statement) -> bool:
-        """True if the statement stands in a cell of this role."""
-        return any(cell.id == statement.cell.id for cell in self.cells)
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A name that inline role code takes from outside itself, and the statement that reads it first.
-
-    `perhaps`: a function in the body reads it, and the body binds it too, perhaps after the call.
-    """
-
-    name: str
-    statement: Statement
-    perhaps: bool = False
 
 
 @dataclass(slots=True)
@@ -90,7 +48,7 @@ class Layout:
 def layout_of(program: Program) -> Layout:
     """The stages of a notebook. Errors are in `findings`; `stages` is empty if there is any."""
     present = [r for r in ROLES if any("skip" not in c.tags for c in program.notebook.tagged(r))]
-    codes = {role: _role_code(program, role, final=role == present[-1]) for role in present}
+    codes = {role: role_code(program, role, final=role == present[-1]) for role in present}
     layout = Layout(program, program.notebook.tagged("example"), codes)
     layout.tainted = frozenset(_tainted(layout))
     drafts: list[_Draft] = []
@@ -103,62 +61,7 @@ def layout_of(program: Program) -> Layout:
     return layout
 
 
-def live_reads(code: RoleCode) -> Iterator[Read]:
-    """What inline code takes from outside, in reading order, each name once for each cell."""
-    whole, before = code.local, Names()
-    seen: set[tuple[str, str]] = set()
-    for statement in code.body:
-        found = statement.names
-        wanted = dict.fromkeys(sorted(found.reads - before.must) + sorted(found.deferred - whole), False)
-        later = found.deferred & whole - before.must
-        wanted |= {name: True for name in sorted(later) if name not in wanted}
-        for name, perhaps in wanted.items():
-            if (name, statement.cell.id) not in seen:
-                seen.add((name, statement.cell.id))
-                yield Read(name, statement, perhaps)
-        before.then(found)
-
-
-# --- reading the cells ---------------------------------------------------------------------------
-
-
-def _role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
-    cells = tuple(c for c in program.notebook.tagged(role) if "skip" not in c.tags)
-    statements = [s for cell in cells for s in program.of_cell(cell)]
-    entry = _entry(statements, role) if all(_is_declaration(s) for s in statements) else None
-    body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
-    return RoleCode(role, cells, body, entry)
-
-
-def _is_declaration(statement: Statement) -> bool:
-    node = statement.node
-    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return (
-        statement.kind in ("import", "definition", "constant", "magic") or text or isinstance(node, ast.Pass)
-    )
-
-
-def _entry(statements: list[Statement], role: Role) -> Statement | None:
-    functions = [s for s in statements if isinstance(s.node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    named = [s for s in functions if role in s.names.must]
-    return next(iter([*reversed(named), *reversed(functions)]), None)
-
-
-def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
-    for cell in cells:
-        statements = program.of_cell(cell)
-        if all(_is_declaration(s) for s in statements) and any(s.kind == "definition" for s in statements):
-            continue  # a cell of helper functions beside the inline code: they go to the module's top
-        yield from (s for s in statements if s.kind != "import")
-
-
-def _without_display(program: Program, body: list[Statement], final: bool) -> list[Statement]:
-    """The body less what only shows something; but the last role's last expression is its answer."""
-    kept = [s for s in body if not is_display(s, program)]
-    shown = [s for s in body if not shows_only(s, program)]
-    if shown and (final or not kept) and shown[-1] not in kept:
-        kept.append(shown[-1])
-    return kept
+# --- the example --------------------------------------------------------------------------------
 
 
 def _tainted(layout: Layout) -> Iterator[int]:
@@ -214,7 +117,9 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
     """True if a name read is the request, or a result of an earlier role, which then gives it."""
     start = layout.program.start(read.statement.cell)
     reaching = layout.program.reaching(read.name, start)
-    if not reaching.bindings or any(b.kind in ("import", "definition") for b in reaching.bindings):
+    if not reaching.bindings or any(
+        b.kind_of(read.name) in ("import", "definition") for b in reaching.bindings
+    ):
         return False
     cells = {b.cell.id for b in reaching.bindings}
     if cells <= {c.id for c in layout.example}:
@@ -225,6 +130,8 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
     for draft in earlier:
         if cells <= {c.id for c in draft.code.cells}:
             _refuse_changes(layout, code, read, start)
+            if not reaching.certain and read.name not in read.statement.names.reads:
+                layout.findings.append(_perhaps_unbound(read, reaching.bindings[-1]))
             if read.name not in draft.outputs:
                 draft.outputs.append(read.name)
             return True
@@ -247,6 +154,15 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> N
                     f"Tag this cell `preprocess` (or `{code.role}`), or move the line into a role cell.",
                 )
             )
+
+
+def _perhaps_unbound(read: Read, binding: Statement) -> Diagnostic:
+    return at(
+        binding,
+        "NB233",
+        f"`{read.name}` is bound here on some paths only, and a function in {place(read.statement)} reads it",
+        f"Bind `{read.name}` on every path: give it a value before the loop or condition.",
+    )
 
 
 def _check_await(layout: Layout, code: RoleCode) -> None:

@@ -8,27 +8,17 @@ becomes state, captured when the reader runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from nb2prod.domain import Cell, ConstantItem, Diagnostic, Role, StateItem
+from nb2prod.domain import Cell, Diagnostic, Role, StateItem, Watched
 from nb2prod.extract import refusals
+from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.findings import at
 from nb2prod.extract.moment import moment_of
-from nb2prod.extract.program import Program, Statement, is_builtin
-from nb2prod.extract.roles import Layout, RoleCode, live_reads
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A moment of the clean run: just before or just after a cell."""
-
-    when: Literal["before", "after"]
-    cell: Cell
-
-    def position(self, program: Program) -> int:
-        """How many statements have run by then."""
-        return program.start(self.cell) if self.when == "before" else program.end(self.cell)
+from nb2prod.extract.program import Statement, is_builtin
+from nb2prod.extract.rolecode import RoleCode, live_reads
+from nb2prod.extract.roles import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +40,10 @@ class Unit:
     needs: dict[str, Target] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
     point: Point | None = None
+    copies: set[str] = field(default_factory=set)
+    """State that inline role code changes: each request works on a copy."""
+    late: set[str] = field(default_factory=set)
+    """Names read at the definition whose objects are changed afterwards."""
 
 
 @dataclass(slots=True)
@@ -62,7 +56,7 @@ class Slice:
     state: dict[str, StateItem] = field(default_factory=dict)
     embedded: dict[str, Unit] = field(default_factory=dict)
     moment: Cell | None = None
-    constants: dict[ConstantItem, None] = field(default_factory=dict)
+    watched: dict[Watched, None] = field(default_factory=dict)
 
     def included(self, rehomed: Iterable[str] = ()) -> list[Unit]:
         """The units that the roles need, and those that state refers to by the names in `rehomed`."""
@@ -85,19 +79,19 @@ class Slice:
         ]
 
 
-def slice_of(layout: Layout) -> Slice:
-    """The slice for a layout without errors."""
-    return _Slicer(layout).run()
+def slice_of(layout: Layout, kept: frozenset[str] | None = None) -> Slice:
+    """The slice for a layout without errors. `kept`: the keys of the state that the clean run has kept."""
+    return _Slicer(layout, kept).run()
 
 
 class _Slicer:
     """Works through the units that are needed, one moment of the clean run at a time."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, kept: frozenset[str] | None) -> None:
         self.layout = layout
         self.program = layout.program
-        self.slice = Slice(layout)
-        self._bindings: dict[str, tuple[tuple[Statement, ...], int]] = {}
+        self.captures = Captures(layout.program, kept)
+        self.slice = Slice(layout, state=self.captures.items)
 
     def run(self) -> Slice:
         staged = {stage.role for stage in self.layout.stages}
@@ -110,7 +104,9 @@ class _Slicer:
             self.slice.roots[code.role] = root
             if code.entry is None:
                 self._refuse_hidden_arguments(code, root)
+                self._watch_copies(code, root)
         self._find_embedded(list(self.slice.state.values()))
+        self.slice.watched |= dict.fromkeys(passing(self.layout))
         return self.slice
 
     def _after_moment(self) -> Point:
@@ -121,7 +117,7 @@ class _Slicer:
 
     def _inline(self, code: RoleCode) -> Unit:
         unit = Unit(None, code.role)
-        inputs = next(s.inputs for s in self.layout.stages if s.role == code.role)
+        inputs = self._inputs(code)
         for read in live_reads(code):
             point = Point("before", read.statement.cell)
             if read.name in inputs or self._is_own(code, read.name, point):
@@ -130,19 +126,21 @@ class _Slicer:
             if read.perhaps and not self.program.reaching(read.name, position).bindings:
                 continue
             nearer = self.program.reaching(read.name, read.statement.index).only
-            if nearer is not None and nearer.kind == "import":
+            if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
             rebinds = read.name in code.local
             target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
             if target is not None:
                 unit.needs.setdefault(read.name, target)
-                if rebinds and target.kind in ("import", "definition"):
-                    unit.findings.append(refusals.shadowing(read.name, target.kind, read.statement))
-                if target.kind == "state" and read.name in code.bound.mutates:
-                    where = next(s for s in code.body if read.name in s.names.mutates)
-                    unit.findings.append(refusals.changed_state(read.name, where))
+                if rebinds and target.kind == "import":
+                    unit.findings.append(refusals.shadowing(read.name, read.statement))
+                if target.kind == "state" and read.name in code.changed:
+                    unit.copies.add(read.name)
+                    unit.findings.append(refusals.changed_state(read.name, code.changed[read.name]))
         for statement in code.body:
             unit.findings += refusals.global_writes(statement)
+            unit.findings += refusals.unseen_names(statement)
+        unit.findings += refusals.training(code, inputs)
         return unit
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
@@ -154,6 +152,16 @@ class _Slicer:
             for name in sorted(unit.statement.names.deferred & bound):
                 binder = next(s for s in code.body if name in s.names.may | s.names.deletes)
                 root.findings.append(refusals.hidden_argument(name, binder, unit.statement))
+
+    def _watch_copies(self, code: RoleCode, root: Unit) -> None:
+        others = {t.name for t in root.needs.values() if t.kind == "state"} | set(self._inputs(code))
+        for name in sorted(root.copies):
+            cell = next(r.statement.cell for r in live_reads(code) if r.name == name)
+            known = tuple(sorted(others - {name}))
+            self.slice.watched[Watched("alone", name, cell.id, others=known)] = None
+
+    def _inputs(self, code: RoleCode) -> tuple[str, ...]:
+        return next(stage.inputs for stage in self.layout.stages if stage.role == code.role)
 
     def _reached(self, root: Unit) -> list[Unit]:
         found: list[Unit] = []
@@ -180,28 +188,59 @@ class _Slicer:
             return unit
         unit = self.slice.units[statement.index] = Unit(statement, point=point)
         for name in sorted(statement.names.reads):
-            after = Point("after", statement.cell)
-            target = self._resolve(name, after, statement.index, statement, unit)
-            if target is not None:
-                unit.needs[name] = target
+            self._need_at_definition(name, unit, statement, point)
         for name in sorted(statement.names.deferred - statement.names.reads):
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
                 if target.kind == "state" and name in statement.names.mutates:
-                    unit.findings.append(refusals.changed_state(name, statement))
+                    unit.findings.append(refusals.helper_changes_state(name, statement))
         unit.findings += refusals.global_writes(statement)
+        unit.findings += refusals.unseen_names(statement)
+        unit.findings += refusals.changed_default(statement)
         return unit
 
+    def _need_at_definition(self, name: str, unit: Unit, statement: Statement, point: Point) -> None:
+        """What a definition reads as it runs: it keeps the object, whatever becomes of the name."""
+        where, position = Point("after", statement.cell), statement.index
+        changed, rebound = self._later(name, statement.index + 1, point.position(self.program))
+        if changed is not None and statement.kind == "definition":
+            if rebound is not None:
+                unit.findings.append(refusals.changed_after(name, changed, statement))
+                return
+            where, position = point, point.position(self.program)
+            unit.late.add(name)
+        target = self._resolve(name, where, position, statement, unit)
+        if target is not None:
+            unit.needs[name] = target
+
+    def _later(self, name: str, low: int, high: int) -> tuple[Statement | None, Statement | None]:
+        """The first statement that changes the object of a name, and the first that binds the name anew."""
+        changed: Statement | None = None
+        for event in self.program.events(name, low, high):
+            if name in event.names.may | event.names.deletes:
+                return changed, event
+            changed = changed or event
+        return changed, None
+
     def _refuse_two_moments(self, unit: Unit, point: Point) -> None:
-        assert unit.statement is not None
-        if unit.point is None or unit.statement.kind == "constant":
+        """A helper that two roles call at two moments must read the same values at both."""
+        statement = unit.statement
+        assert statement is not None
+        if unit.point is None or statement.kind == "constant":
             return
         low, high = sorted([unit.point.position(self.program), point.position(self.program)])
-        for name in sorted(unit.statement.names.deferred):
+        if low == high:
+            return
+        for name in sorted(statement.names.deferred | unit.late):
             for event in self.program.events(name, low, high):
-                if event.kind in ("value", "definition") and name in event.names.may:
-                    unit.findings.append(refusals.two_moments(name, event, unit.statement))
+                if name in event.names.may or name in event.names.mutates:
+                    unit.findings.append(refusals.two_moments(name, event, statement))
+            target = unit.needs.get(name)
+            if target is not None and target.kind == "state" and target.key in self.slice.state:
+                other = self.captures.again(target.key, point)
+                if other != target.key:
+                    unit.findings.append(refusals.two_moments(name, statement, statement))
 
     # -- names
 
@@ -220,7 +259,7 @@ class _Slicer:
         A constant that the reader binds anew (`rebinds`) comes as state, which can be given to it.
         """
         reaching = self.program.reaching(name, position)
-        kinds = {b.kind for b in reaching.bindings}
+        kinds = {b.kind_of(name) for b in reaching.bindings}
         if not reaching.bindings:
             if not is_builtin(name):
                 unit.findings.append(refusals.unbound(self.program, name, position, reader))
@@ -230,15 +269,13 @@ class _Slicer:
         if "definition" in kinds:
             return self._definition(name, point, reaching.only, reaching.bindings, reader, unit)
         if kinds == {"constant"} and reaching.only is not None and not rebinds:
+            low, high = sorted([position, point.position(self.program)])
+            seen = not any(self.program.events(name, low, high))
+            if seen and (key := self.captures.literal(name, point, reaching.only)):
+                return Target("state", name, (reaching.only,), key)
             self._define(reaching.only, point)
-            self._expect(name, reaching.only, point)
             return Target("constant", name, (reaching.only,))
         return self._state(name, point, position, reaching.bindings, reader, unit)
-
-    def _expect(self, name: str, binding: Statement, point: Point) -> None:
-        place_ = (binding.cell.id, binding.cell.number, binding.node.lineno)
-        item = ConstantItem(name, binding.text, point.cell.id, point.when, *place_)
-        self.slice.constants.setdefault(item)
 
     def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
@@ -261,7 +298,10 @@ class _Slicer:
         for event in self.program.events(name, only.index + 1, point.position(self.program)):
             if name in event.names.mutates and event.kind != "definition":
                 unit.findings.append(refusals.changed_definition(name, event, only))
-        self._define(only, point)
+        unit_of_it = self._define(only, point)
+        place_ = (only.cell.id, only.cell.number, only.node.lineno)
+        if not unit_of_it.late:
+            self.slice.watched.setdefault(Watched("definition", name, point.cell.id, point.when, *place_))
         return Target("definition", name, (only,))
 
     def _state(
@@ -279,30 +319,10 @@ class _Slicer:
                 in_role = binding.cell.id in role_cells
                 unit.findings.append(refusals.from_request(name, binding, reader, in_role=in_role))
                 return None
-        last = bindings[-1]
         if position != point.position(self.program):
             for event in self.program.events(name, position, point.position(self.program)):
                 unit.findings.append(refusals.changed_in_cell(name, event, reader))
-        key = self._key(name, point, bindings)
-        if key not in self.slice.state:
-            self.slice.state[key] = StateItem(
-                key, name, point.cell.id, point.when, last.cell.id, last.cell.number, last.node.lineno
-            )
-        return Target("state", name, bindings, key)
-
-    def _key(self, name: str, point: Point, bindings: tuple[Statement, ...]) -> str:
-        """A key for a value of `name`; the same if nothing can have changed since another capture."""
-        position, number = point.position(self.program), 1
-        while True:
-            key = name if number == 1 else f"{name}_{number}"
-            if key not in self._bindings:
-                self._bindings[key] = (bindings, position)
-                return key
-            known, captured = self._bindings[key]
-            low, high = sorted([captured, position])
-            if known == bindings and not any(self.program.events(name, low, high)):
-                return key
-            number += 1
+        return Target("state", name, bindings, self.captures.value(name, point, bindings))
 
     # -- functions inside state
 
@@ -316,8 +336,7 @@ class _Slicer:
                 if statement.index not in self.slice.units:
                     self._define(statement, point)
                 self.slice.embedded.setdefault(name, self.slice.units[statement.index])
-        for key in set(self.slice.state) - required:
-            self.slice.state[key] = replace(self.slice.state[key], optional=True)
+        self.captures.make_optional(required)
 
     def _behind(self, name: str, position: int) -> Iterator[tuple[str, Statement]]:
         """All definitions that the computation of a value reads, directly or not."""
@@ -339,11 +358,25 @@ class _Slicer:
                     todo += [(n, statement.index) for n in sorted(used)]
 
 
+def passing(layout: Layout) -> Iterator[Watched]:
+    """The cells between two roles, or the example and a role, that must not change what passes there."""
+    program = layout.program
+    given = {name: layout.example[-1] for name in layout.request if layout.example}
+    roles = {cell.id for code in layout.codes.values() for cell in code.cells}
+    others = [c for c in program.notebook.code if c.id not in roles and program.of_cell(c)]
+    for stage in layout.stages:
+        cells = layout.codes[stage.role].cells
+        for name in stage.inputs if stage.style == "inline" else ():
+            low, high = given[name].number, cells[0].number
+            yield from (Watched("passing", name, c.id) for c in others if low < c.number < high)
+        given |= dict.fromkeys(stage.outputs, cells[-1])
+
+
 def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:
     """Warnings for state that the notebook binds anew after it was captured."""
     program = slice_.layout.program
     for item in slice_.state.values():
-        if item.optional:
+        if not item.expected:
             continue
         point = Point(item.when, program.notebook.cell(item.cell))
         for event in program.events(item.name, point.position(program), len(program.statements)):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
+import io
+import tokenize
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -157,9 +160,9 @@ def _is_comment(text: str) -> bool:
 # --- into a function -----------------------------------------------------------------------------
 
 
-def indented(lines: Iterable[Line], statements: Iterable[Statement]) -> list[Line]:
-    """Lines moved into a function body; the inside of multi-line strings stays where it is."""
-    inside = {(s.cell.id, n) for s in statements for n in string_lines(s.node)}
+def indented(lines: Iterable[Line], cells: Iterable[Cell]) -> list[Line]:
+    """Lines moved into a function body; the inside of texts over several lines stays where it is."""
+    inside = {(cell.id, number) for cell in cells for number in string_lines(cell.code)}
     return [
         replace(line, text=f"{INDENT}{line.text}")
         if line.text and (line.cell, line.cell_line) not in inside
@@ -168,12 +171,20 @@ def indented(lines: Iterable[Line], statements: Iterable[Statement]) -> list[Lin
     ]
 
 
-def string_lines(node: ast.AST) -> Iterator[int]:
-    """Lines that begin inside a string literal."""
-    for child in ast.walk(node):
-        text = isinstance(child, ast.Constant) and isinstance(child.value, str | bytes)
-        if text or isinstance(child, ast.JoinedStr):
-            yield from range(child.lineno + 1, (child.end_lineno or child.lineno) + 1)  # type: ignore[attr-defined]
+@functools.lru_cache(maxsize=256)
+def string_lines(code: str) -> frozenset[int]:
+    """Lines of a cell that begin inside a string literal."""
+    found: set[int] = set()
+    opened: list[int] = []
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind == "STRING":
+            found |= set(range(token.start[0] + 1, token.end[0] + 1))
+        elif kind.endswith("STRING_START"):  # from Python 3.12 on, what is inside an f-string are tokens, too
+            opened.append(token.start[0])
+        elif kind.endswith("STRING_END"):
+            found |= set(range(opened.pop() + 1, token.end[0] + 1))
+    return frozenset(found)
 
 
 def is_definition(node: ast.stmt) -> bool:

@@ -62,7 +62,7 @@ def bundle(made: Bundle, folder: str) -> Iterator[str]:
     for stage in made.plan.stages:
         yield f"  {stage.role + '.py':<15} {stage.function}({', '.join(stage.inputs)})"
     for item in made.plan.state:
-        if not item.optional:
+        if item.expected:
             yield f"  state: {item.key:<10} from cell {item.bound_number}, line {item.bound_line}"
     yield "Next: nb2prod validate NOTEBOOK captures the state and proves the package."
 

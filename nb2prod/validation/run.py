@@ -117,7 +117,8 @@ def _execute(
 def watched(notebook: Notebook, plan: CapturePlan) -> frozenset[str]:
     """Ids of the cells that the probe looks at."""
     roles = {cell for stage in plan.stages for cell in stage.cells}
-    state = {item.cell for item in plan.state} | {item.cell for item in plan.constants}
+    state = {item.cell for item in plan.state}
+    state |= {cell for item in plan.watched for cell in (item.cell, item.bound_cell) if cell}
     metrics = {cell.id for cell in notebook.tagged("metrics")}
     others = {plan.moment, plan.reference_cell or plan.moment, *plan.example_cells}
     return frozenset(roles | state | metrics | others)

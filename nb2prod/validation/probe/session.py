@@ -18,8 +18,9 @@ from .places import at, failed_line, refused_at
 from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import Look, Request, look_at, see_reference, see_request, source_of
-from .state import StateCapture, check_constants
+from .state import StateCapture
 from .types import MORE, Watch, watch_roles
+from .unchanged import Unchanged
 
 
 def _load(path: str, name: str) -> ModuleType:
@@ -44,7 +45,8 @@ class Session:
         self.last = KeepLast()
         shell.ast_transformers.append(self.last)
         self._scenes = Scenes()
-        self._state = StateCapture(self.plan["state"], self.folder / "state")
+        self._state = StateCapture(self.plan["state"], self.folder / "state", self.tools[1].same)
+        self._unchanged = Unchanged(self.plan["watched"], self.tools[1].same)
         self._answers = Answers(self.plan, self.cells)
         self._metrics: dict[str, float] = {}
         self._candidates: dict[str, Any] = {}
@@ -65,7 +67,10 @@ class Session:
     def before(self, cell: str) -> None:
         """Capture what the cell is about to read, and arm for the value of its last expression."""
         with quiet():
-            check_constants(self.plan["constants"], cell, "before", self.names)
+            try:
+                self._unchanged.before(cell, self.names, self._homes())
+            except Refused as problem:
+                raise self._located(problem, cell) from problem
             self._state.capture(cell, "before", self.names, self.plan["rehome"])
         if self._stage_of(cell) is not None:
             self._scenes.cells[cell] = dict(self.names)
@@ -87,7 +92,7 @@ class Session:
             self._metrics.update(self._numbers(cell, value))
         if cell in self.plan["example_cells"][-1:]:
             self._see_example()
-        check_constants(self.plan["constants"], cell, "after", self.names)
+        self._unchanged.after(cell, self.names)
         self._state.capture(cell, "after", self.names, self.plan["rehome"])
         stage = self._stage_of(cell)
         if stage is not None and cell == stage["cells"][-1]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ _CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312"}
 
 
 class StateCapture:
-    """The state items of a plan, and what has been captured of them, by key."""
+    """The state items of a plan, and what has been captured of them, by key. `same` compares two values."""
 
-    def __init__(self, items: list[Mapping[str, Any]], folder: Path) -> None:
+    def __init__(
+        self, items: list[Mapping[str, Any]], folder: Path, same: Callable[[Any, Any], bool]
+    ) -> None:
         self._items = items
+        self._same = same
         self._folder = folder
         self.stored: dict[str, Stored] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,14 +40,25 @@ class StateCapture:
                 self._store(item, names[item["name"]], homes)
 
     def _store(self, item: Mapping[str, Any], value: Any, homes: Homes) -> None:
+        if item["literal"] is not None and repr(value) == item["literal"]:
+            return
         try:
             stored = store(value, homes)
         except Unstorable as problem:
             if item["optional"]:
                 return
             raise _refused(item, value, problem) from problem
+        if item["same_as"] is not None and self._is_as(item["same_as"], stored, value):
+            return
         self.stored[item["key"]] = stored
         self._path(item["key"], stored).write_bytes(stored.data)
+
+    def _is_as(self, key: str, stored: Stored, value: Any) -> bool:
+        """Whether a value is still the one that was captured under a key."""
+        earlier = self.stored.get(key)
+        if earlier is None:
+            return False
+        return earlier.data == stored.data or self._same(restore(earlier), value)
 
     def _path(self, key: str, stored: Stored) -> Path:
         return self._folder / f"{key}.{EXTENSION[stored.codec]}"
@@ -56,7 +70,8 @@ class StateCapture:
         """
         optional = {item["key"] for item in self._items if item["optional"]}
         for item in self._items:
-            if item["key"] not in self.stored and item["key"] not in optional:
+            conditional = item["optional"] or item["literal"] is not None or item["same_as"] is not None
+            if item["key"] not in self.stored and not conditional:
                 raise _never_bound(item)
         needed = {key: stored for key, stored in self.stored.items() if key not in optional}
         return self.stored if any(stored.used for stored in needed.values()) else needed
@@ -72,28 +87,6 @@ class StateCapture:
         for key in self.stored.keys() - kept.keys():
             self._path(key, self.stored[key]).unlink()
         return [_entry(key, stored) for key, stored in kept.items()]
-
-
-def check_constants(
-    items: Iterable[Mapping[str, Any]], cell: str, when: str, names: Mapping[str, Any]
-) -> None:
-    """Refused NB226 if what serving code holds as a literal has another value by now."""
-    for item in items:
-        if (item["cell"], item["when"]) != (cell, when):
-            continue
-        live = names.get(item["name"])
-        if repr(live) != item["text"]:
-            raise refused(
-                "NB226",
-                f"{item['name']!r} is the literal {_short(item['text'])} here, but has become"
-                f" {_short(repr(live))} when serving code reads it",
-                "It was changed under another name or by a function: make a copy there.",
-                **_bound(item),
-            )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _read_back(item: Mapping[str, Any], stored: Stored, modules: set[str]) -> Any:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def predict(X: pd.DataFrame) -> np.ndarray:
-    """From `X` to `p_late`, as cell 35 of flight_delays.ipynb does.
+    """From `X` to `p_late`: cell 35 of flight_delays.ipynb.
 
     X: DataFrame, rows x 14 columns (carrier, origin, dest, distance, ...)
     p_late: ndarray of float64, one for each row

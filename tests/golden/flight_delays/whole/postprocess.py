@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def postprocess(p_late: np.ndarray) -> pd.DataFrame:
-    """From `p_late` to the answer, as cell 36 of flight_delays.ipynb does.
+    """From `p_late` to the answer: cell 36 of flight_delays.ipynb.
 
     p_late: ndarray of float64, one for each row
     the answer: DataFrame, rows x 2 columns (p_late, warn)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def preprocess(request: pd.DataFrame) -> pd.DataFrame:
-    """From `request` to `X`, as cell 34 of flight_delays.ipynb does.
+    """From `request` to `X`: cell 34 of flight_delays.ipynb.
 
     request: DataFrame, rows x 12 columns (carrier, origin, dest, distance, ...)
     X: DataFrame, rows x 14 columns (carrier, origin, dest, distance, ...)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def predict(X: csr_matrix) -> np.float64:
-    """From `X` to `p`, as cell 25 of review_sentiment.ipynb does.
+    """From `X` to `p`: cell 25 of review_sentiment.ipynb.
 
     X: csr_matrix of float64, 1 x 30000
     """

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def postprocess(p: np.float64) -> dict[str, Any]:
-    """From `p` to the answer, as cell 26 of review_sentiment.ipynb does.
+    """From `p` to the answer: cell 26 of review_sentiment.ipynb.
 
     the answer: dict (label, score)
     """

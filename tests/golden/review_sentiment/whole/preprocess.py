@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def preprocess(review: str) -> csr_matrix:
-    """From `review` to `X`, as cell 24 of review_sentiment.ipynb does.
+    """From `review` to `X`: cell 24 of review_sentiment.ipynb.
 
     X: csr_matrix of float64, 1 x 30000
     """

@@ -1,0 +1,54 @@
+"""One name, two meanings in one module: helpers that read a name at two moments of the notebook.
+
+The function of an inline role can take its own meaning under another name; helpers are the notebook's
+own lines, so for them a clash is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from nb2prod.domain import Diagnostic
+from nb2prod.extract import refusals
+from nb2prod.extract.slicer import Target, Unit
+
+Meaning = tuple[str, object]
+
+
+def clashes(units: Iterable[Unit]) -> Iterator[Diagnostic]:
+    """NB214 for each name that the units of one module mean two things by."""
+    for name, users in _meanings(units).items():
+        if len(users) > 1:
+            one, other = list(users.values())[:2]
+            yield refusals.two_meanings(name, one, other)
+
+
+def apart(body: Unit, units: Iterable[Unit]) -> frozenset[str]:
+    """Names by which the other units of a role's module mean something else than its function does."""
+    meanings = _meanings(units)
+    return frozenset(
+        name
+        for name, target in body.needs.items()
+        if name in meanings and set(meanings[name]) != {_meaning(target)}
+    )
+
+
+def _meanings(units: Iterable[Unit]) -> Mapping[str, dict[Meaning, Unit]]:
+    found: dict[str, dict[Meaning, Unit]] = defaultdict(dict)
+    for unit in units:
+        if unit.statement is None:
+            continue
+        for name, target in unit.needs.items():
+            found[name].setdefault(_meaning(target), unit)
+        for name in sorted(unit.statement.names.may):
+            found[name].setdefault(("own", (unit.statement.index,)), unit)
+    return found
+
+
+def _meaning(target: Target) -> Meaning:
+    if target.kind == "state":
+        return "state", target.key
+    if target.kind == "import":
+        return "import", tuple(s.text or id(s.node) for s in target.statements)
+    return "own", tuple(s.index for s in target.statements)

@@ -1,0 +1,145 @@
+"""What calls change in place, by the names that the usual libraries give them.
+
+The tables hold what is sure. Of what they do not name, the clean run gives evidence: it compares
+values before and after. Sources: the libraries' references (pandas, numpy, scikit-learn, scipy,
+torch, xgboost, lightgbm) and Python's data model.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nb2prod.extract.names import Names
+
+_BUILTIN = (
+    "add append appendleft clear difference_update discard extend extendleft insert intersection_update pop"
+    " popitem popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update"
+    " writelines __delattr__ __delitem__ __setattr__ __setitem__"
+)
+_NUMPY = "fill itemset partition put resize setfield setflags shuffle"
+_SCIPY = "eliminate_zeros prune setdiag sort_indices sum_duplicates"
+_SKLEARN = "fit fit_predict fit_transform partial_fit set_fit_request set_output set_params"
+_TORCH = "add_module backward load_state_dict register_buffer register_module register_parameter zero_grad"
+_BOOSTERS = "add_valid boost load_model model_from_string reset_parameter set_attr set_param shuffle_models"
+
+MUTATORS = frozenset(" ".join([_BUILTIN, _NUMPY, _SCIPY, _SKLEARN, _TORCH, _BOOSTERS]).split())
+"""Methods that change their receiver."""
+
+FITS = frozenset({"fit", "fit_predict", "fit_transform", "partial_fit"})
+"""Methods that train their receiver on their arguments."""
+
+_MODES = frozenset({"requires_grad_", "share_memory_"})
+"""Methods of torch that change how something is used, not its values."""
+
+_CHANGING = (
+    "bisect.insort bisect.insort_left bisect.insort_right delattr heapq.heapify heapq.heappop heapq.heappush"
+    " heapq.heappushpop heapq.heapreplace next numpy.copyto numpy.fill_diagonal numpy.place numpy.put"
+    " numpy.put_along_axis numpy.putmask numpy.random.shuffle operator.delitem operator.iadd operator.setitem"
+    " random.shuffle setattr torch.nn.utils.clip_grad_norm_ torch.nn.utils.clip_grad_value_"
+)
+_FIRST = frozenset(_CHANGING.split())
+"""Functions that change their first argument."""
+
+_VIEWS = frozenset({"get", "items", "ravel", "reshape", "values", "view"})
+"""Methods that give parts of their receiver."""
+
+_TARGETS = frozenset({"out"})
+"""Keywords that name what is written to."""
+
+
+def receiver_changes(call: ast.Call) -> bool:
+    """Whether a method call is sure to change the object that it is called on."""
+    assert isinstance(call.func, ast.Attribute)
+    method = call.func.attr
+    if any(k.arg == "inplace" and not _is_false(k.value) for k in call.keywords):
+        return True
+    # torch's convention: one underscore at the end means in place
+    in_place = method.endswith("_") and not method.endswith("__") and len(method) > 1
+    return method in MUTATORS or (in_place and method not in _MODES)
+
+
+def changes_first(function: str) -> bool:
+    """Whether the function of a dotted name (imports resolved) changes its first argument."""
+    is_ufunc_at = function.startswith("numpy.") and function.endswith(".at")
+    is_torch_init = function.startswith("torch.nn.init.") and function.endswith("_")
+    return function in _FIRST or is_ufunc_at or is_torch_init
+
+
+def changes_keyword(keyword: str) -> bool:
+    """Whether a function writes to what it is given under a keyword."""
+    return keyword in _TARGETS
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+def changed_outside(body: Iterable[tuple[ast.stmt, Names]]) -> dict[str, ast.stmt]:
+    """Outside names whose objects a body changes, followed through names that stand for them; where first."""
+    origins: dict[str, set[str]] = {}
+    changed: dict[str, ast.stmt] = {}
+    for node, found in body:
+        given: dict[str, set[str]] = {}
+        for name, other in aliases(node):
+            behind = origins.get(other, given.get(other, {other}))
+            given.setdefault(name, set()).update(behind)
+        for name in found.mutates | found.augments:
+            for origin in origins.get(name, {name} - given.keys()) | given.get(name, set()):
+                changed.setdefault(origin, node)
+        for name in found.may - found.augments:
+            before = set() if name in found.must else origins.get(name, {name})
+            origins[name] = before | given.get(name, set())
+    return changed
+
+
+def aliases(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Pairs (name, other): after the statement, `name` may stand for `other`, or for a part of it."""
+    for child in ast.walk(node):
+        match child:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    yield from _paired(target, value)
+            case ast.AnnAssign(target=target, value=value) if value is not None:
+                yield from _paired(target, value)
+            case ast.NamedExpr(target=target, value=value):
+                yield from _paired(target, value)
+            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+                yield from _paired(target, value)
+            case ast.withitem(optional_vars=target, context_expr=value) if target is not None:
+                yield from _paired(target, value)
+
+
+def _paired(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, str]]:
+    both = isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)
+    if both and len(target.elts) == len(value.elts):  # type: ignore[attr-defined]
+        for one, other in zip(target.elts, value.elts, strict=True):  # type: ignore[attr-defined]
+            yield from _paired(one, other)
+        return
+    names = [n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    for other in _parts(value):
+        yield from ((name, other) for name in names)
+
+
+def _parts(value: ast.expr) -> Iterator[str]:
+    """Names whose object, or a part of it, an expression without calls may give."""
+    match value:
+        case ast.Name(id=name):
+            yield name
+        case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Starred(value=inner):
+            yield from _parts(inner)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.BoolOp(values=parts):
+            for part in parts:
+                yield from _parts(part)
+        case ast.Dict(values=parts):
+            for part in parts:
+                yield from _parts(part)
+        case ast.IfExp(body=one, orelse=other):
+            yield from _parts(one)
+            yield from _parts(other)
+        case ast.NamedExpr(value=inner):
+            yield from _parts(inner)
+        case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in _VIEWS:
+            yield from _parts(inner)

@@ -1,0 +1,121 @@
+"""The code of one role as its cells have it: inline statements, or functions of which one is the entry."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nb2prod.domain import Cell, Role
+from nb2prod.extract.effects import changed_outside
+from nb2prod.extract.names import Names
+from nb2prod.extract.program import Program, Statement, is_display, shows_only
+
+
+@dataclass(frozen=True)
+class RoleCode:
+    """The cells of one role. `body` is the inline code, empty in function style; `entry` the function."""
+
+    role: Role
+    cells: tuple[Cell, ...]
+    body: tuple[Statement, ...]
+    entry: Statement | None
+
+    @property
+    def style(self) -> Literal["inline", "function"]:
+        """How the role is written."""
+        return "function" if self.entry is not None else "inline"
+
+    @functools.cached_property
+    def bound(self) -> Names:
+        """The names of the whole inline body."""
+        bound = Names()
+        for statement in self.body:
+            bound.then(statement.names)
+        return bound
+
+    @functools.cached_property
+    def changed(self) -> Mapping[str, Statement]:
+        """The outside names whose objects the body changes in place, and where it does so first."""
+        places = {statement.node: statement for statement in self.body}
+        found = changed_outside((s.node, s.names) for s in self.body)
+        return {name: places[node] for name, node in found.items() if name in self.bound.reads}
+
+    @functools.cached_property
+    def local(self) -> frozenset[str]:
+        """The names that are local to the body once it is a function."""
+        return frozenset(self.bound.may | self.bound.deletes | self.changed.keys())
+
+    def owns(self, statement: Statement) -> bool:
+        """True if the statement stands in a cell of this role."""
+        return any(cell.id == statement.cell.id for cell in self.cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A name that inline role code takes from outside itself, and the statement that reads it first.
+
+    `perhaps`: a function in the body reads it, and the body binds it too, perhaps after the call.
+    """
+
+    name: str
+    statement: Statement
+    perhaps: bool = False
+
+
+def live_reads(code: RoleCode) -> Iterator[Read]:
+    """What inline code takes from outside, in reading order, each name once for each cell."""
+    whole, before = code.local, Names()
+    seen: set[tuple[str, str]] = set()
+    for statement in code.body:
+        found = statement.names
+        wanted = dict.fromkeys(sorted(found.reads - before.must) + sorted(found.deferred - whole), False)
+        later = found.deferred & whole - before.must
+        wanted |= {name: True for name in sorted(later) if name not in wanted}
+        for name, perhaps in wanted.items():
+            if (name, statement.cell.id) not in seen:
+                seen.add((name, statement.cell.id))
+                yield Read(name, statement, perhaps)
+        before.then(found)
+
+
+def role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
+    """The code of a role. `final`: no role follows, so that what its last line shows is the answer."""
+    cells = tuple(c for c in program.notebook.tagged(role) if "skip" not in c.tags)
+    statements = [s for cell in cells for s in program.of_cell(cell)]
+    entry = _entry(statements, role) if all(_is_declaration(s) for s in statements) else None
+    body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
+    return RoleCode(role, cells, body, entry)
+
+
+def _is_declaration(statement: Statement) -> bool:
+    node = statement.node
+    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return (
+        statement.kind in ("import", "definition", "constant", "magic") or text or isinstance(node, ast.Pass)
+    )
+
+
+def _entry(statements: list[Statement], role: Role) -> Statement | None:
+    functions = [s for s in statements if isinstance(s.node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    named = [s for s in functions if role in s.names.must]
+    return next(iter([*reversed(named), *reversed(functions)]), None)
+
+
+def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
+    for cell in cells:
+        statements = program.of_cell(cell)
+        if all(_is_declaration(s) for s in statements) and any(s.kind == "definition" for s in statements):
+            continue  # a cell of helper functions beside the inline code: they go to the module's top
+        yield from (s for s in statements if s.kind != "import")
+
+
+def _without_display(program: Program, body: list[Statement], final: bool) -> list[Statement]:
+    """The body less what only shows something; but the last role's last expression is its answer."""
+    kept = [s for s in body if not is_display(s, program)]
+    shown = [s for s in body if not shows_only(s, program)]
+    if shown and (final or not kept) and shown[-1] not in kept:
+        kept.append(shown[-1])
+    return kept

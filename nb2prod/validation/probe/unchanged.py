@@ -1,0 +1,195 @@
+"""Whether values that text takes for unchanged are so: passed on, defined, or copied alone.
+
+Runs inside the notebook's kernel. What it finds changed was changed under another name, by a
+function or through a view: nothing that reading the notebook could have told for certain.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from .finding import refused
+from .pickling import Homes, Stored, Unstorable, pickled, restore
+
+MAX_OBJECTS = 100_000
+"""Objects looked at to find one that two values share."""
+
+_LEAVES = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    type,
+    ModuleType,
+    FunctionType,
+    BuiltinFunctionType,
+)
+_PLAIN = (str, bytes, int, float, complex, bool, type(None))
+
+Same = Callable[[Any, Any], bool]
+
+
+class Unchanged:
+    """The things to watch, as the plan's `watched` lists them; `same` compares two values."""
+
+    def __init__(self, items: Iterable[Mapping[str, Any]], same: Same) -> None:
+        self._items = list(items)
+        self._same = same
+        self._passing: dict[str, Stored] = {}
+        self._defined: dict[tuple[str, str, int], Mapping[str, str]] = {}
+
+    def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
+        """Just before a cell runs; Refused NB227 or NB229."""
+        self._passing.clear()
+        for item in self._of("passing", cell):
+            if item["name"] in names:
+                self._remember(item["name"], names[item["name"]], homes)
+        self._check_definitions(cell, "before", names)
+        for item in self._of("alone", cell):
+            _check_alone(item, names)
+
+    def after(self, cell: str, names: Mapping[str, Any]) -> None:
+        """Just after a cell has run; Refused NB204 or NB227."""
+        for item in self._items:
+            if item["kind"] == "definition" and item["bound_cell"] == cell and item["name"] in names:
+                self._defined.setdefault(_key(item), snapshot(names[item["name"]]))
+        for item in self._of("passing", cell):
+            self._check_passing(item, names)
+        self._check_definitions(cell, "after", names)
+
+    def _of(self, kind: str, cell: str) -> Iterator[Mapping[str, Any]]:
+        return (item for item in self._items if item["kind"] == kind and item["cell"] == cell)
+
+    def _remember(self, name: str, value: Any, homes: Homes) -> None:
+        try:
+            self._passing[name] = pickled(value, homes)
+        except Unstorable:
+            return  # what has no bytes cannot be compared; the answers still are
+
+    def _check_passing(self, item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+        stored = self._passing.get(item["name"])
+        if stored is None or item["name"] not in names:
+            return
+        if self._is_as(stored, names[item["name"]]):
+            return
+        raise refused(
+            "NB204",
+            f"{item['name']!r} is changed by this cell, under another name or by a function, on its way to a"
+            " role cell",
+            "Tag this cell with the role it belongs to, or work on a copy here.",
+        )
+
+    def _is_as(self, stored: Stored, value: Any) -> bool:
+        try:
+            if pickled(value, stored.homes).data == stored.data:
+                return True
+        except Unstorable:
+            return False
+        return self._same(restore(stored), value)
+
+    def _check_definitions(self, cell: str, when: str, names: Mapping[str, Any]) -> None:
+        for item in self._of("definition", cell):
+            known = self._defined.get(_key(item))
+            if item["when"] != when or known is None or item["name"] not in names:
+                continue
+            now = snapshot(names[item["name"]])
+            changed = sorted(key for key in known.keys() | now.keys() if known.get(key) != now.get(key))
+            if changed:
+                raise refused(
+                    "NB227",
+                    f"{item['name']!r} has changed after its definition: {', '.join(changed)}",
+                    f"Make the change part of the definition of `{item['name']}`.",
+                    cell=item["bound_cell"],
+                    number=item["bound_number"],
+                    line=item["bound_line"],
+                )
+
+
+def _key(item: Mapping[str, Any]) -> tuple[str, str, int]:
+    return item["name"], item["bound_cell"], item["bound_line"]
+
+
+def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+    for other in item["others"]:
+        if item["name"] in names and other in names and shares(names[item["name"]], names[other]):
+            raise refused(
+                "NB229",
+                f"the role code changes {item['name']!r} in place, and {other!r} is or holds the same object",
+                f"Make it a copy before this cell: `{item['name']} = copy.deepcopy({item['name']})`.",
+            )
+
+
+# --- definitions ---------------------------------------------------------------------------------
+
+
+def snapshot(definition: Any) -> dict[str, str]:
+    """What can be changed of a function or class after its definition, each part as a text."""
+    if isinstance(definition, type):
+        inner = {name: value for name, value in vars(definition).items() if not _is_pythons(name, value)}
+        return {f".{name}": _text(value) for name, value in inner.items()}
+    parts = dict(getattr(definition, "__dict__", None) or {})
+    found = {f".{name}": _text(value) for name, value in parts.items() if name != "__wrapped__"}
+    if isinstance(definition, FunctionType):
+        found |= {"its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
+    return found
+
+
+def _is_pythons(name: str, value: Any) -> bool:
+    """Attributes that Python itself keeps in a class, such as `__slotnames__` once it has been pickled."""
+    return name == "_abc_impl" or (name.startswith("__") and not isinstance(value, FunctionType))
+
+
+def _text(value: Any) -> str:
+    """Plain data by what it holds, anything else by which object it is."""
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(_text, value))})"
+    if isinstance(value, dict):
+        return f"dict({', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())})"
+    if isinstance(value, set | frozenset):
+        return f"set({', '.join(sorted(map(_text, value)))})"
+    return f"{type(value).__name__} {id(value):x}"
+
+
+# --- shared objects ------------------------------------------------------------------------------
+
+
+def shares(one: Any, other: Any) -> bool:
+    """Whether some object that can be changed is part of both values."""
+    return not _reached(one).isdisjoint(_reached(other))
+
+
+def _reached(value: Any) -> set[int]:
+    found: set[int] = set()
+    todo = [value]
+    while todo and len(found) < MAX_OBJECTS:
+        item = todo.pop()
+        if isinstance(item, _LEAVES) or id(item) in found:
+            continue
+        root = _root(item)
+        if not isinstance(item, tuple | frozenset):
+            found.add(id(root))
+        todo.extend(_inside(item))
+    return found
+
+
+def _root(item: Any) -> Any:
+    """The array that a view looks at; other objects are their own root."""
+    while type(item).__name__ == "ndarray" and getattr(item, "base", None) is not None:
+        item = item.base
+    return item
+
+
+def _inside(item: Any) -> Sequence[Any]:
+    if isinstance(item, MethodType):
+        return [item.__self__]
+    if hasattr(item, "columns") or hasattr(item, "iloc") or type(item).__name__ == "ndarray":
+        return []  # pandas copies on write
+    return gc.get_referents(item)
