@@ -14,7 +14,7 @@ INTO := --python $(BIN)/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test chaos lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: setup ## deploy a notebook and ask its endpoint for predictions
 
 test: setup ## run the tests; make test ARGS="-k extract -x" hands pytest its arguments
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: setup ## the slow searches: 2,000 random notebooks, answered alike or refused
+	NB2PROD_PROGRAMS=2000 $(BIN)/python -m pytest tests/test_extract_property.py
 
 lint: setup ## ruff, formatting, strict types, the architecture
 	$(BIN)/ruff check .

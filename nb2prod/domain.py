@@ -193,7 +193,8 @@ class Stage:
     `style` is "inline" (the cells' code became the body of `function`) or "function" (`function` is
     the notebook's own). `inputs` and `outputs` are names of the pipeline: the request's names, or
     outputs of earlier stages; `keywords` tells which inputs are passed by keyword. `result` says where
-    an inline stage's answer comes from: its last expression, or the names in `outputs`.
+    an inline stage's answer comes from: its last expression, or the names in `outputs`. An `asynchronous`
+    function gives a coroutine.
     """
 
     role: Role
@@ -204,6 +205,7 @@ class Stage:
     cells: tuple[str, ...]
     result: Literal["expression", "names", "return"]
     keywords: tuple[str, ...] = ()
+    asynchronous: bool = False
 
 
 @dataclass(frozen=True, slots=True)

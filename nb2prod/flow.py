@@ -96,6 +96,7 @@ class Registrar(Protocol):
 class Rooms:
     """The rooms that the line goes through, as functions."""
 
+    expand: Callable[[Notebook], Notebook]
     check: Callable[[Notebook], tuple[Diagnostic, ...]]
     extract: Callable[[Notebook, Evidence | None], Bundle]
     clean_run: CleanRunner
@@ -158,7 +159,7 @@ class _Timer:
 
 def build(rooms: Rooms, notebook: Notebook, folder: Path) -> Bundle:
     """The draft package of a notebook, written to `folder`/NAME without running anything."""
-    bundle = rooms.extract(notebook, None)
+    bundle = rooms.extract(rooms.expand(notebook), None)
     rooms.write_package(bundle, None, folder / notebook.name)
     return bundle
 
@@ -230,6 +231,7 @@ def _validate(
     force: bool,
     timer: _Timer,
 ) -> Validated:
+    notebook = rooms.expand(notebook)
     timer.run("check", lambda: _check(rooms, notebook), lambda found: (_counted(found), False))
     draft = timer.run("build", lambda: rooms.extract(notebook, None), lambda b: (_described(b), False))
     folder = work / notebook.name / content_key(notebook, parameters, rtol)[:16]

@@ -145,6 +145,7 @@ class Project:
     def rooms(self) -> Rooms:
         """The rooms for this project. Heavy ones are imported when they are first entered."""
         return Rooms(
+            expand=_late("validation", "expand"),
             check=_check,
             extract=_extract,
             clean_run=_late("validation", "clean_run"),

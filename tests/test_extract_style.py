@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nb2prod.extract import extract
-from nb2prod.extract.style import Import, assigned, bracketed, import_lines, returned, signature
+from nb2prod.extract.style import Call, Import, assigned, bracketed, import_lines, returned, signature
 from nb2prod.notebook import read
 from tests.made import notebook
 from tests.test_extract import AGREE, EXAMPLE, Cells
@@ -78,7 +78,9 @@ def some_statement(chance: random.Random) -> list[str]:
         lambda: [*signature(names[0], [f"{n}: pd.DataFrame" for n in names[1:]], None), "    pass", "", ""],
         lambda: [*signature(names[0], names[1:], "tuple[np.ndarray, list[str]]"), "    pass", "", ""],
         lambda: bracketed(f"{names[0]} = f(", names, ")"),
-        lambda: ["if True:", *assigned(names[:3], "preprocess.preprocess", names, "    ")],
+        lambda: ["if True:", *assigned(names[:3], Call("preprocess.preprocess", names), "    ")],
+        lambda: ["if True:", *assigned(names[:3], Call("model.predict", names, "wait"), "    ")],
+        lambda: ["def f():", *Call("model.predict", names, "wait").lines("return ", "    "), "", ""],
         lambda: ["def f():", *returned(names, "    "), "", ""],
     ]
     return chance.choice(kinds)()

@@ -213,7 +213,7 @@ def test_every_mapped_line_of_the_examples_is_the_notebooks(path: Path) -> None:
 
 
 OURS = re.compile(
-    r'("""|( {4})?# cell|from |import |def |__all__).*|    """.*|'
+    r'("""|( {4})?# cell|from |import |(async )?def |__all__).*|    """.*|'
     r"    \w+ = (deepcopy\()?_\w+\)?|    return \w+(, \w+)*|"
 )
 """What stands in a role's module without being the notebook's."""

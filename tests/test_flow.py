@@ -102,6 +102,7 @@ class Paper:
 
     def rooms(self) -> flow.Rooms:
         return flow.Rooms(
+            expand=lambda notebook: notebook,
             check=check,
             extract=extract,
             clean_run=self.clean_run,

@@ -176,3 +176,31 @@ def test_numpys_numbers_in_a_record_stay_numpys(tmp_path: Path) -> None:
         ("model", "{'a': request['a'] * 2, 'b': request['b'] + 1}"),
     )
     assert api.validate(notebook(tmp_path, *cells)).report.passed
+
+
+def test_a_role_that_awaits(tmp_path: Path) -> None:
+    cells = (
+        ("", "import asyncio\nasync def double(x):\n    await asyncio.sleep(0)\n    return 2 * x"),
+        ("", "rates = [await double(i) for i in range(3)]"),
+        ("example", "request = {'a': 3}"),
+        ("reference", "seen = [{'a': 4}, {'a': 5}]"),
+        ("preprocess", "x = await double(request['a'])"),
+        ("model", "async def model(x):\n    return await double(x) + rates[2]"),
+    )
+    proven = api.validate(notebook(tmp_path, *cells))
+    assert proven.report.rows_compared == 3
+    assert proven.bundle.evidence is not None
+    assert proven.bundle.evidence.contract.response == (16,)
+
+
+def test_star_imports_are_looked_up(tmp_path: Path) -> None:
+    cells = (
+        ("", "from math import *\nfrom operator import *"),
+        EXAMPLE,
+        ("model", "pow(floor(request['a'] + 0.5), 2)"),
+    )
+    proven = api.validate(notebook(tmp_path, *cells))
+    text = proven.bundle.files["model.py"]
+    assert "from math import floor\nfrom operator import pow\n" in text
+    assert proven.bundle.evidence is not None
+    assert proven.bundle.evidence.contract.response == (9,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nb2prod.extract import effects, names
 from nb2prod.extract.names import Call, Names
@@ -42,6 +42,8 @@ class Function:
     mutates: set[str]
     calls: tuple[Call, ...]
     makes_function: bool = False
+    binds: set[str] = field(default_factory=set)
+    """Names that a call binds outside, by `global`."""
 
     @property
     def outside(self) -> set[str]:
@@ -74,6 +76,18 @@ class Changes:
             return
         yield from self._by_method(call)
         yield from self._by_library(call)
+
+    def bound_by(self, call: Call) -> set[str]:
+        """Names that a call binds by `global`, in the function called or in those that it calls."""
+        found: set[str] = set()
+        todo, seen = [call], set[str]()
+        while todo:
+            name = todo.pop().function
+            for function in self._functions.get(name, ()) if name not in seen else ():
+                found |= function.binds
+                todo += function.calls
+            seen.add(name)
+        return found
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
@@ -166,14 +180,22 @@ def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
     pairs = list(nodes)
     changes = Changes(node for node, _ in pairs)
     for node, found in pairs:
+        for call in found.calls:
+            found.may |= changes.bound_by(call)
         found.mutates |= {name for call in found.calls for name in changes.of(call)} | changes.outside(node)
     return changes
 
 
 def _function(node: names.Function) -> Function:
     inside = names.body_of(node)
-    calls = tuple(inside.names.calls)
-    return Function(inside.parameters, inside.local, set(inside.names.mutates), calls, _makes_function(node))
+    return Function(
+        inside.parameters,
+        inside.local,
+        set(inside.names.mutates),
+        tuple(inside.names.calls),
+        _makes_function(node),
+        set(inside.names.may & inside.declared),
+    )
 
 
 def _makes_function(node: names.Function) -> bool:

@@ -53,16 +53,22 @@ class Captures:
         """The key of a value at another moment: the same, unless the clean run has seen it change."""
         item = self.items[key]
         bindings, _ = self._places[key]
-        other = self._conditional(item.name, point, bindings, same_as=key)
+        other = f"{item.name}_{point.when}_{point.cell.number}"
+        while other in self.items and self.items[other].same_as != key:
+            other += "_"
+        if other not in self.items:
+            self._add(other, item.name, point, bindings)
+            self.items[other] = replace(self.items[other], same_as=key)
         return other if other in self._kept else key
-
-    def changed(self, key: str) -> bool:
-        """Whether the clean run has kept an item that is kept only if a value has changed."""
-        return key in self._kept
 
     def literal(self, name: str, point: Point, binding: Statement) -> str | None:
         """The key of a constant that is none, as the clean run has shown; None while it is what it says."""
-        key = self._conditional(name, point, (binding,), literal=binding.text)
+        place = ((binding,), point.position(self._program))
+        known = (k for k, i in self.items.items() if i.name == name and i.literal == binding.text)
+        key = next((k for k in known if self._places[k] == place), None)
+        if key is None:
+            key = self._add(self._free(name), name, point, (binding,))
+            self.items[key] = replace(self.items[key], literal=binding.text)
         return key if key in self._kept else None
 
     def make_optional(self, required: Iterable[str]) -> None:
@@ -70,23 +76,6 @@ class Captures:
         keep = set(required)
         for key in self.items.keys() - keep:
             self.items[key] = replace(self.items[key], optional=True)
-
-    def _conditional(
-        self,
-        name: str,
-        point: Point,
-        bindings: tuple[Statement, ...],
-        *,
-        literal: str | None = None,
-        same_as: str | None = None,
-    ) -> str:
-        key = f"{name}_{point.when}_{point.cell.number}"
-        while key in self.items and (self.items[key].literal, self.items[key].same_as) != (literal, same_as):
-            key += "_"
-        if key not in self.items:
-            self._add(key, name, point, bindings)
-            self.items[key] = replace(self.items[key], literal=literal, same_as=same_as)
-        return key
 
     def _free(self, name: str) -> str:
         key, number = name, 1

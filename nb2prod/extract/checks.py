@@ -83,7 +83,7 @@ def _syntax_error(cell: Cell, error: SyntaxError) -> Diagnostic:
 
 
 def _needed(notebook: Notebook) -> Iterator[Diagnostic]:
-    if not _runs(notebook, "model"):
+    if not notebook.tagged("model"):
         yield at(
             None,
             "NB130",
@@ -92,7 +92,7 @@ def _needed(notebook: Notebook) -> Iterator[Diagnostic]:
             " Property Inspector > Cell Tags.",
         )
     examples = _runs(notebook, "example")
-    if not examples:
+    if not notebook.tagged("example"):
         yield at(
             None,
             "NB131",

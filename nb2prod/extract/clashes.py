@@ -35,14 +35,20 @@ def apart(body: Unit, units: Iterable[Unit]) -> frozenset[str]:
 
 
 def _meanings(units: Iterable[Unit]) -> Mapping[str, dict[Meaning, Unit]]:
+    """By name: what units mean by it. What runs with the module sees the binding above it, as it should."""
     found: dict[str, dict[Meaning, Unit]] = defaultdict(dict)
+    last: dict[str, Unit] = {}
     for unit in units:
         if unit.statement is None:
             continue
         for name, target in unit.needs.items():
-            found[name].setdefault(_meaning(target), unit)
+            if target.kind in ("import", "state") or name in unit.statement.names.deferred:
+                found[name].setdefault(_meaning(target), unit)
         for name in sorted(unit.statement.names.may):
-            found[name].setdefault(("own", (unit.statement.index,)), unit)
+            last[name] = unit
+    for name, unit in last.items():
+        assert unit.statement is not None
+        found[name].setdefault(("own", (unit.statement.index,)), unit)
     return found
 
 

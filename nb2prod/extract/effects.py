@@ -128,6 +128,8 @@ def _parts(value: ast.expr) -> Iterator[str]:
     match value:
         case ast.Name(id=name):
             yield name
+        case ast.Subscript(slice=ast.Slice(lower=None, upper=None, step=None)):
+            return  # the idiom for a copy
         case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Starred(value=inner):
             yield from _parts(inner)
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.BoolOp(values=parts):
@@ -143,3 +145,17 @@ def _parts(value: ast.expr) -> Iterator[str]:
             yield from _parts(inner)
         case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in _VIEWS:
             yield from _parts(inner)
+
+
+_SETTINGS = frozenset({"backends", "config", "environ", "options", "rcParams"})
+"""Parts of libraries that hold settings."""
+
+
+def patch_of(node: ast.stmt, module: str) -> str | None:
+    """`np.random.sample` if a statement sets an attribute of a module so; its settings may be set."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store):
+            path = ast.unparse(child).split(".")
+            if path[0] == module and not _SETTINGS & set(path):
+                return ".".join(path)
+    return None

@@ -43,7 +43,8 @@ def function_lines(slice_: Slice, inline: Inline, hints: Hints, seen: Seen) -> l
     stage = inline.stage
     code = slice_.layout.codes[stage.role]
     parameters = [hints.parameter(name, seen.takes(stage, name)) for name in stage.inputs]
-    lines = plain(*signature(stage.function, parameters, hints.of(seen.returns(stage))))
+    returns = hints.of(seen.returns(stage))
+    lines = plain(*signature(stage.function, parameters, returns, asynchronous=stage.asynchronous))
     lines += plain(*_docstring(slice_, stage, seen), *_own_names(inline))
     if code.body and is_definition(code.body[0].node):
         lines.append(BLANK)

@@ -204,10 +204,11 @@ def _module_lines(
     entry = slice_.roots.get(module.name)  # type: ignore[call-overload]
     exported = sorted(_bound(entry)) if entry is not None and homes[entry] == HELPERS else []
     imports |= {Import(".helpers", name) for name in exported}
-    statements = [statement for unit in units for statement in _statements(slice_, unit)]
-    imports |= set(_futures(slice_, statements))
+    nodes = [node for unit in units for node in _nodes(slice_, unit)]
+    if slice_.layout.program.lazy_annotations and (module.units or has_annotations(nodes)):
+        imports.add(Import("__future__", "annotations"))
     taken = {name for unit in module.units for name in _bound(unit)} | {s.function for s in stages}
-    hints = Hints(module.name, imports, taken, _names(homes), has_annotations(s.node for s in statements))
+    hints = Hints(module.name, imports, taken, _names(homes), has_annotations(nodes))
     lines = _unit_lines(slice_, module)
     if module.body is not None:
         stage = next(s for s in stages if s.role == module.name)
@@ -225,19 +226,11 @@ def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
     return {name: homes[unit] for unit in definitions for name in _bound(unit)}
 
 
-def _statements(slice_: Slice, unit: Unit) -> tuple[Statement, ...]:
+def _nodes(slice_: Slice, unit: Unit) -> list[ast.stmt]:
     if unit.statement is not None:
-        return (unit.statement,)
+        return [unit.statement.node]
     assert unit.role is not None
-    return slice_.layout.codes[unit.role].body
-
-
-def _futures(slice_: Slice, statements: list[Statement]) -> Iterator[Import]:
-    """`from __future__` as it stood above any of the statements: in a kernel it holds for all later cells."""
-    last = max((s.index for s in statements), default=0)
-    for earlier in slice_.layout.program.statements[:last]:
-        if isinstance(earlier.node, ast.ImportFrom) and earlier.node.module == "__future__":
-            yield from (Import("__future__", alias.name) for alias in earlier.node.names)
+    return [statement.node for statement in slice_.layout.codes[unit.role].body]
 
 
 def _title(slice_: Slice, module: Module) -> str:
@@ -260,7 +253,7 @@ def _unit_lines(slice_: Slice, module: Module) -> list[Line]:
     for statement in kept:
         above, after = comments.get(statement, (comments_above(statement), []))
         anchor = [Line(f"# cell {statement.cell.number}")] if statement.cell.id != here else []
-        tight = statement.kind == "constant" and (previous is None or previous.kind == "constant")
+        tight = _is_small(statement) and (previous is None or _is_small(previous))
         tight = tight or (previous is None and not is_definition(statement.node))
         spaced = previous is None or anchor or above[:1] == [BLANK]
         lines += ([BLANK] if spaced else []) if tight else [BLANK, BLANK]
@@ -268,6 +261,12 @@ def _unit_lines(slice_: Slice, module: Module) -> list[Line]:
         lines += verbatim(statement) + stripped(squeezed(after, most=2))
         previous, here = statement, statement.cell.id
     return lines
+
+
+def _is_small(statement: Statement) -> bool:
+    """An assignment: it needs no blank lines around it."""
+    made = isinstance(statement.node, ast.Assign | ast.AnnAssign)
+    return made and not isinstance(statement.node.value, ast.Lambda)  # type: ignore[attr-defined]
 
 
 def _own_cells(slice_: Slice, module: Module) -> list[Cell]:
@@ -295,7 +294,7 @@ def _imports(
     found: set[Import] = set()
     assigned = _taken_as(slice_, module)
     for unit in units:
-        nodes = [node for s in _statements(slice_, unit) for node in ast.walk(s.node)]
+        nodes = [node for top in _nodes(slice_, unit) for node in ast.walk(top)]
         spelt = {node.id for node in nodes if isinstance(node, ast.Name)}
         for name, target in unit.needs.items():
             unseen = name not in spelt
@@ -319,7 +318,7 @@ def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
     if module.body is None:
         return frozenset()
     local = slice_.layout.codes[module.name].local  # type: ignore[index]
-    return local | apart(module.body, module.units)
+    return local | module.body.copies | apart(module.body, module.units)
 
 
 def _copier(slice_: Slice, module: Module) -> str:

@@ -8,6 +8,8 @@ only where nothing before them in the same piece must have bound the name.
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +49,8 @@ class Names:
     writes_global: set[str] = field(default_factory=set)
     calls: dict[Call, None] = field(default_factory=dict)
     dynamic: dict[str, None] = field(default_factory=dict)
+    hints: set[str] = field(default_factory=set)
+    """Names that annotations speak of without reading them: texts, and all under `from __future__`."""
 
     def then(self, after: Names) -> None:
         """Append what runs after this."""
@@ -60,6 +64,7 @@ class Names:
         self.writes_global |= after.writes_global
         self.calls |= after.calls
         self.dynamic |= after.dynamic
+        self.hints |= after.hints
 
     def either(self, branches: Sequence[Names]) -> None:
         """Append branches of which exactly one runs after this."""
@@ -75,6 +80,7 @@ class Names:
             joined.writes_global |= branch.writes_global
             joined.calls |= branch.calls
             joined.dynamic |= branch.dynamic
+            joined.hints |= branch.hints
         self.then(joined)
 
     def bind(self, names: Iterable[str]) -> None:
@@ -131,7 +137,7 @@ def free_names(node: Function) -> Names:
     """What calling a function reads (`reads`) and rebinds (`writes_global`) outside itself."""
     inside = body_of(node)
     body = inside.names
-    result = Names(dynamic=dict(body.dynamic))
+    result = Names(dynamic=dict(body.dynamic), hints=set(body.hints))
     result.reads = (body.reads | body.deferred) - inside.local
     result.writes_global = (body.may & inside.declared) | body.writes_global
     result.mutates = (body.mutates | (body.augments & inside.declared)) - inside.local
@@ -180,7 +186,7 @@ def _statement(node: ast.stmt) -> Names:
                 _target(target, result)
         case ast.AnnAssign():
             result.then(of_expression(node.value))
-            result.then(of_expression(node.annotation))
+            result.then(_annotation(node.annotation))
             _target(node.target, result, binds=node.value is not None)
         case ast.AugAssign():
             _augmented(node, result)
@@ -205,8 +211,9 @@ def _statement(node: ast.stmt) -> Names:
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> None:
-    for expression in [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns]:
+    for expression in [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults]:
         result.then(of_expression(expression))
+    result.then(_annotation(node.returns))
     arguments = [
         *node.args.posonlyargs,
         *node.args.args,
@@ -215,7 +222,7 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> No
         node.args.kwarg,
     ]
     for argument in arguments:
-        result.then(of_expression(argument.annotation if argument else None))
+        result.then(_annotation(argument.annotation if argument else None))
     result.reads -= _type_parameters(node)
     _defer(free_names(node), result)
     result.bind({node.name})
@@ -226,19 +233,60 @@ def _defer(free: Names, result: Names) -> None:
     result.writes_global |= free.writes_global
     result.mutates |= free.mutates
     result.dynamic |= free.dynamic
+    result.hints |= free.hints
 
 
 def _class(node: ast.ClassDef, result: Names) -> None:
     for expression in [*node.decorator_list, *node.bases, *(k.value for k in node.keywords)]:
         _expression(expression, result)
     body = of(node.body)
-    result.reads |= body.reads - result.must
+    result.reads |= (body.reads | _past_class(node)) - result.must
     # Methods don't see the names of the class body.
     result.deferred |= body.deferred
     result.writes_global |= body.writes_global
     result.mutates |= body.mutates - body.may
     result.dynamic |= body.dynamic
+    result.hints |= body.hints
     result.bind({node.name})
+
+
+def _past_class(node: ast.ClassDef) -> set[str]:
+    """Names that comprehensions of a class body read past it: only their first iterable sees the class's."""
+    found: set[str] = set()
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        child = todo.pop()
+        if isinstance(child, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            inner = Names()
+            _comprehension(child, inner)
+            found |= inner.reads - of_expression(child.generators[0].iter).reads
+        elif not isinstance(child, (*_FUNCTIONS, ast.Lambda)):
+            todo += ast.iter_child_nodes(child)
+    return found
+
+
+def _annotation(node: ast.expr | None) -> Names:
+    """An annotation: what it reads, and as hints the names in its texts."""
+    result = of_expression(node)
+    for child in ast.walk(node) if node is not None else ():
+        if isinstance(child, ast.Constant) and isinstance(child.value, str):
+            with contextlib.suppress(SyntaxError, ValueError):
+                result.hints |= of_expression(ast.parse(child.value.strip(), mode="eval").body).reads
+    return result
+
+
+def with_texts_for_annotations(node: ast.stmt) -> ast.stmt:
+    """The statement as `from __future__ import annotations` has it: annotations are texts."""
+    changed: ast.stmt = _Lazy().visit(copy.deepcopy(node))
+    return changed
+
+
+class _Lazy(ast.NodeTransformer):
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for part in ("annotation", "returns"):
+            if isinstance(inner := getattr(node, part, None), ast.expr):
+                setattr(node, part, ast.copy_location(ast.Constant(ast.unparse(inner)), inner))
+        return super().generic_visit(node)
 
 
 def _augmented(node: ast.AugAssign, result: Names) -> None:
@@ -252,7 +300,8 @@ def _augmented(node: ast.AugAssign, result: Names) -> None:
 def _branching(node: ast.If | ast.While | ast.For | ast.AsyncFor | ast.Match, result: Names) -> None:
     if isinstance(node, ast.Match):
         _expression(node.subject, result)
-        result.either([*(_case(case) for case in node.cases), Names()])
+        sure = any(_takes_all(case) for case in node.cases)
+        result.either([*map(_case, node.cases), *([] if sure else [Names()])])
         return
     if isinstance(node, ast.If):
         _expression(node.test, result)
@@ -266,7 +315,26 @@ def _branching(node: ast.If | ast.While | ast.For | ast.AsyncFor | ast.Match, re
         _target(node.target, body)
     body.then(of(node.body))
     result.either([body, Names()])
-    result.either([of(node.orelse), Names()])
+    orelse = of(node.orelse)
+    if node.orelse and any(map(_breaks, node.body)):
+        # what else binds is bound anyway if everything before a break binds it too
+        orelse.must &= body.must
+        result.either([orelse, Names(must=set(orelse.must), may=set(orelse.must))])
+    else:
+        result.then(orelse)
+
+
+def _breaks(node: ast.AST) -> bool:
+    """Whether a statement of a loop's body leaves that loop early."""
+    if isinstance(node, ast.Break):
+        return True
+    inner = (ast.For, ast.AsyncFor, ast.While, *_FUNCTIONS, ast.ClassDef, ast.Lambda)
+    return not isinstance(node, inner) and any(map(_breaks, ast.iter_child_nodes(node)))
+
+
+def _takes_all(case: ast.match_case) -> bool:
+    """`case _:` and `case name:` without a condition."""
+    return case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
 
 
 def _case(case: ast.match_case) -> Names:
@@ -358,8 +426,9 @@ def _expression(node: ast.AST, result: Names) -> None:
 
 def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, result: Names) -> None:
     inner, local = Names(), set[str]()
-    for generator in node.generators:
-        iterated = of_expression(generator.iter)
+    _expression(node.generators[0].iter, result)  # in the scope outside
+    for i, generator in enumerate(node.generators):
+        iterated = of_expression(generator.iter) if i else Names()
         iterated.reads -= local
         inner.then(iterated)
         target = Names()

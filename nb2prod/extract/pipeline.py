@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nb2prod.domain import ROLES, SeenValue, Stage, StateItem
 from nb2prod.extract.hints import Hints, Seen, cells, docstring, safe, shapes_of
 from nb2prod.extract.slicer import Slice
-from nb2prod.extract.style import WIDTH, Import, assigned, bracketed, signature
+from nb2prod.extract.style import WIDTH, Call, Import, assigned, bracketed, signature
 from nb2prod.extract.text import INDENT
 
 
@@ -34,10 +34,12 @@ def pipeline_lines(
     file = safe(slice_.layout.program.notebook.path.name)
     request = slice_.layout.request or ("request",)
     modules = {stage.role for stage in stages}
-    taken: set[str] = {*ROLES, "run"}
+    taken: set[str] = {*ROLES, "run", "wait"}
     local = {n: f"{n}_" if n in taken else n for s in stages for n in (*s.inputs, *s.outputs, *request)}
     values = {name: _first(name, stages, seen) for name in request}
-    hints = Hints("pipeline", {Import(".", module) for module in modules}, {"run"}, homes)
+    imports = {Import(".", module) for module in modules}
+    imports |= {Import(".runtime", "wait") for stage in stages if stage.asynchronous}
+    hints = Hints("pipeline", imports, {"run"}, homes)
     alone = len(request) == 1
     parameters = [hints.parameter(local[n] if alone else n, values[n]) for n in request]
     lines = signature("run", parameters, hints.of(seen.returns(stages[-1])))
@@ -46,11 +48,12 @@ def pipeline_lines(
     if not alone:
         lines += [f"{INDENT}{local[n]} = {n}" for n in request if local[n] != n]
     for stage in stages:
-        call, arguments = f"{stage.role}.{stage.function}", _arguments(stage, local)
+        around = "wait" if stage.asynchronous else ""
+        call = Call(f"{stage.role}.{stage.function}", _arguments(stage, local), around)
         if stage is stages[-1]:
-            lines += bracketed(f"return {call}(", arguments, ")", INDENT)
+            lines += call.lines("return ", INDENT)
         else:
-            lines += assigned([local[n] for n in stage.outputs], call, arguments, INDENT)
+            lines += assigned([local[n] for n in stage.outputs], call, INDENT)
     return [f'"""The way of a request through {file}."""', "", *hints.header(), "", "", *lines]
 
 

@@ -10,6 +10,7 @@ import bisect
 import builtins
 import functools
 import operator
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ Kind = Literal["import", "definition", "constant", "value", "magic"]
 _DISPLAY_CALLS = frozenset({"print", "display"})
 _DISPLAY_METHODS = frozenset({"head", "tail", "describe", "info", "sample", "value_counts"})
 _DISPLAY_ATTRIBUTES = frozenset({"shape", "dtypes"})
+_INSTALLS = re.compile(r"system\('(python3? -m )?(pip3?|conda|mamba|uv) ")
 _PLOT_ROOTS = frozenset({"matplotlib", "seaborn", "plotly", "bokeh", "altair"})
 
 
@@ -110,6 +112,7 @@ class Program:
     notebook: Notebook
     statements: tuple[Statement, ...]
     skipped: dict[str, Cell] = field(default_factory=dict)
+    lazy_annotations: bool = False
 
     @functools.cached_property
     def _cells(self) -> Mapping[int, tuple[int, int]]:
@@ -131,6 +134,13 @@ class Program:
     def _touched(self) -> Mapping[str, list[int]]:
         """By name: the statements that may bind, delete or change what it stands for."""
         return _by_name(self.statements, lambda n: n.may | n.deletes | n.mutates | n.augments)
+
+    @functools.cached_property
+    def methods(self) -> frozenset[str]:
+        """Names of the methods of the notebook's own classes."""
+        bodies = (s.node.body for s in self.statements if isinstance(s.node, ast.ClassDef))
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+        return frozenset(inner.name for body in bodies for inner in body if isinstance(inner, functions))
 
     def of_cell(self, cell: Cell) -> tuple[Statement, ...]:
         """The statements of one cell."""
@@ -189,9 +199,11 @@ def program_of(notebook: Notebook) -> Program:
     """The program of a notebook whose cells all parse; raises SyntaxError otherwise."""
     skipped: dict[str, Cell] = {}
     nodes: list[tuple[Cell, ast.stmt, Names]] = []
+    lazy = False
     for cell in notebook.code:
         for node in parse(cell.code).body:
-            found = names.of(node)
+            lazy = lazy or _is_future(node)
+            found = names.of(names.with_texts_for_annotations(node) if lazy else node)
             if "skip" in cell.tags:
                 skipped.update(dict.fromkeys(found.may, cell))
                 continue
@@ -199,7 +211,13 @@ def program_of(notebook: Notebook) -> Program:
                 found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
             nodes.append((cell, node, found))
     changes = calls.settle([(node, found) for _, node, found in nodes])
-    return Program(notebook, _without_changed(list(_statements(nodes, changes))), skipped)
+    return Program(notebook, _without_changed(list(_statements(nodes, changes))), skipped, lazy)
+
+
+def _is_future(node: ast.stmt) -> bool:
+    """True of `from __future__ import annotations`, which holds for all cells below."""
+    from_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+    return from_future and any(alias.name == "annotations" for alias in node.names)  # type: ignore[attr-defined]
 
 
 def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Changes) -> Iterator[Statement]:
@@ -259,11 +277,22 @@ def _is_definition(node: ast.stmt) -> bool:
             return True
         case ast.Assign(targets=[ast.Name()], value=ast.Lambda()):
             return True
+        case ast.Assign(targets=[ast.Name()], value=ast.Subscript(value=ast.Name(id=name))) if (
+            name in _GENERIC
+        ):
+            return True
         case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
             return _all_define([*body, *(s for h in handlers for s in h.body), *orelse, *final])
         case ast.If(body=body, orelse=orelse):
             return _all_define([*body, *orelse])
     return False
+
+
+_GENERIC = frozenset(
+    {"Annotated", "Callable", "Dict", "List", "Literal", "Mapping", "Optional", "Sequence", "Tuple", "Union"}
+    | {"dict", "frozenset", "list", "set", "tuple", "type"}
+)
+"""Names that make a type of other types: `Rows = list[dict]`."""
 
 
 def _all_define(statements: list[ast.stmt]) -> bool:
@@ -378,8 +407,9 @@ def is_display(statement: Statement, program: Program) -> bool:
     """A statement that only shows something: print, display, plots, `df.head()`, a bare name."""
     if statement.kind == "magic":
         call = ast.unparse(statement.node)
-        return ".run_line_magic(" in call and not isinstance(statement.node, ast.Assign)
-    if not isinstance(statement.node, ast.Expr):
+        harmless = ".run_line_magic(" in call or _INSTALLS.search(call) is not None
+        return harmless and not isinstance(statement.node, ast.Assign)
+    if not isinstance(statement.node, ast.Expr) or _does_more(statement):
         return False
     value = statement.node.value
     if isinstance(value, ast.Constant | ast.Name):
@@ -392,7 +422,24 @@ def is_display(statement: Statement, program: Program) -> bool:
         return value.func.id in _DISPLAY_CALLS
     root = names.root_name(_receiver(value))
     plots = root is not None and program.imported_root(root, statement.index) in _PLOT_ROOTS
-    return plots or (isinstance(value.func, ast.Attribute) and value.func.attr in _DISPLAY_METHODS)
+    shows = isinstance(value.func, ast.Attribute) and value.func.attr in _DISPLAY_METHODS
+    return plots or (shows and value.func.attr not in program.methods)  # type: ignore[attr-defined]
+
+
+def _does_more(statement: Statement) -> bool:
+    """Whether an expression binds a name, or changes anything but what it is called on."""
+    assert isinstance(statement.node, ast.Expr)
+    root = names.root_name(_receiver(statement.node.value))
+    return bool(statement.names.may or statement.names.mutates - {root})
+
+
+def plots(statement: Statement, program: Program) -> bool:
+    """`fig, ax = plt.subplots()`: binds what only plots are drawn on."""
+    node = statement.node
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+        return False
+    root = names.root_name(_receiver(node.value))
+    return root is not None and program.imported_root(root, statement.index) in _PLOT_ROOTS
 
 
 def shows_only(statement: Statement, program: Program) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,12 @@ def from_request(name: str, binding: Statement, reader: Statement, *, in_role: b
 
 
 def unbound(program: Program, name: str, position: int, reader: Statement) -> Diagnostic:
-    """NB201 to NB206: why nothing binds a name by then."""
+    """NB201 to NB206, NB234: why nothing binds a name by then."""
+    if name == "get_ipython":
+        why = "serving code runs a magic or a shell command, which only a notebook can"
+        return at(
+            reader, "NB234", why, "Do it in a cell of its own above, or with Python: a magic is not shipped."
+        )
     deleted = program.reaching(name, position).deleted
     if deleted is not None:
         why = f"`{name}` is read here, but {place(deleted)} deletes it"
@@ -46,12 +52,39 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
     if later := program.bound_after(name, position):
         why = f"`{name}` is read here, but bound only later, in {place(later)}"
         return at(reader, "NB203", why, f"Move cell {later.cell.number} up, before this one.")
-    for star in star_imports(program.statements[:position]):
-        why = f"`{name}` may come from `import *` in {place(star)}: nb2prod cannot tell"
-        module = getattr(star.node, "module", "module")
-        return at(reader, "NB205", why, f"Import it by name: `from {module} import {name}`.")
-    hint = f"Bind `{name}` in an earlier cell, or correct the name."
+    known = {bound for s in program.statements[:position] for bound in s.names.may}
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    hint = (
+        f"Did you mean `{close[0]}`?" if close else f"Bind `{name}` in an earlier cell, or correct the name."
+    )
     return at(reader, "NB201", f"`{name}` is read here, but nothing binds it", hint)
+
+
+def unknown_star(program: Program, position: int, name: str) -> Statement | None:
+    """The last `from module import *` above a position of which nobody has said yet what it brings."""
+    if (
+        name == "get_ipython"
+        or name in program.skipped
+        or program.reaching(name, position).deleted is not None
+    ):
+        return None
+    known = program.notebook.stars
+    stars = [
+        s for s in star_imports(program.statements[:position]) if getattr(s.node, "module", "") not in known
+    ]
+    return stars[-1] if stars else None
+
+
+def from_star(name: str, star: Statement, reader: Statement) -> Diagnostic:
+    """NB205, a note: a name is taken to come from a star import; the kernel will be asked."""
+    module = getattr(star.node, "module", "module")
+    return at(
+        reader,
+        "NB205",
+        f"`{name}` is taken to come from `import *` in {place(star)}: validation asks the kernel",
+        f"Import it by name to be sure: `from {module} import {name}`.",
+        "info",
+    )
 
 
 def global_writes(statement: Statement) -> Iterator[Diagnostic]:
@@ -151,6 +184,20 @@ def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
         )
 
 
+def own_name(statement: Statement) -> Iterator[Diagnostic]:
+    """NB235: code that asks whether it runs as the main program gets another answer in the package."""
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.Compare) and any(
+            isinstance(part, ast.Name) and part.id == "__name__" for part in (node.left, *node.comparators)
+        ):
+            yield at(
+                statement,
+                "NB235",
+                '`__name__` is "__main__" in the notebook, but not in the package',
+                "Remove the condition on `__name__`: role cells run only when they are meant to.",
+            )
+
+
 def changed_default(statement: Statement) -> Iterator[Diagnostic]:
     """NB231: a function changes the default of a parameter, which all its calls share."""
     node = statement.node
@@ -177,14 +224,23 @@ def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
             yield argument.arg, given
 
 
-def training(code: RoleCode, inputs: Iterable[str]) -> Iterator[Diagnostic]:
-    """NB232: role code trains on data of the notebook, with each request anew."""
-    fed = {*code.bound.may, *inputs}
+def training(code: RoleCode, inputs: Iterable[str], state: Iterable[str]) -> Iterator[Diagnostic]:
+    """NB232: role code trains: on data of the notebook, or what the notebook has fitted, on the request."""
+    fed, fitted = {*code.bound.may, *inputs}, set(state)
     for statement in code.body:
         for call in statement.names.calls:
             method = call.function.rpartition(".")[2]
             given = {name for _, name in call.arguments}
-            if "." in call.function and method in effects.FITS and given and not given & fed:
+            if "." not in call.function or method not in effects.FITS:
+                continue
+            if call.root in fitted and given & fed:
+                yield at(
+                    statement,
+                    "NB232",
+                    f"the {code.role} cell fits `{call.root}` anew (`.{method}`) on each request",
+                    f"Fit `{call.root}` before the role cells; here, only use it: `.transform`, `.predict`.",
+                )
+            elif given and not given & fed:
                 data = ", ".join(f"`{name}`" for name in sorted(given))
                 yield at(
                     statement,
@@ -201,6 +257,16 @@ def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagn
         "NB219",
         f"`{name}` changes later in the cell that defines a function from it ({place(definition)})",
         "Put the change into a cell of its own, after the definition.",
+    )
+
+
+def patched(path: str, event: Statement) -> Diagnostic:
+    """NB227: the notebook sets an attribute of a library that serving uses."""
+    return at(
+        event,
+        "NB227",
+        f"`{path}` of a library is set here: in the package the library is as it was installed",
+        "Write a function or a subclass of your own, and call that.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from nb2prod.domain import Cell, Role
 from nb2prod.extract.effects import changed_outside
 from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_display, shows_only
+from nb2prod.extract.program import Program, Statement, is_display, plots, shows_only
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RoleCode:
     @functools.cached_property
     def local(self) -> frozenset[str]:
         """The names that are local to the body once it is a function."""
-        return frozenset(self.bound.may | self.bound.deletes | self.changed.keys())
+        return frozenset(self.bound.may | self.bound.deletes)
 
     def owns(self, statement: Statement) -> bool:
         """True if the statement stands in a cell of this role."""
@@ -99,9 +99,19 @@ def _is_declaration(statement: Statement) -> bool:
 
 
 def _entry(statements: list[Statement], role: Role) -> Statement | None:
-    functions = [s for s in statements if isinstance(s.node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [s for s in statements if arguments_of(s) is not None]
     named = [s for s in functions if role in s.names.must]
     return next(iter([*reversed(named), *reversed(functions)]), None)
+
+
+def arguments_of(statement: Statement) -> ast.arguments | None:
+    """The parameters of a function or of a lambda with a name; None of other statements."""
+    match statement.node:
+        case ast.FunctionDef(args=arguments) | ast.AsyncFunctionDef(args=arguments):
+            return arguments
+        case ast.Assign(value=ast.Lambda(args=arguments)):
+            return arguments
+    return None
 
 
 def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
@@ -112,9 +122,24 @@ def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
         yield from (s for s in statements if s.kind != "import")
 
 
+def _drawn(program: Program, body: list[Statement]) -> list[Statement]:
+    """Statements that make figures and axes, and that draw on them; none if anything else reads those."""
+    made = [s for s in body if plots(s, program)]
+    names = {name for s in made for name in s.names.must}
+    for statement in body:
+        if statement in made or not statement.names.reads & names:
+            continue
+        if not isinstance(statement.node, ast.Expr) or statement.names.may:
+            return []
+        made.append(statement)
+    return made
+
+
 def _without_display(program: Program, body: list[Statement], final: bool) -> list[Statement]:
     """The body less what only shows something; but the last role's last expression is its answer."""
-    kept = [s for s in body if not is_display(s, program)]
+    drawn = _drawn(program, body)
+    saved = any(call.function.endswith(".savefig") for s in body for call in s.names.calls)
+    kept = [s for s in body if saved or not (is_display(s, program) or s in drawn)]
     shown = [s for s in body if not shows_only(s, program)]
     if shown and (final or not kept) and shown[-1] not in kept:
         kept.append(shown[-1])

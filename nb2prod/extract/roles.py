@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
-from nb2prod.extract import names
+from nb2prod.extract import names, refusals
+from nb2prod.extract.effects import changed_outside
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement
-from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
+from nb2prod.extract.rolecode import Read, RoleCode, arguments_of, live_reads, role_code
 
 ANSWERS: dict[Role, str] = {"preprocess": "prepared", "model": "scores", "postprocess": "answer"}
 
@@ -99,7 +100,9 @@ def _inline(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     for read in live_reads(code):
         if read.name not in draft.inputs and _takes(layout, code, read, earlier):
             draft.inputs.append(read.name)
-    if not draft.inputs and layout.example:
+    why = list(_missed(layout, code)) if not draft.inputs else []
+    layout.findings += why
+    if not draft.inputs and layout.example and code.body and not why:
         names_ = ", ".join(f"`{name}`" for name in _example_names(layout)) or "what the example binds"
         layout.findings.append(
             at(
@@ -109,8 +112,21 @@ def _inline(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
                 "Tag the cell that answers the example, not the one that trains; it must read the example.",
             )
         )
-    _check_await(layout, code)
     return draft
+
+
+def _missed(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
+    """Why a role that reads no input would have read one, had the cells another order."""
+    known = {name for other in layout.codes.values() if other is not code for name in other.bound.may}
+    for read in live_reads(code):
+        position = layout.program.start(read.statement.cell)
+        bindings = layout.program.reaching(read.name, position).bindings
+        if read.name in _example_names(layout) and bindings:
+            hint = "Tag this cell `preprocess`, or move the line into a role cell."
+            message = f"`{read.name}` is bound anew here, between the example and the {code.role} cell"
+            yield at(bindings[-1], "NB204", message, hint)
+        elif not bindings and read.name in {*known, *_example_names(layout)}:
+            yield refusals.unbound(layout.program, read.name, position, read.statement)
 
 
 def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
@@ -121,6 +137,13 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
         b.kind_of(read.name) in ("import", "definition") for b in reaching.bindings
     ):
         return False
+    for draft in reversed(earlier):
+        if read.name in draft.inputs and read.name in draft.code.changed:
+            # changed in place on its way: what that role made of it is meant
+            _refuse_changes(layout, code, read, start)
+            if read.name not in draft.outputs:
+                draft.outputs.append(read.name)
+            return True
     cells = {b.cell.id for b in reaching.bindings}
     if cells <= {c.id for c in layout.example}:
         _refuse_changes(layout, code, read, start)
@@ -143,8 +166,11 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> N
     roles = {c.id for other in layout.codes.values() for c in other.cells}
     bindings = layout.program.reaching(read.name, start).bindings
     ids = roles | {c.id for c in layout.example}
-    for event in layout.program.events(read.name, bindings[0].index + 1, start):
-        if event.cell.id not in ids:
+    events = set(layout.program.events(read.name, bindings[0].index + 1, start))
+    between = layout.program.statements[bindings[0].index + 1 : start]
+    changing = changed_outside((s.node, s.names) for s in between).get(read.name)
+    for event in between:
+        if event.cell.id not in ids and (event in events or event.node is changing):
             layout.findings.append(
                 at(
                     event,
@@ -165,35 +191,19 @@ def _perhaps_unbound(read: Read, binding: Statement) -> Diagnostic:
     )
 
 
-def _check_await(layout: Layout, code: RoleCode) -> None:
-    for statement in code.body:
-        if names.awaits(statement.node):
-            layout.findings.append(_no_async(statement))
-
-
-def _no_async(statement: Statement) -> Diagnostic:
-    return at(
-        statement,
-        "NB211",
-        "role code awaits; a role must be ordinary, synchronous code",
-        "Call the synchronous form of the library, or wrap the call in `asyncio.run(...)` in a helper.",
-    )
-
-
 # --- function stages -----------------------------------------------------------------------------
 
 
 def _function(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     entry = code.entry
     assert entry is not None
-    assert isinstance(entry.node, ast.FunctionDef | ast.AsyncFunctionDef)
-    if isinstance(entry.node, ast.AsyncFunctionDef):
-        layout.findings.append(_no_async(entry))
+    arguments = arguments_of(entry)
+    assert arguments is not None
     draft = _Draft(code, outputs=[ANSWERS[code.role]], result="return")
-    positional, keyword = _required(entry.node)
-    if not positional and not keyword and entry.node.args.args:
-        positional = [entry.node.args.args[0].arg]
-    if not positional and not keyword and entry.node.args.vararg is None:
+    positional, keyword = _required(arguments)
+    if not positional and not keyword and arguments.args:
+        positional = [arguments.args[0].arg]
+    if not positional and not keyword and arguments.vararg is None:
         layout.findings.append(_bad_entry(layout, entry, "takes no argument"))
         return draft
     for i, name in enumerate(positional):
@@ -212,17 +222,17 @@ def _function(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     return draft
 
 
-def _required(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[list[str], list[str]]:
-    arguments = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
-    required = arguments[: len(arguments) - len(node.args.defaults)]
-    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+def _required(arguments: ast.arguments) -> tuple[list[str], list[str]]:
+    positional = [a.arg for a in [*arguments.posonlyargs, *arguments.args]]
+    required = positional[: len(positional) - len(arguments.defaults)]
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     return required, [a.arg for a, default in pairs if default is None]
 
 
 def _supply(layout: Layout, name: str, earlier: list[_Draft], *, first: bool) -> str | None:
     """Where a parameter's value comes from: a name of the pipeline, or None."""
     for draft in reversed(earlier):
-        if draft.code.style == "inline" and name in draft.code.bound.may:
+        if draft.code.style == "inline" and name in {*draft.code.bound.may, *draft.code.changed}:
             if name not in draft.outputs:
                 draft.outputs.append(name)
             return name
@@ -274,6 +284,7 @@ def _answer(layout: Layout, draft: _Draft) -> str:
                 "NB207",
                 f"the {draft.code.role} cell has no result",
                 "End the cell with the answer: an expression on its last line, or an assignment.",
+                line=None if last else 1,
             )
         )
         draft.outputs.append(ANSWERS[draft.code.role])
@@ -318,4 +329,9 @@ def _stage(draft: _Draft) -> Stage:
         tuple(c.id for c in code.cells),
         draft.result,
         tuple(draft.keywords),
+        any(names.awaits(s.node) for s in code.body) if code.entry is None else _is_async(code.entry),
     )
+
+
+def _is_async(entry: Statement) -> bool:
+    return isinstance(entry.node, ast.AsyncFunctionDef)

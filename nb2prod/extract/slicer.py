@@ -14,6 +14,7 @@ from typing import Literal
 from nb2prod.domain import Cell, Diagnostic, Role, StateItem, Watched
 from nb2prod.extract import refusals
 from nb2prod.extract.captures import Captures, Point
+from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, is_builtin
@@ -123,35 +124,47 @@ class _Slicer:
             if read.name in inputs or self._is_own(code, read.name, point):
                 continue
             position = point.position(self.program)
-            if read.perhaps and not self.program.reaching(read.name, position).bindings:
-                continue
+            if read.name in code.local and not self.program.reaching(read.name, position).bindings:
+                continue  # bound on some path inside the role, and nowhere else
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
-            rebinds = read.name in code.local
+            changes = read.name in code.changed and not self._is_immutable(read.name, position)
+            rebinds = read.name in code.local or changes
             target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
             if target is not None:
                 unit.needs.setdefault(read.name, target)
-                if rebinds and target.kind == "import":
+                if read.name in code.local and target.kind == "import":
                     unit.findings.append(refusals.shadowing(read.name, read.statement))
-                if target.kind == "state" and read.name in code.changed:
+                if target.kind == "state" and changes:
                     unit.copies.add(read.name)
                     unit.findings.append(refusals.changed_state(read.name, code.changed[read.name]))
         for statement in code.body:
             unit.findings += refusals.global_writes(statement)
             unit.findings += refusals.unseen_names(statement)
-        unit.findings += refusals.training(code, inputs)
+            unit.findings += refusals.own_name(statement)
+        unit.findings += refusals.training(
+            code, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
+        )
         return unit
+
+    def _is_immutable(self, name: str, position: int) -> bool:
+        """Whether a name stands for a literal that nothing can change."""
+        only = self.program.reaching(name, position).only
+        return only is not None and only.kind == "constant" and not set("[{") & set(only.text)
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
         """A helper must not read a global that the role's code binds: in the package it is a local."""
-        bound = code.local
+        bound = code.local | root.copies
         for unit in self._reached(root):
             if unit.statement is None or unit.statement.kind != "definition":
                 continue
             for name in sorted(unit.statement.names.deferred & bound):
-                binder = next(s for s in code.body if name in s.names.may | s.names.deletes)
+                binder = next((s for s in code.body if name in s.names.may | s.names.deletes), None)
+                binder = binder or code.changed[name]
                 root.findings.append(refusals.hidden_argument(name, binder, unit.statement))
+                late = at(unit.statement, "NB203", "")
+                unit.findings = [f for f in unit.findings if (f.code, f.cell) != (late.code, late.cell)]
 
     def _watch_copies(self, code: RoleCode, root: Unit) -> None:
         others = {t.name for t in root.needs.values() if t.kind == "state"} | set(self._inputs(code))
@@ -189,16 +202,30 @@ class _Slicer:
         unit = self.slice.units[statement.index] = Unit(statement, point=point)
         for name in sorted(statement.names.reads):
             self._need_at_definition(name, unit, statement, point)
+        for name in sorted(statement.names.hints - statement.names.reads - statement.names.deferred):
+            self._hint_at(name, unit, statement)
         for name in sorted(statement.names.deferred - statement.names.reads):
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
-                if target.kind == "state" and name in statement.names.mutates:
+                rebinds = name in statement.names.writes_global
+                if target.kind == "state" and name in statement.names.mutates and not rebinds:
                     unit.findings.append(refusals.helper_changes_state(name, statement))
         unit.findings += refusals.global_writes(statement)
         unit.findings += refusals.unseen_names(statement)
         unit.findings += refusals.changed_default(statement)
+        unit.findings += refusals.own_name(statement)
         return unit
+
+    def _hint_at(self, name: str, unit: Unit, statement: Statement) -> None:
+        """What an annotation speaks of: nice to have, where it is an import or a definition."""
+        last = self.program.notebook.code[-1]
+        position = self.program.end(last)
+        only = self.program.reaching(name, position).only
+        if only is not None and only is not statement and only.kind_of(name) in ("import", "definition"):
+            target = self._resolve(name, Point("after", last), position, statement, unit)
+            if target is not None:
+                unit.needs[name] = target
 
     def _need_at_definition(self, name: str, unit: Unit, statement: Statement, point: Point) -> None:
         """What a definition reads as it runs: it keeps the object, whatever becomes of the name."""
@@ -261,10 +288,17 @@ class _Slicer:
         reaching = self.program.reaching(name, position)
         kinds = {b.kind_of(name) for b in reaching.bindings}
         if not reaching.bindings:
-            if not is_builtin(name):
-                unit.findings.append(refusals.unbound(self.program, name, position, reader))
+            if is_builtin(name):
+                return None
+            if star := refusals.unknown_star(self.program, position, name):
+                unit.findings.append(refusals.from_star(name, star, reader))
+                return Target("import", name, (star,))
+            unit.findings.append(refusals.unbound(self.program, name, position, reader))
             return None
         if kinds == {"import"}:
+            for event in self.program.events(name, 0, position):
+                if patched := patch_of(event.node, name):
+                    unit.findings.append(refusals.patched(patched, event))
             return Target("import", name, self._imports(name, position, reaching.bindings))
         if "definition" in kinds:
             return self._definition(name, point, reaching.only, reaching.bindings, reader, unit)
@@ -380,6 +414,8 @@ def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:
             continue
         point = Point(item.when, program.notebook.cell(item.cell))
         for event in program.events(item.name, point.position(program), len(program.statements)):
+            if event.cell.id == item.cell:
+                continue  # the role's own work on it
             yield at(
                 event,
                 "NB210",

@@ -107,11 +107,14 @@ def _natural(name: str) -> list[tuple[int, int]]:
 # --- statements of our own -----------------------------------------------------------------------
 
 
-def signature(name: str, parameters: Sequence[str], returns: str | None) -> list[str]:
+def signature(
+    name: str, parameters: Sequence[str], returns: str | None, *, asynchronous: bool = False
+) -> list[str]:
     """The line or lines of a `def`."""
+    head = f"{'async ' if asynchronous else ''}def {name}("
     end = f") -> {returns}:" if returns else "):"
     lone = len(parameters) == 1  # a lone parameter gets its trailing comma at once
-    return bracketed(f"def {name}(", parameters, end, one_line=not lone)
+    return bracketed(head, parameters, end, one_line=not lone)
 
 
 def bracketed(
@@ -135,16 +138,31 @@ def returned(names: Sequence[str], indent: str) -> list[str]:
     return [f"{indent}return (", *_each(names, indent), f"{indent})"]
 
 
-def assigned(targets: Sequence[str], call: str, arguments: Sequence[str], indent: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to write, perhaps within another: `around(function(arguments))`."""
+
+    function: str
+    arguments: Sequence[str]
+    around: str = ""
+
+    def lines(self, head: str, indent: str) -> list[str]:
+        """The call after `head`, which is all that stands before it in its statement."""
+        if not self.around:
+            return bracketed(f"{head}{self.function}(", self.arguments, ")", indent)
+        line = f"{indent}{head}{self.around}({self.function}({', '.join(self.arguments)}))"
+        if len(line) <= WIDTH:
+            return [line]
+        inner = bracketed(f"{self.function}(", self.arguments, ")", f"{indent}    ")
+        return [f"{indent}{head}{self.around}(", *inner, f"{indent})"]
+
+
+def assigned(targets: Sequence[str], call: Call, indent: str) -> list[str]:
     """`a, b = call(arguments)`, the targets in brackets where all of it is too long."""
-    line = f"{indent}{', '.join(targets)} = {call}({', '.join(arguments)})"
-    if len(line) <= WIDTH or len(targets) == 1:
-        return bracketed(f"{', '.join(targets)} = {call}(", arguments, ")", indent)
-    return [
-        f"{indent}(",
-        *_each(targets, indent),
-        *bracketed(f") = {call}(", arguments, ")", indent),
-    ]
+    lines = call.lines(f"{', '.join(targets)} = ", indent)
+    if len(lines) == 1 or len(targets) == 1:
+        return lines
+    return [f"{indent}(", *_each(targets, indent), *call.lines(") = ", indent)]
 
 
 def _each(items: Sequence[str], indent: str = "") -> list[str]:

@@ -4,5 +4,6 @@ from nb2prod.validation.package import write_package
 from nb2prod.validation.prove import prove
 from nb2prod.validation.requirements import pins
 from nb2prod.validation.run import clean_run
+from nb2prod.validation.stars import expand
 
-__all__ = ["clean_run", "pins", "prove", "write_package"]
+__all__ = ["clean_run", "expand", "pins", "prove", "write_package"]

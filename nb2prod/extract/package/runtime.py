@@ -11,6 +11,7 @@ types that the notebook's example had.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 import hashlib
@@ -21,7 +22,8 @@ import math
 import pickle
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -554,6 +556,19 @@ def _nan_for_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_nan_for_none(item) for item in value]
     return math.nan if value is None else value
+
+
+# --- asynchronous roles --------------------------------------------------------------------------
+
+
+def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives, for code that is none: in a thread of its own where a loop runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, coroutine).result()
 
 
 # --- the whole -----------------------------------------------------------------------------------

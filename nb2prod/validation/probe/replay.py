@@ -7,10 +7,13 @@ back, so that the notebook goes on as if nothing had happened.
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
+import inspect
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -178,18 +181,26 @@ def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
     """Run a cell's source in the user's namespace; its last expression's value, or MISSING."""
     code = shell.transform_cell(source)
     name = shell.compile.get_code_name(source, code, 0)
-    flags = shell.compile.flags
+    flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     with last.watching():
         tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
-        exec(compile(tree, name, "exec", flags, dont_inherit=True), shell.user_ns)
+        finish(eval(compile(tree, name, "exec", flags, dont_inherit=True), shell.user_ns))
         return last.value
+
+
+def finish(value: Any) -> Any:
+    """What a coroutine gives, in a thread of its own, for the kernel's loop is busy; else the value."""
+    if not inspect.iscoroutine(value):
+        return value
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, value).result()
 
 
 def call_stage(stage: Plan, namespace: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """Call a function-style stage with its inputs."""
     keywords = {name: values[name] for name in stage["keywords"]}
     args = [values[name] for name in stage["inputs"] if name not in keywords]
-    return namespace[stage["function"]](*args, **keywords)
+    return finish(namespace[stage["function"]](*args, **keywords))
 
 
 def answer_of(stage: Plan, namespace: Mapping[str, Any], expression: Any) -> Any:
