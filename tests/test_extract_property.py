@@ -129,10 +129,14 @@ BLOCKS = st.one_of(
         "def rec(n):\n    return 0 if n < 1 else cer(n - 1) + <x>\ndef cer(n):\n    return rec(n - 1)",
         x=ATOMS,
     ),
-    code("def bump():\n    global <n>\n    <n> = <x>\nbump()", n=NAMES, x=ATOMS),
 )
 STATEMENTS = st.one_of(SIMPLE, SIMPLE, SIMPLE, BLOCKS)
 CELLS = st.lists(STATEMENTS, min_size=1, max_size=4).map("\n".join)
+GLOBALS = code("def bump():\n    global <n>\n    <n> = <x>\nbump()", n=NAMES, x=ATOMS)
+PLAIN = st.lists(st.one_of(STATEMENTS, STATEMENTS, STATEMENTS, GLOBALS), min_size=1, max_size=4).map(
+    "\n".join
+)
+"""Cells between the roles, which may also re-bind globals from inside a function."""
 REQUESTS = code("r['v'] + <x>", x=EXPRESSIONS)
 
 SETUP = """\
@@ -189,21 +193,21 @@ box = Box(c)"""
 def programs(draw: st.DrawFn) -> list[tuple[str, str]]:
     """Setting up, an example, roles with ordinary cells between and after, inline or as functions."""
     cells = [("", SETUP)]
-    cells += [("", cell) for cell in draw(st.lists(CELLS, max_size=3))]
+    cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=3))]
     cells.append(("example", "r = {'v': 2}"))
     functions = draw(st.integers(0, 3)) == 0
     if functions:
         cells.append(("model", f"def model(q):\n    return q['v'] + {draw(EXPRESSIONS)}"))
     else:
         cells.append(("preprocess", f"{draw(CELLS)}\nx = {draw(REQUESTS)}"))
-        cells += [("", cell) for cell in draw(st.lists(CELLS, max_size=1))]
+        cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=1))]
         cells.append(("model", f"{draw(CELLS)}\ny = x + {draw(EXPRESSIONS)}"))
     if draw(st.booleans()):
-        cells += [("", cell) for cell in draw(st.lists(CELLS, max_size=1))]
+        cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=1))]
         answer = f"[y, {draw(EXPRESSIONS)}]"
         functions = functions or draw(st.booleans())
         cells.append(("postprocess", f"def postprocess(y):\n    return {answer}" if functions else answer))
-    cells += [("", cell) for cell in draw(st.lists(CELLS, max_size=2))]
+    cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=2))]
     return cells
 
 

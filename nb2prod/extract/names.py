@@ -163,6 +163,8 @@ def awaits(node: ast.AST) -> bool:
     """True if running a statement awaits; functions defined in it may."""
     if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
         return True
+    if isinstance(node, ast.comprehension) and node.is_async:
+        return True
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         return False
     return any(awaits(child) for child in ast.iter_child_nodes(node))
