@@ -425,13 +425,3 @@ def test_state_that_is_missing(package: Path) -> None:
         found.load_state("s")
     with pytest.raises(found.DamagedState, match="draft"):
         found.load_state("other")
-
-
-def test_an_error_names_the_notebooks_lines(package: Path) -> None:
-    (package / "model.py").write_text("def model(x):\n    y = x\n    return y / 0\n")
-    source_map = [{"file": "model.py", "line": 3, "cell": "c7", "number": 7, "cell_line": 2}]
-    (package / "manifest.json").write_text(json.dumps({"state": [], "source_map": source_map}))
-    found = loaded(package, "_made_lines")
-    with pytest.raises(ZeroDivisionError) as caught:
-        importlib.import_module("_made_lines.model").model(1)
-    assert found.notebook_lines(caught.value) == ["cell 7, line 2 (model.py:3): return y / 0"]

@@ -171,8 +171,10 @@ def _failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None) -> Parit
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
+    file, line = (place.file, place.line) if place else next(reversed(error["frames"]), (None, None))
+    where = f" in {file}, line {line}" if file else ""
     failed = ParityError(
-        f"the extracted package fails, {error['what']}: {error['type']}: {error['message']}",
+        f"the extracted package fails{where}, {error['what']}: {error['type']}: {error['message']}",
         code="NB322",
         hint=hint,
         cell=place.cell if place else None,

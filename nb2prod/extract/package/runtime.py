@@ -582,13 +582,33 @@ def load() -> Predictor:
 
 
 def notebook_lines(error: BaseException) -> list[str]:
-    """Where in the notebook an error arose: a line for each frame that was taken from a cell."""
-    mapped = {(m["file"], m["line"]): m for m in manifest().get("source_map", ())}
+    """Where in the notebook an error arose: a line for each frame that was taken from a cell.
+
+    Those of the errors in a group, and of what an error was raised from, come after it, with their names.
+    """
+    notebook = manifest()["notebook"]["file"]
+    mapped = {(m["file"], m["line"]): m for m in manifest()["source_map"]}
     found = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        entry = mapped.get((path.name, frame.lineno)) if path.parent == HERE else None
-        if entry is not None:
-            place = f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno})"
-            found.append(f"{place}: {frame.line}")
+    for raised in _with_causes(error):
+        for frame in traceback.extract_tb(raised.__traceback__):
+            path = Path(frame.filename)
+            entry = mapped.get((path.name, frame.lineno))
+            if entry is not None and path.resolve().parent == HERE:
+                name = "" if raised is error else f"{type(raised).__name__}: "
+                place = f"{notebook}, cell {entry['number']}, line {entry['cell_line']}"
+                found.append(f"{name}{place} ({path.name}:{frame.lineno}): {frame.line}")
+    return list(dict.fromkeys(found))
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """An error, the members of a group, and what each was raised from or while handling."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        raised = todo.pop(0)
+        if raised is None or any(raised is known for known in found):
+            continue
+        found.append(raised)
+        context = None if raised.__suppress_context__ else raised.__context__
+        todo += [*getattr(raised, "exceptions", ()), raised.__cause__, context]
     return found
