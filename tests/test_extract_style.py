@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nb2prod.extract import extract
+from nb2prod.extract import extract, package
 from nb2prod.extract.style import Call, Import, assigned, bracketed, import_lines, returned, signature
 from nb2prod.notebook import read
 from tests.made import notebook
@@ -119,6 +119,10 @@ def test_generated_code_passes_ruff(tmp_path: Path) -> None:
             write_code(tmp_path / f"case{i}", notebook(tmp_path, *cells))
     (tmp_path / "made.ipynb").unlink()
     assert ruff("check", "--extend-select", "I", tmp_path) == ""
+
+
+def test_the_fixed_files_pass_ruff_too() -> None:
+    assert ruff("check", "--extend-select", "I", Path(package.__file__).parent) == ""
 
 
 LONG = "a_rather_long_name_for_what_is_computed"

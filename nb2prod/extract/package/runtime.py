@@ -19,6 +19,7 @@ import importlib
 import io
 import json
 import math
+import operator
 import pickle
 import re
 import traceback
@@ -117,7 +118,7 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return type(value).__name__ in ("NaTType", "NAType") or (
-        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(value != value)
+        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(operator.ne(value, value))
     )
 
 
@@ -307,7 +308,7 @@ def _checker(field: Mapping[str, Any]) -> Check:
     fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
 
     def check(value: Any) -> str | None:
-        if value is None or (isinstance(value, float) and value != value):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             return None if nullable else f"{noun}: never null"
         return fits(value)
 
@@ -315,7 +316,7 @@ def _checker(field: Mapping[str, Any]) -> Check:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and math.isnan(value):
         return "NaN"
     names = {type(None): "null", dict: "an object", list: "a list"}
     if type(value) in names:
