@@ -384,11 +384,28 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenValue:
+    """A value that a role takes or gives, as the clean run saw it. `name` is the Stage's.
+
+    `type` is an annotation whose names are builtins or `module:name` ("dict[str, pandas:DataFrame]"); the
+    notebook's own classes are of the module `__main__`. `shape` says in words what the type does not, in
+    terms of the request's rows ("DataFrame, rows x 3 columns (a, b, c)"); empty where that is nothing.
+    """
+
+    role: Role
+    side: Literal["takes", "gives"]
+    name: str
+    type: str
+    shape: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What the clean run and the proof add to what the text says: contract, state files, requirements.
 
     `rehomed` are the notebook functions and classes that captured state really refers to, `decoding` the
-    modules that a request is rebuilt with. The requirements are known last: `prove` sees them.
+    modules that a request is rebuilt with, `values` what passed between the roles. The requirements are
+    known last: `prove` sees them.
     """
 
     contract: Contract
@@ -396,6 +413,18 @@ class Evidence:
     rehomed: tuple[str, ...] = ()
     decoding: tuple[str, ...] = ()
     requirements: tuple[Requirement, ...] = ()
+    values: tuple[SeenValue, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
+        """The evidence of an `evidence.json`, without requirements."""
+        return cls(
+            contract=Contract.from_json(data["contract"]),
+            state=tuple(StateFile.from_json(item) for item in data["state"]),
+            rehomed=tuple(data["rehomed"]),
+            decoding=tuple(data["decoding"]),
+            values=tuple(SeenValue(**item) for item in data["values"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

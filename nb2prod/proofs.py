@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,10 @@ from typing import Any
 
 from nb2prod.domain import (
     Bundle,
-    Contract,
     Evidence,
     Notebook,
     Report,
     Requirement,
-    StateFile,
     digest,
     to_json,
 )
@@ -92,7 +90,7 @@ def kept(extract: Extract, notebook: Notebook, folder: Path) -> Validated | None
     """The proof of an earlier run, if it is whole and the packages that it pinned are still installed."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         report = Report.from_json(json.loads((folder / "report.json").read_text("utf-8")))
-        evidence = _evidence(json.loads((folder / "evidence.json").read_text("utf-8")))
+        evidence = Evidence.from_json(json.loads((folder / "evidence.json").read_text("utf-8")))
         if not all(_installed(item) for item in report.requirements):
             return None
         found = Validated(_whole(extract, notebook, evidence, report), report, folder, reused=True)
@@ -106,15 +104,6 @@ def _installed(item: Requirement) -> bool:
         return importlib.metadata.version(item.name) == item.version
     except importlib.metadata.PackageNotFoundError:
         return False
-
-
-def _evidence(data: Mapping[str, Any]) -> Evidence:
-    return Evidence(
-        contract=Contract.from_json(data["contract"]),
-        state=tuple(StateFile.from_json(item) for item in data["state"]),
-        rehomed=tuple(data["rehomed"]),
-        decoding=tuple(data["decoding"]),
-    )
 
 
 def write(path: Path, noun: Any) -> None:

@@ -66,6 +66,7 @@ factor = load_state("factor")
 '''
 
 SOURCE_MAP = [{"file": "model.py", "line": 7, "cell": "c3", "number": 3, "cell_line": 2}]
+MANIFEST = {"notebook": {"file": "doubler.ipynb"}, "source_map": SOURCE_MAP}
 
 
 def write_package(
@@ -90,7 +91,7 @@ def write_package(
         "factor.json": state,
         "contract.json": json.dumps(to_json(contract)),
         "schema.json": json.dumps(schema_of(contract, "doubler")),
-        "manifest.json": json.dumps({"source_map": SOURCE_MAP, "state": [_entry("factor", state)]}),
+        "manifest.json": json.dumps(MANIFEST | {"state": [_entry("factor", state)]}),
     }
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")

@@ -383,13 +383,3 @@ def test_state_is_read_by_its_key(package: Path) -> None:
     assert found.load_state("s") == {"a": [1, 0.1]}
     with pytest.raises(found.DamagedState, match=r"'other'.*draft"):
         found.load_state("other")
-
-
-def test_an_error_names_the_notebooks_lines(package: Path) -> None:
-    (package / "model.py").write_text("def model(x):\n    y = x\n    return y / 0\n")
-    source_map = [{"file": "model.py", "line": 3, "cell": "c7", "number": 7, "cell_line": 2}]
-    (package / "manifest.json").write_text(json.dumps({"state": [], "source_map": source_map}))
-    found = loaded(package, "_made_lines")
-    with pytest.raises(ZeroDivisionError) as caught:
-        importlib.import_module("_made_lines.model").model(1)
-    assert found.notebook_lines(caught.value) == ["cell 7, line 2 (model.py:3): return y / 0"]

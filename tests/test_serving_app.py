@@ -227,7 +227,7 @@ def test_a_failing_model_tells_its_log_and_not_the_caller(app: App, caplog: pyte
     assert answer.json()["request_id"] in answer.json()["detail"]
     assert "nb2prod logs" in answer.json()["detail"]
     assert answer.json()["request_id"] in caplog.text
-    assert "notebook: cell 3, line 2 (model.py:7)" in caplog.text
+    assert "notebook: doubler.ipynb, cell 3, line 2 (model.py:7)" in caplog.text
     assert "ZeroDivisionError" in caplog.text
     assert ask(app, "POST", "/predict", json={"instances": [ROW]}).status_code == 200
 

@@ -231,9 +231,9 @@ def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
     error = failure_of(ran, tmp_path, changed("    return [v / 0 for v in values]\n"))
     assert error.code == "NB322"
     assert (error.cell, error.number, error.line) == ("c3", 3, 1)
-    assert (
-        error.message
-        == "the extracted package fails, asked for the example: ZeroDivisionError: float division by zero"
+    assert error.message == (
+        "the extracted package fails in model.py, line 5, asked for the example:"
+        " ZeroDivisionError: float division by zero"
     )
     assert any("model.py" in note for note in error.__notes__)
 
@@ -245,7 +245,7 @@ def test_a_package_that_needs_a_module_beside_the_notebook(
     (notebook.path.parent / "my_utils.py").write_text("")
     error = failure_of(ran, tmp_path, f"import my_utils\n\n{MODEL}")
     assert error.code == "NB322"
-    assert "fails, being loaded: ModuleNotFoundError" in error.message
+    assert "fails in model.py, line 1, being loaded: ModuleNotFoundError" in error.message
     assert error.hint is not None
     assert "'my_utils' is not installed" in error.hint
 

@@ -25,6 +25,7 @@ from nb2prod.domain import (
 )
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.hints import safe
 from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.needs import needs_of
@@ -58,12 +59,12 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     findings += layout.findings
     _stop_on_errors(findings)
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
-    rehomed = evidence.rehomed if evidence is not None else ()
+    rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     for unit in slice_.included(rehomed):
         findings += [f for f in unit.findings if f not in findings]
     findings += rebound_later(slice_)
     _stop_on_errors(findings)
-    layer = code_files(slice_, rehomed)
+    layer = code_files(slice_, rehomed, values)
     _stop_on_errors([*findings, *layer.findings])
     needs = needs_of(slice_, rehomed)
     if evidence is not None:
@@ -165,7 +166,7 @@ def _requirements(found: Iterable[Requirement]) -> str:
 
 def _init(notebook: Notebook) -> str:
     return (
-        f'"""{notebook.name}: extracted from {notebook.path.name} by nb2prod."""\n\n'
+        f'"""{notebook.name}: extracted from {safe(notebook.path.name)} by nb2prod."""\n\n'
         "from .runtime import InvalidRequest, Predictor, load\n\n"
         '__all__ = ["InvalidRequest", "Predictor", "load"]\n'
     )

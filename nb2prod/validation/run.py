@@ -17,6 +17,7 @@ from nb2prod.domain import (
     Diagnostic,
     Evidence,
     Notebook,
+    SeenValue,
     StateFile,
     to_json,
 )
@@ -128,6 +129,7 @@ def _evidence(observed: Mapping[str, Any]) -> Evidence:
         state=tuple(StateFile.from_json(item) for item in observed["state"]),
         rehomed=tuple(observed["rehomed"]),
         decoding=tuple(observed["decoding"]),
+        values=tuple(SeenValue(**item) for item in observed["values"]),
     )
 
 

@@ -91,8 +91,10 @@ def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) ->
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
+    file, line = next(reversed(error["frames"]), (None, None))
+    inside = f" in {file}, line {line}" if file else ""
     found = ParityError(
-        f"the extracted package fails, {error['what']}: {error['type']}: {error['message']}",
+        f"the extracted package fails{inside}, {error['what']}: {error['type']}: {error['message']}",
         code="NB322",
         hint=hint,
         **where(place_of(bundle, error["frames"], error["module"])),

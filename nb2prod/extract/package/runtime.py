@@ -17,6 +17,7 @@ import functools
 import importlib
 import json
 import math
+import operator
 import re
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -78,7 +79,7 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return type(value).__name__ in ("NaTType", "NAType") or (
-        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(value != value)
+        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(operator.ne(value, value))
     )
 
 
@@ -305,7 +306,7 @@ def _checker(field: Mapping[str, Any]) -> Check:
     fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
 
     def check(value: Any) -> str | None:
-        if value is None or (isinstance(value, float) and value != value):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             return None if nullable else f"{noun}: never null"
         return fits(value)
 
@@ -363,7 +364,7 @@ def _part(field: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]]:
 def _shown(value: Any) -> str:
     if value is _ABSENT:
         return "nothing: it is missing"
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and math.isnan(value):
         return "NaN"
     names = {type(None): "null", dict: "an object", list: "a list"}
     if type(value) in names:
@@ -678,13 +679,33 @@ def load() -> Predictor:
 
 
 def notebook_lines(error: BaseException) -> list[str]:
-    """Where in the notebook an error arose: a line for each frame that was taken from a cell."""
-    mapped = {(m["file"], m["line"]): m for m in manifest().get("source_map", ())}
+    """Where in the notebook an error arose: a line for each frame that was taken from a cell.
+
+    Those of the errors in a group, and of what an error was raised from, come after it, with their names.
+    """
+    notebook = manifest()["notebook"]["file"]
+    mapped = {(m["file"], m["line"]): m for m in manifest()["source_map"]}
     found = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        entry = mapped.get((path.name, frame.lineno)) if path.parent == HERE else None
-        if entry is not None:
-            place = f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno})"
-            found.append(f"{place}: {frame.line}")
+    for raised in _with_causes(error):
+        for frame in traceback.extract_tb(raised.__traceback__):
+            path = Path(frame.filename)
+            entry = mapped.get((path.name, frame.lineno))
+            if entry is not None and path.resolve().parent == HERE:
+                name = "" if raised is error else f"{type(raised).__name__}: "
+                place = f"{notebook}, cell {entry['number']}, line {entry['cell_line']}"
+                found.append(f"{name}{place} ({path.name}:{frame.lineno}): {frame.line}")
+    return list(dict.fromkeys(found))
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """An error, the members of a group, and what each was raised from or while handling."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        raised = todo.pop(0)
+        if raised is None or any(raised is known for known in found):
+            continue
+        found.append(raised)
+        context = None if raised.__suppress_context__ else raised.__context__
+        todo += [*getattr(raised, "exceptions", ()), raised.__cause__, context]
     return found

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 MISSING = object()
 
@@ -117,9 +117,17 @@ class Scenes:
     moment: dict[str, Any] = field(default_factory=dict)
 
 
+class Watcher(Protocol):
+    """Whoever looks at what passes between the roles."""
+
+    def taken(self, stage: Plan, values: Mapping[str, Any]) -> None: ...
+
+    def given(self, stage: Plan, values: Mapping[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Replay:
-    """The role cells as one function, with the state that was captured. `names` maps cell id to file name."""
+    """The role cells as one function, with the state that was captured. `watch` is told what passes by."""
 
     shell: Any
     plan: Plan
@@ -127,15 +135,21 @@ class Replay:
     scenes: Scenes
     state: Mapping[str, Any]
     last: KeepLast
+    watch: Watcher | None = None
 
     def __call__(self, request: Mapping[str, Any]) -> Any:
         """The last role's answer to one request, given as the names that the example binds."""
         values = dict(request)
         answer = None
         for stage in self.plan["stages"]:
+            if self.watch is not None:
+                self.watch.taken(stage, values)
             run = self._inline if stage["style"] == "inline" else self._function
             answer = run(stage, values)
-            values.update(outputs_of(stage, answer))
+            outputs = outputs_of(stage, answer)
+            if self.watch is not None:
+                self.watch.given(stage, outputs)
+            values.update(outputs)
         return answer
 
     def _inline(self, stage: Plan, values: Mapping[str, Any]) -> Any:

@@ -17,10 +17,11 @@ from .answers import Answers
 from .finding import Finding, Refused
 from .pickling import Homes, pickled, restore
 from .places import at, failed_line, refused_at
-from .proof import Ask, Proof, prove
+from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import Look, Request, look_at, see_reference, see_request, source_of
 from .state import StateCapture
+from .types import MORE, Watch, watch_roles
 from .unchanged import Unchanged
 
 
@@ -58,6 +59,7 @@ class Session:
         self._reference: Look | None = None
         self._waiting: Any = MISSING
         self._proof: Proof | None = None
+        self._watch = Watch()
 
     @property
     def names(self) -> dict[str, Any]:
@@ -197,13 +199,22 @@ class Session:
         except Refused as problem:
             raise self._located(problem, self.plan["stages"][-1]["cells"][-1]) from problem
         self._write_cases(self._proof.cases)
+        self._watch_roles(self._request, self._proof.contract)
         self._scenes = Scenes()
 
     def _fresh(self) -> Ask:
         """The role cells as a function, over new copies of the captured state."""
         sources = {cell: str(info["source"]) for cell, info in self.cells.items()}
         state = self._state.restored()
-        return Replay(self.shell, self.plan, sources, self._scenes, state, self.last)
+        return Replay(self.shell, self.plan, sources, self._scenes, state, self.last, self._watch)
+
+    def _watch_roles(self, request: Request, contract: Mapping[str, Any]) -> None:
+        """See the types of what passes between the roles."""
+        predictor, ask = self.tools[0].Predictor(contract, None), self._fresh()
+        asked = Asked(predictor, request, lambda: ask)
+        more = self._reference.instances[:MORE] if self._reference is not None else []
+        fitting = [instance for instance in more if not predictor.problems([instance])]
+        watch_roles(self._watch, asked, request.look.instances, fitting, batch=predictor.batch)
 
     def _write_cases(self, cases: list[dict[str, Any]]) -> None:
         """Each case's answers as bytes of their own: their types need not be there to read the instances."""
@@ -222,6 +233,7 @@ class Session:
             "state": files,
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
             "decoding": sorted(_decoding(self._request)),
+            "values": self._watch.values(),
             "metrics": self._metrics,
             "data_digest": data.digest,
             "reference_rows": data.count,
