@@ -10,7 +10,8 @@ what each name stands for:
 and the same for the helpers behind them, and for the functions and classes inside the state (`in_state`).
 `not_in` are names of the notebook that serving code must not need. Conventions: a name in an annotation
 counts, since the line moves as it stands; names read only to show something do not; a `result` is of the
-role that last bound or changed it; a constant is a literal that nothing changes.
+role that last bound or changed it; a constant is a literal that nothing changes. A definition is a function
+or class, and what `re.compile`, `logging.getLogger` and their like make of literals: it is made anew.
 """
 
 from __future__ import annotations
