@@ -17,9 +17,7 @@ from nb2prod.notebook import read
 from tests.graphs import NAMES, captured_by, graph_of, is_exact, path_of, table_of
 
 DEVIATES: dict[str, str] = {
-    "beer_forecast": "the model role only fills the list that preprocess made: the engine drops the role",
     "big_five_survey": "literals that are bound in a pair are taken for state, not for constants",
-    "digit_patches": "refused (NB217): `np.sort(x)` in a role cell is taken for a change of `np`",
 }
 """Notebooks on which the engine is wrong, and why."""
 
