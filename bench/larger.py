@@ -37,6 +37,7 @@ class Result:
     rows: int = 0
     batch_safe: bool | None = None
     captured_exactly: bool | None = None
+    warnings: tuple[str, ...] = ()
     state_kb: float = 0.0
     clean_run_s: float = 0.0
     prove_s: float = 0.0
@@ -69,6 +70,7 @@ def _proven(name: str, cells: int, exact: bool, proven: Validated, seconds: floa
         rows=report.rows_compared,
         batch_safe=report.batch_safe,
         captured_exactly=captured and rehomed,
+        warnings=tuple(f"{d.code}: {d.message}" for d in report.diagnostics if d.severity == "warning"),
         state_kb=round(sum(item.bytes for item in report.state) / 1000, 1),
         clean_run_s=round(report.seconds["clean run"], 1),
         prove_s=round(report.seconds["prove"], 1),
