@@ -23,6 +23,7 @@ VERBS = [
     "deploy",
     "doctor",
     "down",
+    "explain",
     "logs",
     "new",
     "predict",
