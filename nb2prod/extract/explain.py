@@ -26,7 +26,7 @@ from nb2prod.extract import names
 from nb2prod.extract.about import about_name
 from nb2prod.extract.extract import extract
 from nb2prod.extract.lineage import Lineage
-from nb2prod.extract.links import Link, names_bound, node_id
+from nb2prod.extract.links import Link, label, names_bound, node_id
 from nb2prod.extract.program import Statement, parse
 from nb2prod.extract.reasons import Reasons
 from nb2prod.extract.view import View, view_of
@@ -249,15 +249,18 @@ def _binds(statement: Statement, item: StateItem) -> bool:
 
 
 def _moment(view: View, item: StateItem) -> str:
-    if item.when == "after":
+    if view.slice.moment is not None and (item.when, item.cell) == ("after", view.slice.moment.id):
         return "when all that the role functions read is bound and fitted"
+    if item.when == "after":
+        reader = next(k for k in view.links if k.target.key == item.key)
+        return f"where `{label(reader.statement)}` is defined with it"
     codes = view.layout.codes.values()
     role = next((c.role for c in codes if item.cell in {cell.id for cell in c.cells}), None)
     return f"where the {role} role reads it" if role else "where it is read"
 
 
 def _not_recomputed(behind: Lineage) -> str:
-    count = sum(s.kind == "value" for s in behind.statements.values())
+    count = sum(s.kind in ("value", "constant") for s in behind.statements.values())
     lines = "a line of training and its" if count == 1 else f"{count} lines of training and their"
     return f"not recomputed: that would take {lines} data into production"
 

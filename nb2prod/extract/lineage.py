@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,48 +18,58 @@ class Lineage:
     steps: dict[tuple[int, str, int], None] = field(default_factory=dict)
 
 
-def lineage(program: Program, name: str, position: int) -> Lineage:
-    """The lineage of the value that `name` has at a position of the program."""
-    direct = touching(program, name, position)
-    found = lineage_of(program, direct, position)
-    found.direct = direct
-    return found
+class Lineages:
+    """Answers for one program."""
 
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._rebinders: dict[str, list[int]] = defaultdict(list)
+        writers: dict[str, set[str]] = defaultdict(set)
+        for statement in program.statements:
+            for name in statement.names.may if statement.kind == "definition" else ():
+                writers[name] |= statement.names.writes_global
+        for statement in program.statements if any(writers.values()) else ():
+            for function in statement.names.reads & set(writers) if statement.kind != "definition" else ():
+                for name in writers[function]:
+                    self._rebinders[name].append(statement.index)
 
-def lineage_of(program: Program, statements: Iterable[Statement], seen_at: int | None = None) -> Lineage:
-    """Some statements and all that they were computed from; functions among them are called at `seen_at`."""
-    found = Lineage()
-    todo = [(s, s.index if seen_at is None else seen_at) for s in statements]
-    while todo:
-        statement, at = todo.pop()
-        if statement.index in found.statements:
-            continue
-        found.statements[statement.index] = statement
-        if statement.kind != "import":
-            todo += _sources(program, statement, at, found)
-    return found
+    def of_name(self, name: str, position: int) -> Lineage:
+        """The lineage of the value that a name has at a position of the program."""
+        direct = self.touching(name, position)
+        found = self.of(direct, position)
+        found.direct = direct
+        return found
 
+    def of(self, statements: Iterable[Statement], seen_at: int | None = None) -> Lineage:
+        """Some statements and what they were computed from; functions among them are called at `seen_at`."""
+        found = Lineage()
+        todo = [(s, s.index if seen_at is None else seen_at) for s in statements]
+        while todo:
+            statement, at = todo.pop()
+            if statement.index in found.statements:
+                continue
+            found.statements[statement.index] = statement
+            if statement.kind != "import":
+                todo += self._sources(statement, at, found)
+        return found
 
-def touching(program: Program, name: str, position: int) -> tuple[Statement, ...]:
-    """The statements that bind the value of `name` at a position, or change it before that."""
-    bindings = program.reaching(name, position).bindings
-    first = bindings[0].index if bindings else position
-    changes = program.events(name, first, position)
-    found = {s.index: s for s in (*bindings, *changes) if name not in s.names.deletes}
-    return tuple(found[i] for i in sorted(found))
+    def touching(self, name: str, position: int) -> tuple[Statement, ...]:
+        """The statements that bind the value of a name at a position, or change or rebind it before that."""
+        bindings = self.program.reaching(name, position).bindings
+        first = bindings[0].index if bindings else position
+        found = {s.index: s for s in (*bindings, *self.program.events(name, first, position))}
+        for index in self._rebinders.get(name, ()):
+            if first < index < position:
+                found[index] = self.program.statements[index]
+        return tuple(found[i] for i in sorted(found) if name not in found[i].names.deletes)
 
-
-def _sources(
-    program: Program, statement: Statement, seen_at: int, found: Lineage
-) -> list[tuple[Statement, int]]:
-    """What a statement read; a function reads its globals when it is called: where it was seen."""
-    sources = []
-    for names, at in (
-        (statement.names.reads, statement.index),
-        (statement.names.deferred, seen_at if statement.kind == "definition" else statement.index),
-    ):
-        for name in sorted(names):
-            for source in touching(program, name, at):
-                found.steps[statement.index, name, source.index] = None
-                sources.append((source, at))
-    return sources
+    def _sources(self, statement: Statement, seen_at: int, found: Lineage) -> list[tuple[Statement, int]]:
+        """What a statement read; a function reads its globals when it is called: where it was seen."""
+        sources = []
+        called = seen_at if statement.kind == "definition" else statement.index
+        for names, at in ((statement.names.reads, statement.index), (statement.names.deferred, called)):
+            for name in sorted(names):
+                for source in self.touching(name, at):
+                    found.steps[statement.index, name, source.index] = None
+                    sources.append((source, at))
+        return sources

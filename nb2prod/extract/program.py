@@ -121,11 +121,11 @@ def program_of(notebook: Notebook) -> Program:
     skipped: dict[str, Cell] = {}
     constants: dict[str, Any] = {}
     for cell in notebook.code:
+        if "skip" in cell.tags:
+            skipped.update(dict.fromkeys(_bound_in_skipped(cell), cell))
+            continue
         for node in parse(cell.code).body:
             found = names.of(node)
-            if "skip" in cell.tags:
-                skipped.update(dict.fromkeys(found.may, cell))
-                continue
             kind = _kind(node)
             text = ""
             if kind == "value" and not {"parameters", "example"} & set(cell.tags):
@@ -137,6 +137,14 @@ def program_of(notebook: Notebook) -> Program:
                 constants |= dict.fromkeys(found.must, value)
             statements.append(Statement(len(statements), cell, node, kind, found, text))
     return Program(notebook, _without_changed(statements), skipped)
+
+
+def _bound_in_skipped(cell: Cell) -> set[str]:
+    """The names that a skipped cell would bind; none if it is no Python."""
+    try:
+        return names.of(parse(cell.code).body).may
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
 
 
 def parse(code: str) -> ast.Module:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from nb2prod.domain import Role, Standing
 from nb2prod.extract.findings import place
-from nb2prod.extract.lineage import lineage_of
 from nb2prod.extract.links import Link, label, names_bound
 from nb2prod.extract.program import Statement, is_display, parse
 from nb2prod.extract.view import View
@@ -131,10 +130,10 @@ class Reasons:
         if statement.index not in self.view.maybe and not (statement.kind == "import" and links):
             return None
         keys = self._behind.get(statement.index, ())
-        if keys:
+        if keys and statement.kind != "import":
             told = f"only if the captured {_quoted(keys)} refers to `{label(statement)}`"
         else:
-            told = f"only if {links[0].reader} is, which captured state may refer to"
+            told = f"only if {links[0].reader} goes along, which captured state may refer to"
         return Why("perhaps", "embedded", f"perhaps in: {told}; the clean run sees that")
 
     # -- out
@@ -179,16 +178,23 @@ class Reasons:
         return None
 
     def _makes_state(self, statement: Statement) -> tuple[str, str] | None:
-        parameter = "parameters" in statement.cell.tags
-        what = "a parameter" if parameter else "training"
         if keys := self._binds.get(statement.index):
-            result = f"{what}; its {'value' if parameter else 'result'} {_quoted(keys)} becomes"
+            what = "a literal; its value" if statement.kind == "constant" else "training; its result"
+            what = "a parameter; its value" if "parameters" in statement.cell.tags else what
+            result = f"{what} {self._named(keys)} becomes"
         elif keys := self._changes.get(statement.index):
-            result = f"{what}; it changes {_quoted(keys)}, which becomes"
+            result = f"training; it changes {self._named(keys)}, which becomes"
         else:
             return None
-        maybe = "perhaps " if all(self.view.optional(key) for key in keys) else ""
-        return "state", f"{result} {maybe}state, read by {self._state_readers(keys)}"
+        readers = self._state_readers(keys)
+        if all(self.view.optional(key) for key in keys):
+            return "state", f"{result} state only if {readers} goes along, which captured state may refer to"
+        return "state", f"{result} state, read by {readers}"
+
+    def _named(self, keys: Sequence[str]) -> str:
+        """The names of some state; the key too where one name has several values."""
+        names = {key: self.view.state[key].name for key in keys}
+        return _listed([f"`{n}`" if n == key else f"`{n}` (`{key}`)" for key, n in names.items()])
 
     def _state_readers(self, keys: Iterable[str]) -> str:
         wanted = set(keys)
@@ -302,7 +308,7 @@ class Reasons:
         found: dict[int, tuple[str, ...]] = {}
         for tag in PROOFS:
             own = [s for c in program.notebook.tagged(tag) for s in program.of_cell(c)]
-            for index in lineage_of(program, own).statements:
+            for index in self.view.ancestry.of(own).statements:
                 found[index] = (*found.get(index, ()), tag)
         return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from nb2prod.domain import Bundle, Diagnostic, Notebook, Stage, StateItem
 from nb2prod.extract import names
-from nb2prod.extract.lineage import Lineage, lineage
+from nb2prod.extract.lineage import Lineage, Lineages
 from nb2prod.extract.links import Link, links_of
 from nb2prod.extract.program import Program, Statement, program_of
 from nb2prod.extract.roles import Layout, RoleCode, layout_of, live_reads
@@ -48,9 +48,14 @@ class View:
         return {key: item for key, item in self.slice.state.items() if key in read}
 
     @functools.cached_property
+    def ancestry(self) -> Lineages:
+        """What any value of the program was computed from."""
+        return Lineages(self.program)
+
+    @functools.cached_property
     def lineages(self) -> Mapping[str, Lineage]:
         """What each piece of state is computed from, by key."""
-        return {key: lineage(self.program, i.name, self.position(i)) for key, i in self.state.items()}
+        return {key: self.ancestry.of_name(i.name, self.position(i)) for key, i in self.state.items()}
 
     @functools.cached_property
     def needed(self) -> Mapping[int, Unit]:
