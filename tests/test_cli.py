@@ -82,6 +82,13 @@ def test_check_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not imported(code, tmp_path) & HEAVY
 
 
+def test_explain_imports_nothing_heavy(tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY)
+    call = f"main(['explain', {str(path)!r}, '--html', {str(tmp_path / 'graph.html')!r}])"
+    code = f"from nb2prod.shells.cli import main\ntry:\n    {call}\nexcept SystemExit:\n    pass"
+    assert not imported(code, tmp_path) & HEAVY
+
+
 def test_importing_nb2prod_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (
         not imported("import nb2prod, nb2prod.project, nb2prod.control, nb2prod.validation", tmp_path) & HEAVY

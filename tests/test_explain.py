@@ -116,7 +116,8 @@ WHY = [
     (
         "flight_delays",
         "20:1",
-        "constant out: the example cell, the reference cell and the check cell need `COLUMNS`, serving does not",
+        "constant out: the example cell, the reference cell and the check cell need `COLUMNS`,"
+        " serving does not",
     ),
     (
         "flight_delays",

@@ -371,13 +371,10 @@ def _of_name(whole: Explanation, view: View, name: str) -> Explanation:
     wanted |= {e.source for e in whole.edges if e.name == name and e.kind in ("reads", "takes")}
     wanted |= {e.target for e in whole.edges if e.name == name and e.kind in ("reads", "takes")}
     wanted |= {e.source for e in whole.edges if e.kind == "holds" and e.target in wanted}
-    cells = {n.cell for n in whole.nodes if n.id in wanted}
-    return replace(
-        _limited(whole, wanted),
-        cells=tuple(c for c in whole.cells if c.id in cells),
-        diagnostics=tuple(d for d in whole.diagnostics if d.cell is None or f"`{name}`" in d.message),
-        about=about,
-    )
+    told = tuple(d for d in whole.diagnostics if d.cell is None or f"`{name}`" in d.message)
+    cells = {n.cell for n in whole.nodes if n.id in wanted} | {d.cell for d in told}
+    shown = tuple(c for c in whole.cells if c.id in cells)
+    return replace(_limited(whole, wanted), cells=shown, diagnostics=told, about=about)
 
 
 def _limited(whole: Explanation, ids: set[str]) -> Explanation:

@@ -19,7 +19,7 @@ def page(found: Explanation) -> str:
     return template.substitute(
         title=escape(f"{found.file}{what}"),
         summary=escape(_summary(found)),
-        findings="\n".join(_finding(d) for d in found.diagnostics if d.cell is None or not found.nodes),
+        findings="\n".join(_finding(d) for d in found.diagnostics if d.cell is None),
         about="\n".join(_about(found.about)) if found.about is not None else "",
         graph="\n".join(_svg(found)),
         listing="\n".join(_listing(found)),
