@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
 
-from nb2prod.domain import Diagnostic
+from nb2prod.domain import Cell, Diagnostic, Role
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 
@@ -16,7 +17,8 @@ def from_request(name: str, binding: Statement, reader: Statement, *, in_role: b
             reader,
             "NB216",
             f"`{name}` is the result of a later or function-style role ({place(binding)})",
-            "Order the cells preprocess, model, postprocess, and let each read the one before it.",
+            f"Tag cell {binding.cell.number} with an earlier role: each reads what those before it give,"
+            " in the order preprocess, model, postprocess.",
         )
     return at(
         binding,
@@ -38,13 +40,42 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
         return at(reader, "NB202", why, f"Remove the tag `skip` from cell {cell.number}.")
     if later := program.bound_after(name, position):
         why = f"`{name}` is read here, but bound only later, in {place(later)}"
-        return at(reader, "NB203", why, f"Move cell {later.cell.number} up, before this one.")
+        own = later.cell.id == reader.cell.id
+        what = f"line {later.node.lineno}" if own else f"cell {later.cell.number}"
+        return at(reader, "NB203", why, f"Move {what} up, before this {'line' if own else 'one'}.")
     for star in star_imports(program.statements[:position]):
         why = f"`{name}` may come from `import *` in {place(star)}: nb2prod cannot tell"
         module = getattr(star.node, "module", "module")
         return at(reader, "NB205", why, f"Import it by name: `from {module} import {name}`.")
-    hint = f"Bind `{name}` in an earlier cell, or correct the name."
+    bound = {known for s in program.statements[:position] for known in s.names.may}
+    close = difflib.get_close_matches(name, sorted(bound), n=1, cutoff=0.75)
+    meant = f"Did you mean `{close[0]}`? Else bind" if close else "Bind"
+    hint = f"{meant} `{name}` in an earlier cell, or correct the name."
     return at(reader, "NB201", f"`{name}` is read here, but nothing binds it", hint)
+
+
+def no_request(role: Role, where: Statement | Cell, request: Iterable[str]) -> Diagnostic:
+    """NB215: a role reads neither the request nor what another role gives."""
+    names = ", ".join(f"`{name}`" for name in request) or "what the example binds"
+    return at(
+        where,
+        "NB215",
+        f"the {role} cell does not read the request ({names}) or an earlier role's result",
+        "Tag the cell that answers the example, not the one that trains; it must read the example.",
+    )
+
+
+def bad_entry(entry: Statement, request: Iterable[str], missing: str | None) -> Diagnostic:
+    """NB208: the parameter `missing` of a role function has no source; None: it has no parameter at all."""
+    name = next(iter(entry.names.must))
+    first = "its first parameter gets the request or the previous role's result"
+    if missing is None:
+        hint = f"Give it a parameter: {first}."
+        return at(entry, "NB208", f"the role function `{name}` takes no argument", hint)
+    known = ", ".join(f"`{n}`" for n in request) or "none yet"
+    hint = f"Give `{missing}` a default, or one of the example's names ({known}); {first}."
+    why = f"the role function `{name}` needs `{missing}`, which nothing supplies"
+    return at(entry, "NB208", why, hint)
 
 
 def global_writes(statement: Statement) -> Iterator[Diagnostic]:
@@ -54,7 +85,8 @@ def global_writes(statement: Statement) -> Iterator[Diagnostic]:
             statement,
             "NB209",
             f"serving code rebinds the notebook's `{name}` (`global {name}`)",
-            "Return the value instead: replicas share nothing, and requests come in any order.",
+            f"Drop `global {name}` and return the value under a local name: replicas share nothing, and"
+            " requests come in any order.",
         )
 
 
@@ -106,17 +138,21 @@ def changed_state(name: str, where: Statement) -> Diagnostic:
         where,
         "NB218",
         f"serving code changes `{name}` in place: the next request would get another answer",
-        f"Work on a copy: `{name} = {name}.copy()` first, or fit it before the role cells.",
+        f"Work on a copy under another name, `own = {name}.copy()` or `copy.deepcopy({name})`; or make the"
+        " change in a cell before the role cells.",
     )
 
 
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:
     """NB219: a value used in a definition changes later in the same cell."""
+    anew = name in event.names.may
     return at(
         event,
         "NB219",
         f"`{name}` changes later in the cell that defines a function from it ({place(definition)})",
-        "Put the change into a cell of its own, after the definition.",
+        "Put this line into a cell of its own, after the definition."
+        if anew
+        else "Move this line up, before the definition.",
     )
 
 

@@ -188,7 +188,8 @@ class _Slicer:
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
-                if target.kind == "state" and name in statement.names.mutates:
+                changed = statement.names.mutates - statement.names.writes_global
+                if target.kind == "state" and name in changed:
                     unit.findings.append(refusals.changed_state(name, statement))
         unit.findings += refusals.global_writes(statement)
         return unit
