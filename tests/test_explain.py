@@ -456,3 +456,27 @@ def test_a_cell_that_is_not_there_is_answered_with_how_many_there_are(number: st
     assert caught.value.message == f"flight_delays.ipynb has no cell {number}: it has 43 cells"
     assert caught.value.hint is not None
     assert "from 1 to 43" in caught.value.hint
+
+
+def test_state_whose_name_is_deleted_once_a_definition_holds_it(tmp_path: Path) -> None:
+    cells: Cells = (
+        ("", "k = max([2, 5])\ndef f(x, k=k):\n    return x * k\ndel k"),
+        EXAMPLE,
+        ("model", "f(request['a'])"),
+    )
+    found = explain_cells(tmp_path, cells)
+    assert "its result `k` becomes state, read by `f` (cell 1, line 2)" in why(found, "1:1")
+
+
+def test_every_way_to_bind_a_name_is_known(tmp_path: Path) -> None:
+    source = "try:\n    x = 1\nexcept ValueError as e:\n    pass\nmatch [1, 2]:\n    case [one, *rest]:\n        pass"
+    book = read(notebook(tmp_path, ("", source), EXAMPLE, ("model", "request['a']")))
+    for name in ("e", "x", "one", "rest"):
+        about = explain(book, name).about
+        assert about is not None
+        assert about.note == "no role needs it"
+
+
+def test_a_star_import_is_one_name(tmp_path: Path) -> None:
+    found = explain_cells(tmp_path, (("", "from math import *"), EXAMPLE, ("model", "request['a']")))
+    assert next(n.names for n in found.nodes if n.id == "1:1") == ("*",)

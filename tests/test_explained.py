@@ -119,7 +119,7 @@ def test_of_a_syntax_error_only_that_is_said(tmp_path: Path) -> None:
     assert (
         text(of(tmp_path, EXAMPLE, ("model", "x = (")))
         == """\
-made.ipynb is refused: 1 error. Nothing can be said before that is mended.
+made.ipynb is refused: 1 error. Nothing else can be said before it is mended.
 ✗ NB120 cell 2, line 1: syntax error: '(' was never closed: x = (
     Correct the cell."""
     )

@@ -41,9 +41,8 @@ def about_name(view: View, name: str, whole: Explanation) -> ExplainedName:
 
 def _uses(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     yield from _taken(view, role, name)
-    chains = _chains(view, view.slice.roots[role])
     kinds = set()
-    for unit, chain in chains:
+    for unit, chain in _chains(view, role):
         for link in view.links:
             if link.unit is unit and link.name == name and (kind := KINDS[link.target.kind]) not in kinds:
                 kinds.add(kind)
@@ -51,12 +50,16 @@ def _uses(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     yield from _own(view, role, name)
 
 
-def _chains(view: View, root: Unit) -> Iterator[tuple[Unit, tuple[str, ...]]]:
-    """The units that a role needs, nearest first, each with the way to it."""
-    assert root.statement is not None or root.role is not None
-    role = next(r for r, unit in view.slice.roots.items() if unit is root)
+def _head(view: View, role: Role) -> tuple[str, ...]:
+    """The role's module and the function that a request calls in it, if that is known."""
     function = view.stage(role).function
-    todo: list[tuple[Unit, tuple[str, ...]]] = [(root, (f"{role}.py", *([function] if function else [])))]
+    return (f"{role}.py", function) if function else (f"{role}.py",)
+
+
+def _chains(view: View, role: Role) -> Iterator[tuple[Unit, tuple[str, ...]]]:
+    """The units that a role needs, nearest first, each with the way to it."""
+    root = view.slice.roots[role]
+    todo = [(root, _head(view, role))]
     seen = {root}
     while todo:
         unit, chain = todo.pop(0)
@@ -95,7 +98,7 @@ def _taken(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     stage = view.stage(role)
     if name not in stage.inputs:
         return
-    chain = (f"{role}.py", *([stage.function] if stage.function else []))
+    chain = _head(view, role)
     number, line = _first_mention(view, role, name)
     giver = next((s for s in view.layout.stages if s.role != role and name in s.outputs), None)
     if giver is not None:
@@ -115,8 +118,8 @@ def _first_mention(view: View, role: Role, name: str) -> tuple[int, int]:
     for statement in code.body if code.entry is None else [code.entry]:
         if name in (found := mentions(statement.node)):
             return statement.cell.number, found[name][0]
-    place_ = code.entry
-    return (place_.cell.number, place_.first) if place_ is not None else (code.cells[0].number, 1)
+    entry = code.entry
+    return (entry.cell.number, entry.first) if entry is not None else (code.cells[0].number, 1)
 
 
 def _own(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
@@ -126,7 +129,7 @@ def _own(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     own = [s for s in ([code.entry] if code.entry is not None else code.body) if name in s.names.may]
     if not own:
         return
-    chain = (f"{role}.py", *([stage.function] if stage.function else []))
+    chain = _head(view, role)
     ids = tuple(node_id(s) for s in own)
     first = own[0]
     if code.entry is not None:
@@ -185,11 +188,8 @@ def _why(
             return f"changes it before `{key}` is captured"
     code = view.bodies.get(statement.index)
     if name not in found.may:
-        return (
-            f"changes it in the {code.role} role"
-            if code is not None
-            else "changes another value of that name"
-        )
+        own = f"changes it in the {code.role} role" if code is not None else None
+        return own or "changes another value of that name"
     if statement.cell.id in {c.id for c in view.layout.example}:
         return "the example's: in production the request takes its place"
     if code is not None:

@@ -154,33 +154,24 @@ def _skipped(cell: Cell) -> Iterator[ExplainedNode]:
     try:
         body = parse(cell.code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        last = cell.source.count("\n") + 1
-        yield ExplainedNode(
-            f"{cell.number}:1",
-            "line",
-            "out",
-            "skipped",
-            f"{why} (it is no Python)",
-            cell=cell.id,
-            number=cell.number,
-            line=1,
-            last_line=last,
-            code=cell.source,
-        )
+        whole = (cell.id, cell.number, 1, cell.source.count("\n") + 1, cell.source)
+        told = f"{why} (it is no Python)"
+        yield ExplainedNode(f"{cell.number}:1", "line", "out", "skipped", told, (), (), *whole)
         return
     for node in body:
         statement = Statement(-1, cell, node, "value", names.of(node))
-        found = _statement_of_skipped(statement, why)
-        yield found
+        where = (cell.id, cell.number, statement.first, statement.last, _code(statement))
+        kind = _kind_of_skipped(node)
+        yield ExplainedNode(
+            node_id(statement), kind, "out", "skipped", why, names_bound(statement), (), *where
+        )
 
 
-def _statement_of_skipped(statement: Statement, why: str) -> ExplainedNode:
-    kind: NodeKind = "import" if isinstance(statement.node, ast.Import | ast.ImportFrom) else "line"
-    if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        kind = "helper"
-    cell = statement.cell
-    where = (cell.id, cell.number, statement.first, statement.last, _code(statement))
-    return ExplainedNode(node_id(statement), kind, "out", "skipped", why, names_bound(statement), (), *where)
+def _kind_of_skipped(node: ast.stmt) -> NodeKind:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return "import"
+    defines = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    return "helper" if defines else "line"
 
 
 def _role(view: View, role: Role) -> ExplainedNode:
@@ -338,9 +329,11 @@ def _identifiers(notebook: Notebook) -> set[str]:
     found: set[str] = set()
     for cell in notebook.code:
         try:
-            nodes = list(ast.walk(parse(cell.code)))
+            body = parse(cell.code).body
+            found |= names.of(body).may
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # only a skipped cell may be no Python
+        nodes = [node for statement in body for node in ast.walk(statement)]
         for node in nodes:
             match node:
                 case ast.Name(id=name) | ast.arg(arg=name):

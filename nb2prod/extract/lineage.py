@@ -33,9 +33,9 @@ class Lineages:
                 for name in writers[function]:
                     self._rebinders[name].append(statement.index)
 
-    def of_name(self, name: str, position: int) -> Lineage:
-        """The lineage of the value that a name has at a position of the program."""
-        direct = self.touching(name, position)
+    def of_value(self, name: str, bindings: Iterable[Statement], position: int) -> Lineage:
+        """The lineage of the value that some statements have bound to a name, as it is at a position."""
+        direct = self._touching(name, tuple(bindings), position)
         found = self.of(direct, position)
         found.direct = direct
         return found
@@ -53,9 +53,8 @@ class Lineages:
                 todo += self._sources(statement, at, found)
         return found
 
-    def touching(self, name: str, position: int) -> tuple[Statement, ...]:
-        """The statements that bind the value of a name at a position, or change or rebind it before that."""
-        bindings = self.program.reaching(name, position).bindings
+    def _touching(self, name: str, bindings: tuple[Statement, ...], position: int) -> tuple[Statement, ...]:
+        """The statements that bind a value to a name, and those that change it before a position."""
         first = bindings[0].index if bindings else position
         found = {s.index: s for s in (*bindings, *self.program.events(name, first, position))}
         for index in self._rebinders.get(name, ()):
@@ -69,7 +68,7 @@ class Lineages:
         called = seen_at if statement.kind == "definition" else statement.index
         for names, at in ((statement.names.reads, statement.index), (statement.names.deferred, called)):
             for name in sorted(names):
-                for source in self.touching(name, at):
+                for source in self._touching(name, self.program.reaching(name, at).bindings, at):
                     found.steps[statement.index, name, source.index] = None
                     sources.append((source, at))
         return sources

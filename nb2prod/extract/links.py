@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nb2prod.domain import Role
 from nb2prod.extract.findings import place
-from nb2prod.extract.program import Statement
+from nb2prod.extract.program import Statement, star_imports
 from nb2prod.extract.slicer import Slice, Target, Unit
 
 
@@ -55,7 +55,9 @@ def label(statement: Statement) -> str:
 
 
 def names_bound(statement: Statement) -> tuple[str, ...]:
-    """The names that a statement binds, as they come in its text."""
+    """The names that a statement binds, as they come in its text; `*` of a star import."""
+    if next(star_imports([statement]), None) is not None:
+        return ("*",)
     stored = [*_stored(statement.node)]
     return tuple(
         dict.fromkeys([*(n for n in stored if n in statement.names.may), *sorted(statement.names.may)])

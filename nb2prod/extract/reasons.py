@@ -102,7 +102,7 @@ class Reasons:
         if not links:
             return None
         held = tuple(dict.fromkeys(m for link in links for m in self._home(link)))
-        unused = [n for n in names_bound(statement) if n not in {link.name for link in links}]
+        unused = [n for n in names_bound(statement) if n != "*" and n not in {link.name for link in links}]
         rest = f"; {_quoted(unused)} {'stays' if len(unused) == 1 else 'stay'} out" if unused else ""
         text = f"import {self._into(held)}: {_used(links)}{rest}"
         return Why("in", "import", text, tuple(sorted(held)))

@@ -55,7 +55,11 @@ class View:
     @functools.cached_property
     def lineages(self) -> Mapping[str, Lineage]:
         """What each piece of state is computed from, by key."""
-        return {key: self.ancestry.of_name(i.name, self.position(i)) for key, i in self.state.items()}
+        bound = {k.target.key: k.target.statements for k in self.links if k.target.kind == "state"}
+        return {
+            key: self.ancestry.of_value(item.name, bound[key], self.position(item))
+            for key, item in self.state.items()
+        }
 
     @functools.cached_property
     def needed(self) -> Mapping[int, Unit]:

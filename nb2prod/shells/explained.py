@@ -48,11 +48,11 @@ def _head(found: Explanation) -> Iterator[str]:
     if not found.ok:
         errors = sum(d.severity == "error" for d in found.diagnostics)
         after = (
-            " What follows is what would be."
+            "What follows is what would be."
             if found.nodes
-            else " Nothing can be said before that is mended."
+            else "Nothing else can be said before it is mended."
         )
-        yield f"{found.file} is refused: {errors} error{'' if errors == 1 else 's'}.{after}"
+        yield f"{found.file} is refused: {errors} error{'' if errors == 1 else 's'}. {after}"
     elif found.what is None:
         keys = ", ".join(_key(node) for node in _states(found)) or "none"
         yield f"{found.file}: {kept} of {len(lines)} statements are in; state: {keys}"
@@ -71,19 +71,14 @@ def _cell(found: Explanation, cell: ExplainedCell) -> Iterator[str]:
     note = f" ({cell.note})" if cell.note and not nodes else ""
     yield f"cell {cell.number}{tags}{note}"
     yield from _told(d for d in told if d.line is None)
-    for _, group in groupby(_with_findings(nodes, told), key=lambda pair: (pair[0].why, bool(pair[1]))):
+    lines = [(node, tuple(d for d in told if _covers(node, d.line))) for node in nodes]
+    for _, group in groupby(lines, key=lambda pair: (pair[0].why, bool(pair[1]))):
         pairs = list(group)
         yield from (_code(node) for node, _ in pairs)
         yield from _wrapped(pairs[0][0].why)
         yield from _told(d for _, findings in pairs for d in findings)
-    covered = {d for _, findings in _with_findings(nodes, told) for d in findings}
+    covered = {d for _, findings in lines for d in findings}
     yield from _told(d for d in told if d.line is not None and d not in covered)
-
-
-def _with_findings(
-    nodes: list[ExplainedNode], told: list[Diagnostic]
-) -> list[tuple[ExplainedNode, tuple[Diagnostic, ...]]]:
-    return [(node, tuple(d for d in told if _covers(node, d.line))) for node in nodes]
 
 
 def _covers(node: ExplainedNode, line: int | None) -> bool:
