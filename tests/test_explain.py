@@ -469,8 +469,9 @@ def test_state_whose_name_is_deleted_once_a_definition_holds_it(tmp_path: Path) 
 
 
 def test_every_way_to_bind_a_name_is_known(tmp_path: Path) -> None:
-    source = "try:\n    x = 1\nexcept ValueError as e:\n    pass\nmatch [1, 2]:\n    case [one, *rest]:\n        pass"
-    book = read(notebook(tmp_path, ("", source), EXAMPLE, ("model", "request['a']")))
+    caught = "try:\n    x = 1\nexcept ValueError as e:\n    pass"
+    matched = "match [1, 2]:\n    case [one, *rest]:\n        pass"
+    book = read(notebook(tmp_path, ("", caught), ("", matched), EXAMPLE, ("model", "request['a']")))
     for name in ("e", "x", "one", "rest"):
         about = explain(book, name).about
         assert about is not None

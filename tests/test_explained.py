@@ -429,3 +429,11 @@ def test_explain_in_python(tmp_path: Path) -> None:
     assert about is not None
     assert about.uses[0].kind == "state"
     assert [cell.number for cell in nb2prod.explain(path, 2).cells] == [2]
+
+
+def test_what_the_readme_shows_is_what_is_shown() -> None:
+    readme = (NOTEBOOKS.parent / "README.md").read_text("utf-8")
+    block = next(b for b in re.findall(r"```text\n(.*?)```", readme, re.S) if b.startswith("cell 26"))
+    shown = text(example("flight_delays"))
+    for line in block.strip("\n").split("\n"):
+        assert f"\n{line}\n" in shown
