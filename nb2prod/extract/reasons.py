@@ -132,8 +132,10 @@ class Reasons:
         keys = self._behind.get(statement.index, ())
         if keys and statement.kind != "import":
             told = f"only if the captured {_quoted(keys)} refers to `{label(statement)}`"
-        else:
+        elif links:
             told = f"only if {links[0].reader} goes along, which captured state may refer to"
+        else:
+            told = f"only if captured state refers to `{label(statement)}`"
         return Why("perhaps", "embedded", f"perhaps in: {told}; the clean run sees that")
 
     # -- out
