@@ -381,14 +381,16 @@ class ExplainedEdge:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedUse:
-    """How a role comes by a name: `chain` leads from its module to what the name stands for.
+    """How a role comes by a name: `chain` leads from its module to what the name stands for, in words.
 
-    `kind` is what the name stands for there; `bindings` are the nodes of the statements that reach.
+    `path` is the same way as nodes, from the role to the last reader. `kind` is what the name stands for
+    there; `bindings` are the nodes of the statements that reach.
     """
 
     role: Role
     kind: Literal["import", "helper", "constant", "state", "request", "result", "local"]
     chain: tuple[str, ...]
+    path: tuple[str, ...]
     bindings: tuple[str, ...]
     number: int
     line: int

@@ -383,6 +383,10 @@ def test_a_name_that_leads_through_helpers() -> None:
     about = explained("loan_default", "cutoff").about
     assert about is not None
     assert about.uses[0].chain == ("postprocess.py", "postprocess", "helper decide", "state cutoff")
+    assert about.uses[0].path == ("role:postprocess", "26:10", "26:4")
+    assert {"role:postprocess", "26:10", "26:4", "state:cutoff"} <= {
+        n.id for n in explained("loan_default", "cutoff").nodes
+    }
     about = explained("loan_default", "NUMERIC").about
     assert about is not None
     assert [(u.role, u.kind, u.chain) for u in about.uses] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from nb2prod.domain import ExplainedBinding, ExplainedName, ExplainedUse, Explanation, Role
@@ -11,7 +12,7 @@ from nb2prod.extract.findings import place
 from nb2prod.extract.links import Link, label, mentions, node_id
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.reasons import superseded
-from nb2prod.extract.slicer import Unit
+from nb2prod.extract.slicer import Target, Unit
 from nb2prod.extract.view import View
 
 UseKind = Literal["import", "helper", "constant", "state", "request", "result", "local"]
@@ -42,12 +43,37 @@ def about_name(view: View, name: str, whole: Explanation) -> ExplainedName:
 def _uses(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     yield from _taken(view, role, name)
     kinds = set()
-    for unit, chain in _chains(view, role):
+    for way in _ways(view, role):
         for link in view.links:
-            if link.unit is unit and link.name == name and (kind := KINDS[link.target.kind]) not in kinds:
+            if link.unit is way.unit and link.name == name and (kind := KINDS[link.target.kind]) not in kinds:
                 kinds.add(kind)
-                yield _use(view, role, link, chain)
+                yield _use(view, role, link, way)
     yield from _own(view, role, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A unit that a role needs, and the way to it, in words and as nodes."""
+
+    unit: Unit
+    chain: tuple[str, ...]
+    path: tuple[str, ...]
+
+
+def _ways(view: View, role: Role) -> Iterator[_Way]:
+    """The units that a role needs, nearest first."""
+    root = view.slice.roots[role]
+    entry = (node_id(root.statement),) if root.statement is not None else ()
+    todo = [_Way(root, _head(view, role), (f"role:{role}", *entry))]
+    seen = {root}
+    while todo:
+        way = todo.pop(0)
+        yield way
+        for after in view.slice.next_units(way.unit):
+            if after not in seen and after.statement is not None:
+                seen.add(after)
+                statement = after.statement
+                todo.append(_Way(after, (*way.chain, _step(statement)), (*way.path, node_id(statement))))
 
 
 def _head(view: View, role: Role) -> tuple[str, ...]:
@@ -56,61 +82,57 @@ def _head(view: View, role: Role) -> tuple[str, ...]:
     return (f"{role}.py", function) if function else (f"{role}.py",)
 
 
-def _chains(view: View, role: Role) -> Iterator[tuple[Unit, tuple[str, ...]]]:
-    """The units that a role needs, nearest first, each with the way to it."""
-    root = view.slice.roots[role]
-    todo = [(root, _head(view, role))]
-    seen = {root}
-    while todo:
-        unit, chain = todo.pop(0)
-        yield unit, chain
-        for after in view.slice.next_units(unit):
-            if after not in seen and after.statement is not None:
-                seen.add(after)
-                todo.append((after, (*chain, _step(after.statement))))
-
-
 def _step(statement: Statement) -> str:
     return f"{'constant' if statement.kind == 'constant' else 'helper'} {label(statement)}"
 
 
-def _use(view: View, role: Role, link: Link, chain: tuple[str, ...]) -> ExplainedUse:
+def _use(view: View, role: Role, link: Link, way: _Way) -> ExplainedUse:
     target = link.target
     kind = KINDS[target.kind]
-    ids = tuple(node_id(s) for s in target.statements)
-    if kind == "state":
-        end = f"state {target.key}"
+    end = f"state {target.key}" if kind == "state" else f"{kind} {link.name}"
+    reader = (node_id(link.statement),) if way.unit.statement is None else ()
+    return ExplainedUse(
+        role,
+        kind,
+        (*way.chain, end),
+        (*way.path, *reader),
+        tuple(node_id(s) for s in target.statements),
+        link.statement.cell.number,
+        link.line,
+        _meaning(view, target),
+    )
+
+
+def _meaning(view: View, target: Target) -> str:
+    """What a name stands for, in words."""
+    if target.kind == "state":
         item = view.slice.state[target.key]
-        number = view.program.notebook.cell(item.cell).number
         made = " or ".join(place(s) for s in target.statements)
-        why = f"computed in {made}; captured just {item.when} cell {number}"
-    else:
-        end = f"{kind} {link.name}"
-        where = " and ".join(place(s) for s in target.statements)
-        why = {"import": f"imported in {where}", "constant": f"a literal, from {where}"}.get(
-            kind, f"defined in {where}"
-        )
-    return ExplainedUse(role, kind, (*chain, end), ids, link.statement.cell.number, link.line, why)
+        number = view.program.notebook.cell(item.cell).number
+        return f"computed in {made}; captured just {item.when} cell {number}"
+    where = " and ".join(place(s) for s in target.statements)
+    told = {"import": "imported in", "constant": "a literal, from", "definition": "defined in"}
+    return f"{told[target.kind]} {where}"
 
 
 def _taken(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     """The name as what the role is given: the request, or an earlier role's result."""
-    stage = view.stage(role)
-    if name not in stage.inputs:
+    if name not in view.stage(role).inputs:
         return
-    chain = _head(view, role)
-    number, line = _first_mention(view, role, name)
+    kind: UseKind = "result"
     giver = next((s for s in view.layout.stages if s.role != role and name in s.outputs), None)
     if giver is not None:
-        own = [s for s in view.layout.codes[giver.role].body if name in s.names.may]
-        ids, why = tuple(node_id(s) for s in own), f"the {giver.role} role gives it"
-        yield ExplainedUse(role, "result", (*chain, f"result {name}"), ids, number, line, why)
+        why = f"the {giver.role} role gives it"
+        made = [s for s in view.layout.codes[giver.role].body if name in s.names.may]
     elif name in view.layout.request:
+        kind, why = "request", "what a request brings"
         cells = {cell.id for cell in view.layout.example}
         made = [s for s in view.program.statements if s.cell.id in cells and name in s.names.may]
-        why = "what a request brings"
-        ids = tuple(node_id(s) for s in made)
-        yield ExplainedUse(role, "request", (*chain, f"request {name}"), ids, number, line, why)
+    else:
+        return
+    chain, path = (*_head(view, role), f"{kind} {name}"), (f"role:{role}",)
+    ids = tuple(node_id(s) for s in made)
+    yield ExplainedUse(role, kind, chain, path, ids, *_first_mention(view, role, name), why)
 
 
 def _first_mention(view: View, role: Role, name: str) -> tuple[int, int]:
@@ -124,23 +146,19 @@ def _first_mention(view: View, role: Role, name: str) -> tuple[int, int]:
 
 def _own(view: View, role: Role, name: str) -> Iterator[ExplainedUse]:
     """The name as one that the role's inline code binds itself, or as its function."""
-    code = view.layout.codes[role]
-    stage = view.stage(role)
+    code, stage = view.layout.codes[role], view.stage(role)
     own = [s for s in ([code.entry] if code.entry is not None else code.body) if name in s.names.may]
     if not own:
         return
-    chain = _head(view, role)
-    ids = tuple(node_id(s) for s in own)
-    first = own[0]
+    kind: UseKind = "local"
+    why, chain = f"bound by the {role} role itself", (*_head(view, role), f"local {name}")
     if code.entry is not None:
-        yield ExplainedUse(
-            role, "helper", chain, ids, first.cell.number, first.first, "the role's function itself"
-        )
-        return
-    why = f"bound by the {role} role itself"
-    if name in stage.outputs and stage.result == "names":
+        kind, why, chain = "helper", "the role's function itself", _head(view, role)
+    elif name in stage.outputs and stage.result == "names":
         why += ", which gives it on"
-    yield ExplainedUse(role, "local", (*chain, f"local {name}"), ids, first.cell.number, first.first, why)
+    ids = tuple(node_id(s) for s in own)
+    path = (f"role:{role}",)
+    yield ExplainedUse(role, kind, chain, path, ids, own[0].cell.number, own[0].first, why)
 
 
 # --- where it is bound ---------------------------------------------------------------------------

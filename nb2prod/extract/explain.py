@@ -359,7 +359,7 @@ def _of_cell(whole: Explanation, cell: Cell) -> Explanation:
 def _of_name(whole: Explanation, view: View, name: str) -> Explanation:
     about = about_name(view, name, whole)
     wanted = {b.node for b in about.bindings} | set(about.behind)
-    wanted |= {node for use in about.uses for node in use.bindings}
+    wanted |= {node for use in about.uses for node in (*use.path, *use.bindings)}
     wanted |= {n.id for n in whole.nodes if n.kind == "state" and name in n.names}
     wanted |= {e.source for e in whole.edges if e.name == name and e.kind in ("reads", "takes")}
     wanted |= {e.target for e in whole.edges if e.name == name and e.kind in ("reads", "takes")}
