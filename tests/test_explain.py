@@ -485,3 +485,16 @@ def test_every_way_to_bind_a_name_is_known(tmp_path: Path) -> None:
 def test_a_star_import_is_one_name(tmp_path: Path) -> None:
     found = explain_cells(tmp_path, (("", "from math import *"), EXAMPLE, ("model", "request['a']")))
     assert next(n.names for n in found.nodes if n.id == "1:1") == ("*",)
+
+
+def test_a_function_redefined_behind_state(tmp_path: Path) -> None:
+    cells: Cells = (
+        ("", "def f(x):\n    return 1"),
+        ("", "def g(x):\n    return f(x)"),
+        ("", "def f(x):\n    return 2"),
+        ("", "pipe = [g]"),
+        EXAMPLE,
+        ("model", "pipe[0](request['a'])"),
+    )
+    found = explain_cells(tmp_path, cells)
+    assert (standing(found, "2:1"), standing(found, "3:1")) == ("perhaps", "perhaps")
