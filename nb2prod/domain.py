@@ -858,9 +858,10 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What changed from `old` to `new`. `requirements` and `metrics` map a name to (old, new).
+    """What changed from `old` to `new`. Pins, parameters and metrics map a name to (old, new).
 
-    `notes` say what could not be compared, and what to do about it.
+    `data_changed` says whether the reference data are others, None where a side has no report. `notes` say
+    what could not be compared, and what to do about it.
     """
 
     old: str
@@ -871,6 +872,8 @@ class Comparison:
     requirements: Mapping[str, tuple[str | None, str | None]]
     metrics: Mapping[str, tuple[float | None, float | None]]
     files: tuple[FileChange, ...]
+    parameters: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    data_changed: bool | None = None
     notes: tuple[str, ...] = ()
 
     @property

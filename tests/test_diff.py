@@ -130,7 +130,7 @@ def test_two_releases(here: Shop) -> None:
     }
     assert found["breaks"] == "yes"
     assert found["metrics"] == {"mean": [4.75, 2.5]}
-    assert found["requirements"] == {}
+    assert (found["requirements"], found["parameters"], found["data_changed"]) == ({}, {}, True)
     assert [f["path"] for f in found["files"]] == ["model.py"]
     assert found["notes"] == []
 
@@ -215,6 +215,7 @@ def test_the_text(shop: Shop) -> None:
         "  ✗ request vip              added: boolean: it is required, and old clients do not send it",
         "  ! response score           never null → may be null: clients may not expect null",
         "  · request age              integer → number: integers are numbers",
+        "  data         the reference rows are others",
         "    mean         4.75          2.5  *",
         "  code         model.py (+2 -1); --code shows it",
     ):

@@ -287,6 +287,17 @@ def test_releases_are_compared_in_all(tmp_path: Path) -> None:
     assert "-    return x / spread\n+    return x / spread + 1\n" in file.diff
 
 
+def test_parameters_and_data(tmp_path: Path) -> None:
+    old, new = released(tmp_path / "a", *CELLS), released(tmp_path / "b", *CELLS)
+    assert old.report is not None
+    assert new.report is not None
+    assert (compare(old, new).parameters, compare(old, new).data_changed) == ({}, False)
+    other = dataclasses.replace(new.report, parameters={"k": 2}, data_digest="other")
+    found = compare(old, dataclasses.replace(new, report=other))
+    assert (found.parameters, found.data_changed) == ({"k": (None, 2)}, True)
+    assert compare(old, dataclasses.replace(new, report=None)).data_changed is None
+
+
 def test_files_that_come_and_go(tmp_path: Path) -> None:
     other = (*CELLS[:5], ("model", "row['x'] / spread"))
     found = compare(drafted(tmp_path / "a", *CELLS), drafted(tmp_path / "b", *other))

@@ -60,6 +60,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("m = net()", "o = Adam(m.parameters())", "for x in data:\n    loss = m(x)\n    o.step()"),
         "1.1 2.1 3.1",
     ),
+    "a loop changes it by what text does not show": (
+        ("m = net()", "o = optimizer_of(m)", "for x in data:\n    loss = m(x)\n    o.step()"),
+        "1.1 2.1 3.1",
+    ),
     "a trainer changes it": (("m = net()", "t = Trainer(model=m)", "t.run(5)"), "1.1 2.1 3.1"),
     "a pipeline around it": (("m = Model()", "p = Pipeline([('m', m)])", "p.fit(1)"), "1.1 2.1 3.1"),
     "an unknown function is given it": (("m = net()", "train(m, 5)"), "1.1 2.1"),

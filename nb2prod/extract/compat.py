@@ -221,8 +221,7 @@ def _moment(field: Field) -> tuple[str, bool | None]:
 def _other_moments(old: Field, new: Field) -> Iterator[Verdict]:
     (before, offset), (after, wanted) = _moment(old), _moment(new)
     names = {True: "with UTC offset", False: "without UTC offset", None: "with or without UTC offset"}
-    # a date alone has no offset, and is taken wherever none is asked for
-    if wanted is not None and wanted != offset and not (before == "D" and not wanted):
+    if wanted is not None and wanted != offset:
         breaks: Breaks = "maybe" if offset is None else "yes"
         yield f"{names[offset]} → {names[wanted]}", breaks, f"moments must be {names[wanted]} now"
     elif wanted is None and offset is not None:

@@ -19,6 +19,7 @@ from nb2prod.domain import (
     Comparison,
     Contract,
     FileChange,
+    Report,
     Side,
     StateChange,
     sized,
@@ -73,8 +74,14 @@ def compare(old: Side, new: Side) -> Comparison:
         requirements=_both(before.pins, after.pins) if before.contract and after.contract else {},
         metrics=_both(before.metrics, after.metrics, all_=True),
         files=tuple(_files(before.code, after.code)),
+        parameters=_both(old.report.parameters, new.report.parameters) if old.report and new.report else {},
+        data_changed=_data_changed(old.report, new.report),
         notes=tuple(_note(side) for side, read in ((old, before), (new, after)) if read.contract is None),
     )
+
+
+def _data_changed(old: Report | None, new: Report | None) -> bool | None:
+    return old.data_digest != new.data_digest if old is not None and new is not None else None
 
 
 def _note(side: Side) -> str:

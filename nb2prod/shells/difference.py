@@ -34,6 +34,7 @@ def lines(found: Comparison, *, code: bool) -> Iterator[str]:
     yield from _cells(found)
     yield from _state(found)
     yield from _contract(found)
+    yield from _inputs(found)
     yield from _pins(found)
     yield from _metrics(found)
     yield from _code(found, code)
@@ -132,6 +133,14 @@ def _field(change: FieldChange) -> str:
 
 
 # --- the rest ------------------------------------------------------------------------------------
+
+
+def _inputs(found: Comparison) -> Iterator[str]:
+    for name, (old, new) in found.parameters.items():
+        given = ["default" if value is None else repr(value) for value in (old, new)]
+        yield _section("parameter", f"{name}: {given[0]} → {given[1]}")
+    if found.data_changed:
+        yield _section("data", "the reference rows are others")
 
 
 def _pins(found: Comparison) -> Iterator[str]:

@@ -326,14 +326,25 @@ def _inside(field: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]] |
         return _inside_record(parts)
     if not parts or (parts[0]["dtype"] == "any" and parts[0]["nullable"]):
         return None
-    each = _part(parts[0])
-    if field["dtype"] == "map":
-        return lambda value, path: (f for key, v in value.items() for f in each(v, f"{path}.{key}"))
-    return lambda value, path: (f for i, v in enumerate(value) for f in each(v, f"{path}[{i}]"))
+    return _inside_elements(parts[0])
+
+
+def _inside_elements(part: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]]:
+    check, inside = _checker(part), _inside(part)
+
+    def look(value: Any, path: str) -> Iterator[Found]:
+        named = isinstance(value, dict)
+        for key, item in value.items() if named else enumerate(value):
+            if expected := check(item):
+                yield f"{path}.{key}" if named else f"{path}[{key}]", expected, item
+            elif inside is not None and isinstance(item, dict | list):
+                yield from inside(item, f"{path}.{key}" if named else f"{path}[{key}]")
+
+    return look
 
 
 def _inside_record(parts: Sequence[Mapping[str, Any]]) -> Callable[[Any, str], Iterator[Found]]:
-    looks = {part["name"]: _part(part) for part in parts}
+    looks = {part["name"]: (_checker(part), _inside(part)) for part in parts}
     required = {part["name"]: _NOUNS[part["dtype"]] for part in parts if not part["optional"]}
 
     def look(value: Mapping[str, Any], path: str) -> Iterator[Found]:
@@ -341,24 +352,17 @@ def _inside_record(parts: Sequence[Mapping[str, Any]]) -> Callable[[Any, str], I
             if name not in value:
                 yield f"{path}.{name}", noun, _ABSENT
         for name, item in value.items():
-            if name in looks:
-                yield from looks[name](item, f"{path}.{name}")
-            else:
-                yield f"{path}.{name}", "no such field", item
+            check, inside = looks.get(name, (_unknown, None))
+            if expected := check(item):
+                yield f"{path}.{name}", expected, item
+            elif inside is not None and isinstance(item, dict | list):
+                yield from inside(item, f"{path}.{name}")
 
     return look
 
 
-def _part(field: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]]:
-    check, inside = _checker(field), _inside(field)
-
-    def look(value: Any, path: str) -> Iterator[Found]:
-        if expected := check(value):
-            yield path, expected, value
-        elif inside is not None and isinstance(value, dict | list):
-            yield from inside(value, path)
-
-    return look
+def _unknown(value: Any) -> str:
+    return "no such field"
 
 
 def _shown(value: Any) -> str:
@@ -431,8 +435,8 @@ class Predictor:
             yield from self._check_array(i, instance)
         elif expected := self._first(instance):
             yield _problem(i, None, expected, instance)
-        else:
-            yield from self._check_inside(i, next(iter(self._fields), ""), instance, path="")
+        elif self._inside:
+            yield from self._check_inside(i, next(iter(self._inside)), instance, path="")
 
     def _check_inside(self, i: int, name: str, value: Any, *, path: str) -> Iterator[dict[str, Any]]:
         if name in self._inside and isinstance(value, dict | list):
@@ -451,7 +455,7 @@ class Predictor:
             elif name in self._inside:
                 yield from self._check_inside(i, name, instance[name], path=name)
         for name in instance.keys() - self._fields.keys():
-            yield _problem(i, str(name), "no such field", instance[name])
+            yield _problem(i, str(name), _unknown(instance[name]), instance[name])
 
     def _check_array(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         shape, got = tuple(self.contract["shape"]), _shape(instance)
@@ -463,7 +467,9 @@ class Predictor:
             if expected := self._first(value):
                 yield _problem(i, None, expected, value)
                 return
-            if found := list(self._check_inside(i, next(iter(self._fields)), value, path="")):
+            if self._inside and (
+                found := list(self._check_inside(i, next(iter(self._inside)), value, path=""))
+            ):
                 yield from found
                 return
 
