@@ -255,6 +255,27 @@ def test_other_code_and_the_same_value(tmp_path: Path) -> None:
     assert shown(found) == ["3 edited"]
 
 
+def test_state_that_only_a_run_shows_to_be_needed(tmp_path: Path) -> None:
+    """A literal that was changed under another name is captured; the draft still holds it as a literal."""
+    cells = (
+        ("", "limits = [1.0, 2.0]\nother = [limits]"),
+        ("", "other[0].append(3.0)"),
+        ("example", "row = {'x': 1.0}"),
+        ("model", "row['x'] * len(limits)"),
+    )
+    folder = tmp_path / "a"
+    folder.mkdir()
+    book = read(notebook(folder, *cells))
+    (item,) = extract(book).plan.state
+    assert not item.expected
+    contract = Contract("record", ("row",), (Field("x", "number", "float"),))
+    found = (StateFile(item.key, "state/limits.json", "json", "list", 3, "1"),)
+    side = Side("old", extract(book, Evidence(contract, found)).files)
+    draft = drafted(tmp_path / "b", *cells)
+    assert compare(side, draft).state == compare(draft, side).state == ()
+    assert states(compare(side, side)) == {item.key: "same"}
+
+
 def test_counts_of_lines(tmp_path: Path) -> None:
     cells = edited(4, "spread = max(data)\nspread -= min(data)\n\nprint(spread)")
     found = compare(drafted(tmp_path / "a", *CELLS), drafted(tmp_path / "b", *cells))

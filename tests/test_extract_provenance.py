@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import dataclasses
+import inspect
+import os
+import statistics
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, assume, event, given, note, settings
+from hypothesis import strategies as st
 
 from nb2prod.extract.program import program_of
 from nb2prod.extract.provenance import Provenance
 from nb2prod.notebook import read
 from tests.made import notebook
+from tests.test_extract_property import PLAIN, SETUP
 
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
     # cells, and the lines behind `m` at the end, as cell.line
@@ -71,6 +83,16 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("def put(d, k):\n    d[k] = 1", "m = {}", "n = put(m, 'a')"),
         "1.1 2.1 3.1",
     ),
+    "it holds what changes": (("a = []", "m = [a]", "a.append(1)"), "1.1 2.1 3.1"),
+    "it is given what changes": (("m = []", "a = []", "m.append(a)", "a.append(1)"), "1.1 2.1 3.1 4.1"),
+    "its step is fitted": (
+        ("s = Scaler()", "m = Pipeline([('s', s), ('m', None)])", "s.fit(1)"),
+        "1.1 2.1 3.1",
+    ),
+    "it is put under a key": (("a = []", "m = {}", "m['a'] = a", "a.append(1)"), "1.1 2.1 3.1 4.1"),
+    "an alias of an alias": (("a = []", "b = a", "m = b", "a.append(1)"), "1.1 2.1 3.1 4.1"),
+    "an alias is added to": (("m = []", "b = m", "b += [1]"), "1.1 2.1 3.1"),
+    "what it was fitted on changes": (("X = load()", "m = M()", "m.fit(X)", "X.sort()"), "1.1 2.1 3.1"),
     "arguments of a fit do not change": (("m = load()", "model.fit(m, y)"), "1.1"),
     "a seed": (
         ("import numpy\nimport torch", "numpy.random.seed(1)\ntorch.manual_seed(S)", "m = fit()", "seed(2)"),
@@ -91,6 +113,28 @@ def test_what_a_value_was_computed_from(name: str, tmp_path: Path) -> None:
     program = program_of(read(notebook(tmp_path, *(("", cell) for cell in cells))))
     found = Provenance(program).statements("m", len(program.statements))
     assert " ".join(f"{s.cell.number}.{s.node.lineno}" for s in found) == expected
+
+
+NOTEBOOKS: dict[tuple[str, str, int], str] = {
+    # name, state and the cell that reads it first; 24.4 because text cannot tell that a copy is changed
+    (
+        "flight_delays",
+        "medians",
+        34,
+    ): "2.1 2.2 2.5 3.1 3.2 3.3 6.1 6.2 10.2 12.1 12.6 12.8 12.9 12.10 20.3 21.1 22.1 24.4 26.4 26.5",
+    ("loan_default", "cutoff", 27): "2.1 2.5 2.7 2.9 2.10 2.12 2.13 2.14 3.1 3.2 3.3 4.1 4.2 11.1 11.2 11.5"
+    " 11.10 12.1 12.2 14.1 14.5 14.9 16.1 18.1 20.1 20.3 20.4 20.5",
+    ("review_sentiment", "vectorizer", 19): "2.2 2.3 2.6 2.8 3.1 3.2 4.1 4.2 6.5 6.6 11.1 13.2 16.3 16.4",
+}
+
+
+@pytest.mark.parametrize(("name", "state", "cell"), NOTEBOOKS)
+def test_what_state_of_the_example_notebooks_was_computed_from(name: str, state: str, cell: int) -> None:
+    book = read(Path(__file__).parent.parent / "notebooks" / f"{name}.ipynb")
+    program = program_of(book)
+    position = program.start(book.cells[cell - 1])
+    found = Provenance(program).statements(state, position)
+    assert " ".join(f"{s.cell.number}.{s.node.lineno}" for s in found) == NOTEBOOKS[name, state, cell]
 
 
 def digests(folder: Path, *cells: str) -> dict[str, str]:
@@ -129,3 +173,51 @@ def test_it_takes_about_as_long_again_for_twice_the_cells(tmp_path: Path) -> Non
 
     seconds(50)
     assert seconds(400) < 32 * seconds(50)
+
+
+# --- no dependence is missed ---------------------------------------------------------------------
+
+NAMES = ("a", "b", "c", "items", "more", "table", "box")
+
+
+def values(cells: Sequence[str]) -> dict[str, str]:
+    """What the names stand for after all cells have run; raises what they raise."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    for cell in cells:
+        done = eval(compile(cell, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), space)
+        if inspect.iscoroutine(done):
+            asyncio.run(done)
+    shown = {name: repr(space.get(name)) for name in NAMES if name != "box"}
+    return {**shown, "box": f"{vars(space['box'])} {space['box'].get()}"}
+
+
+def behind(folder: Path, cells: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """By name: the cells behind its value at the end, with their digests."""
+    book = read(notebook(folder, *(("", cell) for cell in cells)))
+    program = program_of(dataclasses.replace(book, stars={"statistics": tuple(statistics.__all__)}))
+    provenance, end = Provenance(program), len(program.statements)
+    return {name: [(b.cell, b.digest) for b in provenance.cells(name, end)] for name in NAMES}
+
+
+@settings(
+    max_examples=int(os.environ.get("NB2PROD_PROGRAMS", "300")),
+    derandomize="NB2PROD_PROGRAMS" not in os.environ,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(PLAIN, min_size=2, max_size=6), st.data())
+def test_a_value_that_an_edit_changes_has_the_edit_behind_it(before: list[str], data: st.DataObject) -> None:
+    after = list(before)
+    after[data.draw(st.integers(0, len(before) - 1))] = data.draw(PLAIN)
+    before, after = [SETUP, *before], [SETUP, *after]
+    try:
+        old, new = values(before), values(after)
+    except Exception:
+        assume(False)
+    with tempfile.TemporaryDirectory() as name:
+        known, found = behind(Path(name), before), behind(Path(name), after)
+    for name in NAMES:
+        event(f"{'another' if old[name] != new[name] else 'the same'} value")
+        if old[name] != new[name]:
+            note("\n".join([name, *before[1:], "-" * 20, *after[1:]]))
+            assert known[name] != found[name]

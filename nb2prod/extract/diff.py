@@ -34,10 +34,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A piece of state as a manifest tells it: `behind` maps ids of cells to digests of their code."""
+    """A piece of state as a manifest tells it: `behind` maps ids of cells to digests of their code.
+
+    What is not `expected` was found necessary by a clean run: a draft does not have it.
+    """
 
     key: str
     cell: int
+    expected: bool
     behind: Mapping[str, str]
     what: str
     sha256: str | None
@@ -120,7 +124,7 @@ def _mark(item: Mapping[str, Any]) -> CellMark:
 
 def _captured(item: Mapping[str, Any]) -> _State:
     what = f"{item['type']}, {sized(item['bytes'])}, {item['codec']}" if "sha256" in item else ""
-    return _State(item["key"], item["cell"], item["behind"], what, item.get("sha256"))
+    return _State(item["key"], item["cell"], item["expected"], item["behind"], what, item.get("sha256"))
 
 
 # --- state ---------------------------------------------------------------------------------------
@@ -132,10 +136,11 @@ def _state(before: _Package, after: _Package, pairs: Sequence[Pair]) -> Iterator
     for key, item in new.items():
         if key in old:
             yield _changed_state(old[key], item, ids, before, after)
-        else:
+        elif item.expected or before.contract is not None:
             yield StateChange(key, "added", item.cell, what=item.what)
-    for key in old.keys() - new.keys():
-        yield StateChange(key, "removed", old[key].cell, what_before=old[key].what)
+    for key, item in old.items():
+        if key not in new and (item.expected or after.contract is not None):
+            yield StateChange(key, "removed", item.cell, what_before=item.what)
 
 
 def _changed_state(

@@ -194,7 +194,13 @@ def _manifest(program: Program, layer: Layer, evidence: Evidence | None) -> Mapp
 
 
 def _item(item: StateItem) -> Mapping[str, Any]:
-    return {"key": item.key, "name": item.name, "cell": item.bound_number, "line": item.bound_line}
+    return {
+        "key": item.key,
+        "name": item.name,
+        "cell": item.bound_number,
+        "line": item.bound_line,
+        "expected": item.expected,
+    }
 
 
 def _marked(found: tuple[Behind, ...]) -> Mapping[str, str]:

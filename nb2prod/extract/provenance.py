@@ -112,17 +112,19 @@ class Provenance:
             yield from self._changing(name, bindings[0].index + 1, before, {name})
 
     def _changing(self, name: str, low: int, high: int, seen: set[str]) -> Iterator[Statement]:
+        """What changes a value under its name, or under that of what it is a part of or has as a part."""
         yield from (s for s in self._program.events(name, low, high) if name not in s.names.deletes)
-        yield from (self._program.statements[i] for i in self._affected[name] if low <= i < high)
-        for holder in (h for h in self._holders[name] if low <= h.index < high):
-            for other in holder.names.may - seen:
-                end = self._end(other, holder, high)
-                yield from self._changing(other, holder.index + 1, end, seen | {other})
+        yield from (self._program.statements[i] for i in self._affected.get(name, ()) if low <= i < high)
+        first = min((b.index for b in self._program.reaching(name, low).bindings), default=low)
+        for other, since in self._links.get(name, ()):
+            if first <= since < high and other not in seen:
+                start, end = max(low, since + 1), self._end(other, since + 1, high)
+                yield from self._changing(other, start, end, seen | {other})
 
-    def _end(self, name: str, holder: Statement, high: int) -> int:
-        """Where a name is bound anew, after which it says nothing any more about what it held."""
-        later = self._program.events(name, holder.index + 1, high)
-        return next((s.index for s in later if name in s.names.must), high)
+    def _end(self, name: str, low: int, high: int) -> int:
+        """Where a name is bound anew, after which it says nothing any more about what it stood for."""
+        later = self._program.events(name, low, high)
+        return next((s.index for s in later if name in s.names.must - s.names.augments), high)
 
     # -- once for a program
 
@@ -136,12 +138,13 @@ class Provenance:
         return found
 
     @functools.cached_property
-    def _holders(self) -> Mapping[str, list[Statement]]:
-        """By name: statements that bind another name to the same object, to a part of it, or to a holder."""
-        found: dict[str, list[Statement]] = defaultdict(list)
+    def _links(self) -> Mapping[str, list[tuple[str, int]]]:
+        """By name: others that since a statement may stand for the same object, or for one that holds it."""
+        found: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for statement in self._program.statements:
-            for name in _held(statement):
-                found[name].append(statement)
+            for one, other in set(_linked(statement)):
+                found[one].append((other, statement.index))
+                found[other].append((one, statement.index))
         return found
 
     @functools.cached_property
@@ -259,13 +262,26 @@ def _passed(node: ast.expr) -> Iterator[str]:
                 yield from _passed(func.value)
 
 
-def _held(statement: Statement) -> set[str]:
-    """Names whose objects, or parts of them, may be part of what a statement binds.
+def _linked(statement: Statement) -> Iterator[tuple[str, str]]:
+    """Pairs of names of which one may, from now on, hold the other's object, or be another name for it.
 
-    Those that it is an alias of, and those given to what is named like a class: `Trainer(model)`.
+    By assignment, by what puts one into the other, and by what is named like a class: `Trainer(model)`.
     """
-    found = {other for _, other in effects.aliases(statement.node)}
-    for call in (node for node in _own(statement.node) if isinstance(node, ast.Call)):
-        if names.dotted(call.func).rpartition(".")[2][:1].isupper():
-            found |= set(_passed(call))
-    return found - statement.names.may
+    yield from effects.aliases(statement.node)
+    for node in _own(statement.node):
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            roots = {root for target in targets if (root := names.root_name(target)) is not None}
+            held = set(_passed(node.value)) if not isinstance(node.value, ast.Call) else set()
+            yield from ((root, name) for root in roots for name in held - {root})
+        elif isinstance(node, ast.Call):
+            yield from _linked_by(node, statement)
+
+
+def _linked_by(call: ast.Call, statement: Statement) -> Iterator[tuple[str, str]]:
+    if names.dotted(call.func).rpartition(".")[2][:1].isupper():
+        yield from ((one, name) for one in statement.names.may for name in set(_passed(call)) - {one})
+    elif isinstance(call.func, ast.Attribute) and call.func.attr not in effects.FITS:
+        root = names.root_name(call.func)
+        if root is not None and effects.receiver_changes(call):
+            yield from ((root, name) for name in set(_passed(call)) - {root})
