@@ -91,6 +91,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "it is put under a key": (("a = []", "m = {}", "m['a'] = a", "a.append(1)"), "1.1 2.1 3.1 4.1"),
     "an alias of an alias": (("a = []", "b = a", "m = b", "a.append(1)"), "1.1 2.1 3.1 4.1"),
+    "a block changes an alias and binds it anew": (
+        ("m = []", "b = m", "for i in x:\n    b.append(i)\nelse:\n    b = []"),
+        "1.1 2.1 3.1",
+    ),
     "an alias is added to": (("m = []", "b = m", "b += [1]"), "1.1 2.1 3.1"),
     "what it was fitted on changes": (("X = load()", "m = M()", "m.fit(X)", "X.sort()"), "1.1 2.1 3.1"),
     "arguments of a fit do not change": (("m = load()", "model.fit(m, y)"), "1.1"),

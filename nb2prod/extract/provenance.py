@@ -122,9 +122,12 @@ class Provenance:
                 yield from self._changing(other, start, end, seen | {other})
 
     def _end(self, name: str, low: int, high: int) -> int:
-        """Where a name is bound anew, after which it says nothing any more about what it stood for."""
-        later = self._program.events(name, low, high)
-        return next((s.index for s in later if name in s.names.must - s.names.augments), high)
+        """Where a name has been bound anew, after which it says nothing any more about what it stood for."""
+        for statement in self._program.events(name, low, high):
+            if name in statement.names.must - statement.names.augments:
+                # a block may first change what it was, and then bind it
+                return statement.index + isinstance(statement.node, _COMPOUND)
+        return high
 
     # -- once for a program
 
