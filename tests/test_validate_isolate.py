@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nb2prod.errors import ParityError, SetupError
@@ -196,6 +199,30 @@ def test_what_a_killed_process_left_is_made_anew(tmp_path: Path) -> None:
     made.python.symlink_to("/gone/python")  # the interpreter that it was made with was removed
     assert environments.prepared("", tmp_path).seconds > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".{made.folder.name}.lock", made.folder.name]
+
+
+def test_an_interrupt_ends_the_installer_and_leaves_nothing(tmp_path: Path) -> None:
+    """The registry is a socket that takes the call and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code = (
+            "import sys, pathlib\n"
+            "from nb2prod.validation import environments, installers\n"
+            "installers.with_uv = lambda python: None\n"
+            "environments.prepared('click==1.0', pathlib.Path(sys.argv[1]))\n"
+        )
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        env = {**os.environ, "PIP_INDEX_URL": index, "PIP_CONFIG_FILE": os.devnull}
+        command = [sys.executable, "-c", code, str(tmp_path / "envs")]
+        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as child:
+            call, _ = silent.accept()  # pip, deep in it
+            pips = psutil.Process(child.pid).children(recursive=True)
+            assert pips
+            child.send_signal(signal.SIGINT)
+            _, errors = child.communicate(timeout=60)
+        call.close()
+    assert "KeyboardInterrupt" in errors
+    assert not psutil.wait_procs(pips, timeout=60)[1]
+    assert [path.suffix for path in (tmp_path / "envs").iterdir()] == [".lock"]
 
 
 def only(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ class Installer:
     def install(self, requirements: Path) -> None:
         """Install a requirements file. Raises SetupError NB332 if that is impossible, NB333 if the registry
         does not answer."""
-        done = subprocess.run(
+        with subprocess.Popen(
             [*self.command, str(requirements)],
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
@@ -67,9 +68,15 @@ class Installer:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-        )
-        if done.returncode:
-            raise _failure(self.name, done.stdout)
+            start_new_session=True,
+        ) as process:
+            try:
+                output, _ = process.communicate()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # pip has a process of its own behind it
+                raise
+        if process.returncode:
+            raise _failure(self.name, output)
 
 
 def installer(python: Path) -> Installer:
