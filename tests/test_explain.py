@@ -231,7 +231,7 @@ def agrees(path: Path) -> Explanation:
         assert text.startswith("#") or any(line.file in n.modules for n in own), line
     for node in nodes:
         assert bool(node.modules) == (node.standing == "in"), node
-        if node.kind == "import":
+        if node.reason == "import":
             assert all(any(f"import {n}" in bundle.files[m] or f" {n}" in bundle.files[m] for n in node.names)
                        for m in node.modules)  # fmt: skip
             continue
@@ -334,7 +334,7 @@ def test_what_state_may_refer_to_is_perhaps_in(tmp_path: Path) -> None:
 def test_a_change_by_a_function_of_the_notebook_counts(tmp_path: Path) -> None:
     cells = AGREE["a constant re-bound by a function is none"][0]
     found = explain_cells(tmp_path, cells)
-    assert why(found, "2:1").startswith("out: training; it changes `k`, which becomes state")
+    assert why(found, "2:1").startswith("out: training; its result `k` becomes state")
 
 
 def test_two_values_of_one_name_are_told_apart(tmp_path: Path) -> None:

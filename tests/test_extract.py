@@ -185,6 +185,15 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         ),
         [0, 1, 3],
     ),
+    "a helper that copies what it is given before it changes it": (
+        (
+            ("", "def add(d):\n    d = dict(d)\n    d['c'] = 1\n    return d"),
+            EXAMPLE,
+            ("", "add(request)"),
+            ("model", "add(request)['c'] + request['a']"),
+        ),
+        4,
+    ),
     "comprehension variables are no live-ins": (
         (("", "i = 99"), EXAMPLE, ("model", "sum(i * request['a'] for i in range(3))")),
         9,
@@ -511,6 +520,18 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         2,
         1,
         "`x`",
+    ),
+    "changed by a helper that copies too late": (
+        (
+            ("", "def add(d):\n    d['c'] = 1\n    d = dict(d)\n    return d"),
+            EXAMPLE,
+            ("", "add(request)"),
+            ("model", "add(request)['c'] + request['a']"),
+        ),
+        "NB204",
+        3,
+        1,
+        "`request`",
     ),
     "changed between two roles": (
         (EXAMPLE, ("preprocess", "x = [request['a']]"), ("", "x[0] = 5"), ("model", "x[0]")),

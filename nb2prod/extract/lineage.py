@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -23,15 +22,6 @@ class Lineages:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._rebinders: dict[str, list[int]] = defaultdict(list)
-        writers: dict[str, set[str]] = defaultdict(set)
-        for statement in program.statements:
-            for name in statement.names.may if statement.kind == "definition" else ():
-                writers[name] |= statement.names.writes_global
-        for statement in program.statements if any(writers.values()) else ():
-            for function in statement.names.reads & set(writers) if statement.kind != "definition" else ():
-                for name in writers[function]:
-                    self._rebinders[name].append(statement.index)
 
     def of_value(self, name: str, bindings: Iterable[Statement], position: int) -> Lineage:
         """The lineage of the value that some statements have bound to a name, as it is at a position."""
@@ -57,9 +47,6 @@ class Lineages:
         """The statements that bind a value to a name, and those that change it before a position."""
         first = bindings[0].index if bindings else position
         found = {s.index: s for s in (*bindings, *self.program.events(name, first, position))}
-        for index in self._rebinders.get(name, ()):
-            if first < index < position:
-                found[index] = self.program.statements[index]
         return tuple(found[i] for i in sorted(found) if name not in found[i].names.deletes)
 
     def _sources(self, statement: Statement, seen_at: int, found: Lineage) -> list[tuple[Statement, int]]:

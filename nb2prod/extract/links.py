@@ -99,6 +99,7 @@ def _of_unit(slice_: Slice, unit: Unit) -> Iterator[Link]:
 
 def _of_statement(unit: Unit, statement: Statement, wanted: set[str], role: Role | None) -> Iterator[Link]:
     lines = mentions(statement.node)
-    for name in sorted(wanted & (statement.names.reads | statement.names.deferred)):
+    read = statement.names.reads | statement.names.deferred | statement.names.hints
+    for name in sorted(wanted & read):
         line, how = lines.get(name, (statement.first, "used"))
         yield Link(unit, statement, name, unit.needs[name], line, how, role)

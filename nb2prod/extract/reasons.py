@@ -63,9 +63,7 @@ class Reasons:
         unit = self.view.needed.get(statement.index)
         if unit is not None:
             return self._unit(statement)
-        if statement.kind == "import":
-            return self._import(statement)
-        return None
+        return self._import(statement)
 
     def _own_line(self, role: Role, statement: Statement) -> Why:
         held = self.view.modules(statement)
@@ -98,12 +96,14 @@ class Reasons:
         return Why("in", "constant" if constant else "needed", text, held)
 
     def _import(self, statement: Statement) -> Why | None:
-        links = self._sure(statement)
+        links = [link for link in self._sure(statement) if link.target.kind == "import"]
         if not links:
             return None
         held = tuple(dict.fromkeys(m for link in links for m in self._home(link)))
         unused = [n for n in names_bound(statement) if n != "*" and n not in {link.name for link in links}]
         rest = f"; {_quoted(unused)} {'stays' if len(unused) == 1 else 'stay'} out" if unused else ""
+        if statement.kind != "import":
+            rest = "; the rest of the statement stays out"
         text = f"import {self._into(held)}: {_used(links)}{rest}"
         return Why("in", "import", text, tuple(sorted(held)))
 

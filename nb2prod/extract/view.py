@@ -161,22 +161,29 @@ def _slice(program: Program) -> Slice:
     if not any(c.roles and c.id not in skipped for c in program.notebook.code):
         return Slice(Layout(program, example, {}))
     layout = layout_of(program)
-    return slice_of(layout if layout.stages else replace(layout, stages=tuple(_assumed(layout))))
+    return slice_of(layout if layout.stages else _assumed(layout))
 
 
-def _assumed(layout: Layout) -> list[Stage]:
-    """The stages of roles that cannot be settled: every name from the example or another role is taken."""
-    found = []
-    given = {c.id for c in layout.example} | {c.id for code in layout.codes.values() for c in code.cells}
-    for role, code in layout.codes.items():
+def _assumed(layout: Layout) -> Layout:
+    """A layout for roles that cannot be settled: what they read of the example or another role is taken."""
+    codes = layout.codes
+    sources = {c.id for c in layout.example} | {c.id for code in codes.values() for c in code.cells}
+    taken = {role: _taken(layout.program, code, sources) for role, code in codes.items()}
+    later = {name for names_ in taken.values() for name in names_}
+    stages: list[Stage] = []
+    request = dict.fromkeys(layout.request)
+    for role, code in codes.items():
+        known = {name for stage in stages for name in stage.outputs}
+        inputs = tuple(name for name in taken[role] if name in known or layout.example)
+        request |= dict.fromkeys(name for name in inputs if name not in known)
         name = next(iter(code.entry.names.must)) if code.entry is not None else ""
-        inputs = tuple(dict.fromkeys(_taken(layout.program, code, given)))
+        outputs = tuple(sorted(code.bound.may & later))
         cells = tuple(c.id for c in code.cells)
-        found.append(Stage(role, code.style, name, inputs, (), cells, "names"))
-    return found
+        stages.append(Stage(role, code.style, name, inputs, outputs, cells, "names"))
+    return replace(layout, stages=tuple(stages), request=tuple(request))
 
 
-def _taken(program: Program, code: RoleCode, given: set[str]) -> list[str]:
+def _taken(program: Program, code: RoleCode, sources: set[str]) -> list[str]:
     reads = list(live_reads(code)) if code.entry is None else []
     reaching = {r.name: program.reaching(r.name, program.start(r.statement.cell)).bindings for r in reads}
-    return [name for name, found in reaching.items() if found and {b.cell.id for b in found} <= given]
+    return [name for name, found in reaching.items() if found and {b.cell.id for b in found} <= sources]
