@@ -389,6 +389,7 @@ def add_state(folder: Path, values: Mapping[str, Any], homes: Homes = NONE) -> N
     entries = []
     for key, value in values.items():
         stored, data = store(value, homes, codecs)
+        assert stored.codec != "pickle"
         (folder / "state" / key).write_bytes(data)
         entries.append(entry(key, data, stored.codec, stored.trusted))
     (folder / "manifest.json").write_text(json.dumps({"state": entries}))

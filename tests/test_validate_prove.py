@@ -189,6 +189,9 @@ def test_models_of_several_libraries_answer_alike_in_another_process(tmp_path: P
     }
     assert ".helpers:squared" in found["models"].trusted
     assert [item.key for item in report.pickled] == ["share"]
+    direct = {item.name for item in report.requirements if not item.via}
+    assert direct >= {"lightgbm", "pyarrow", "scikit-learn", "skops", "xgboost-cpu"}
+    assert not {"pytest", "torch"} & {item.name for item in report.requirements}
     lines = list(render.report(report, reused=False))
     assert "  pickle      share (fractions.Fraction): fractions.Fraction has no safer form" in lines
     assert Report.from_json(json.loads(json.dumps(to_json(report)))) == report

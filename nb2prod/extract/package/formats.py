@@ -270,15 +270,15 @@ TRUSTED = frozenset({"sklearn", "numpy", "scipy", "pandas", "xgboost", "lightgbm
 
 
 class _PassedBy:
-    """Finds nothing of what sklearn has for arrays of other libraries."""
+    """Lets nobody find what sklearn has for its own tests, and for arrays of other libraries."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if re.match(r"sklearn\.externals\.array_api_compat\.(torch|cupy|dask)", name):
+        if re.match(r"pytest$|sklearn\.externals\.array_api_compat\.(torch|cupy|dask)", name):
             raise ImportError(name)
 
 
 def _skops() -> Any:
-    """skops.io. Its import looks through all of sklearn, and would load torch in passing, if there is one."""
+    """skops.io. Its import looks through all of sklearn, and would load pytest and torch in passing."""
     finder: Any = _PassedBy()
     sys.meta_path.insert(0, finder)
     try:

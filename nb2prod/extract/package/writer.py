@@ -82,7 +82,7 @@ class _Writer:
     def _meet(self, value: Any) -> None:
         if self._depth > MAX_DEPTH:
             raise NoForm(f"it is nested more than {MAX_DEPTH} deep")
-        if isinstance(value, ONE) or has_type(value, "numpy", "generic"):
+        if isinstance(value, ONE) or has_type(value, "numpy", "generic") or _is_named(value):
             return
         if isinstance(value, tuple | frozenset) and all(isinstance(item, (*PLAIN, *ONE)) for item in value):
             return
@@ -92,7 +92,7 @@ class _Writer:
 
     def _branch(self, kind: type, value: Any) -> Any:
         if kind is list:
-            return [self.tree(item) for item in value]
+            return [item if type(item) in PLAIN else self.tree(item) for item in value]
         if kind is dict and not _needs_tag(value):
             return {key: self.tree(item) for key, item in value.items()}
         if kind in SPLIT:

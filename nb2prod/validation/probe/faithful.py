@@ -18,6 +18,7 @@ from typing import Any
 from .pickling import type_name
 
 _ATOMS = (str, bytes, int, bool, range)
+_QUICK = (str, int, bool)
 _NO_IDENTITY = (tuple, frozenset, complex, dt.date, dt.time, dt.timedelta, dt.tzinfo, Decimal, re.Pattern)
 """Nobody can tell whether two equal ones are one object, but by asking for just that."""
 
@@ -58,7 +59,7 @@ class _Comparison:
             return bool(one.hex() == other.hex())
         if one is other:
             return True
-        if not isinstance(one, _NO_IDENTITY) and not _has(one, "numpy", "generic", "dtype"):
+        if not isinstance(one, _NO_IDENTITY) and not has_type(one, "numpy", "generic", "dtype"):
             if id(one) in self._pairs:
                 return self._pairs[id(one)][1] is other
             if id(other) in self._taken:
@@ -69,14 +70,18 @@ class _Comparison:
     def each(self, ones: Iterable[Any], others: Iterable[Any]) -> bool:
         """Whether two series of parts are the same, one by one."""
         left, right = list(ones), list(others)
-        return len(left) == len(right) and all(map(self.same, left, right))
+        return len(left) == len(right) and all(
+            # most parts of long series are plain
+            (type(a) in _QUICK and type(a) is type(b) and a == b) or self.same(a, b)
+            for a, b in zip(left, right, strict=True)
+        )
 
     def attributes(self, one: Any, other: Any, *names: str) -> bool:
         """Whether two objects have the same under each name; they may both have nothing."""
         return all(self.same(getattr(one, name, None), getattr(other, name, None)) for name in names)
 
 
-def _has(value: Any, module: str, *names: str) -> bool:
+def has_type(value: Any, module: str, *names: str) -> bool:
     """Whether a value is an instance of one of these classes; the module need not be loaded."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names))
@@ -205,10 +210,10 @@ def _labels(compare: _Comparison, one: Any, other: Any, name: str) -> bool:
 
 
 def _index(compare: _Comparison, one: Any, other: Any) -> bool:
-    if _has(one, "pandas", "MultiIndex"):
+    if has_type(one, "pandas", "MultiIndex"):
         left, right = ([*index.names, *index.levels, *index.codes] for index in (one, other))
         return compare.each(left, right)
-    if _has(one, "pandas", "RangeIndex"):
+    if has_type(one, "pandas", "RangeIndex"):
         return compare.attributes(one, other, "name", "start", "stop", "step")
     return compare.attributes(one, other, "name", "freq") and compare.same(one.array, other.array)
 
@@ -232,15 +237,15 @@ _WALKS: tuple[tuple[Callable[[Any], bool], Callable[[_Comparison, Any, Any], boo
     (lambda v: type(v) is dict, _dict),
     (lambda v: type(v) in (set, frozenset), _set),
     (lambda v: isinstance(v, type) or hasattr(v, "__code__"), _named),
-    (lambda v: _has(v, "numpy", "ndarray") and type(v).__module__ == "numpy", _array),
-    (lambda v: _has(v, "numpy", "generic"), _scalar),
-    (lambda v: _has(v, "numpy", "dtype"), _dtype),
-    (lambda v: _has(v, "pandas", "DataFrame"), _frame),
-    (lambda v: _has(v, "pandas", "Series"), _series),
-    (lambda v: _has(v, "pandas", "Index"), _index),
-    (lambda v: _has(v, "pandas.api.extensions", "ExtensionArray"), _extension),
-    (lambda v: _has(v, "numpy.random", "RandomState"), _random),
+    (lambda v: has_type(v, "numpy", "ndarray") and type(v).__module__ == "numpy", _array),
+    (lambda v: has_type(v, "numpy", "generic"), _scalar),
+    (lambda v: has_type(v, "numpy", "dtype"), _dtype),
+    (lambda v: has_type(v, "pandas", "DataFrame"), _frame),
+    (lambda v: has_type(v, "pandas", "Series"), _series),
+    (lambda v: has_type(v, "pandas", "Index"), _index),
+    (lambda v: has_type(v, "pandas.api.extensions", "ExtensionArray"), _extension),
+    (lambda v: has_type(v, "numpy.random", "RandomState"), _random),
     (_is_sparse, _sparse),
-    (lambda v: _has(v, "torch", "Tensor"), _tensor),
+    (lambda v: has_type(v, "torch", "Tensor"), _tensor),
     (lambda v: True, _object),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from .faithful import difference
 from .finding import Finding, Refused, refused
-from .pickling import Homes, Unstorable, path_to, type_name
+from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
 from .storing import Stored, store
 
@@ -43,6 +43,7 @@ class StateCapture:
         self._codecs = codecs
         self._same = same
         self.stored: dict[str, Stored] = {}
+        self._copies: dict[str, Pickled] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def capture(self, cell: str, when: str, names: Mapping[str, Any], rehome: Mapping[str, str]) -> None:
@@ -92,7 +93,15 @@ class StateCapture:
 
     def restored(self) -> dict[str, Any]:
         """New copies of what is kept."""
-        return {key: self._read(key)[0] for key in self.kept()}
+        return {key: self._copy(key) for key in self.kept()}
+
+    def _copy(self, key: str) -> Any:
+        """A new copy; where reading the file is slow, by a pickle of what it first gave."""
+        if "skops" not in self.stored[key].codec:
+            return self._read(key)[0]
+        if key not in self._copies:
+            self._copies[key] = pickled(self._read(key)[0], self.stored[key].homes)
+        return restore(self._copies[key])
 
     def _read(self, key: str) -> tuple[Any, frozenset[str]]:
         """A new copy, and the modules that reading it needs."""

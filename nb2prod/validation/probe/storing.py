@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from .faithful import difference
+from .faithful import difference, has_type
 from .pickling import Home, Homes, pickled, type_name
 from .places import described
 
@@ -95,8 +95,8 @@ def _stored(
 
 def _memory(value: Any) -> int:
     """Bytes that an array or a table takes in memory; 0 for anything else."""
-    if hasattr(value, "memory_usage"):
-        usage = value.memory_usage()
-        return int(getattr(usage, "sum", lambda: usage)())
-    size = getattr(value, "nbytes", 0)
-    return size if isinstance(size, int) else 0
+    if has_type(value, "pandas", "DataFrame"):
+        return int(value.memory_usage().sum())
+    if has_type(value, "pandas", "Series", "Index"):
+        return int(value.memory_usage())
+    return int(value.nbytes) if has_type(value, "numpy", "ndarray") else 0
