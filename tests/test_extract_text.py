@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from nb2prod.domain import Bundle, Notebook
+from nb2prod.errors import NotebookError
 from nb2prod.extract import extract
 from nb2prod.notebook import read
 from tests.made import notebook
 from tests.test_extract import AGREE, EXAMPLE, same_answer
 from tests.test_extract_style import FORMATTED
 from tests.test_golden import NOTEBOOKS
+from tests.traps import FOLDER, trap
 
 
 def code(folder: Path, *cells: tuple[str, str], file: str = "model") -> str:
@@ -210,6 +212,19 @@ def test_every_mapped_line_of_an_odd_cell_is_the_notebooks(case: str, tmp_path: 
 def test_every_mapped_line_of_the_examples_is_the_notebooks(path: Path) -> None:
     book = read(path)
     check_source_map(extract(book), book)
+
+
+def test_every_mapped_line_of_the_traps_is_the_notebooks(tmp_path: Path) -> None:
+    checked = 0
+    for found in map(trap, sorted(FOLDER.glob("*.md"))):
+        book = read(notebook(tmp_path, *found.cells, name=found.name))
+        try:
+            bundle = extract(book)
+        except NotebookError:
+            continue
+        check_source_map(bundle, book)
+        checked += 1
+    assert checked > 100
 
 
 OURS = re.compile(
