@@ -165,16 +165,14 @@ def test_a_role_of_several_cells_names_the_cell_of_each_function(tmp_path: Path)
     )  # fmt: skip
 
 
-def test_windows_line_ends(tmp_path: Path) -> None:
-    cells = (
-        ("", "# of f\r\ndef f(x):\r\n    return x\r\n"),
-        EXAMPLE,
-        ("model", "# c\r\nx = f(request['a'])\r\n\r\nx"),
-    )
-    bundle, answer = same_answer(tmp_path, cells)
-    assert answer == 3
-    assert "# of f" in bundle.files["helpers.py"]
-    assert "    # c" in bundle.files["model.py"]
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends_of_other_systems(end: str, tmp_path: Path) -> None:
+    sources = ("# of f\ndef f(x):\n    return '''a\nb''' * x\n", "# c\nx = f(request['a'])\n\nx")
+    helper, model = (source.replace("\n", end) for source in sources)
+    bundle, answer = same_answer(tmp_path, (("", helper), EXAMPLE, ("model", model)))
+    assert answer == "a\nb" * 3
+    assert "# of f\ndef f(x):\n    return" in bundle.files["helpers.py"]
+    assert "    # c\n    x = f" in bundle.files["model.py"]
 
 
 # --- the source map ------------------------------------------------------------------------------
