@@ -21,6 +21,7 @@ VERBS = [
     "check",
     "dashboard",
     "deploy",
+    "diff",
     "doctor",
     "down",
     "logs",

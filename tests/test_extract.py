@@ -12,6 +12,7 @@ import pytest
 from nb2prod.domain import Bundle, Diagnostic
 from nb2prod.errors import NotebookError
 from nb2prod.extract import check, extract
+from nb2prod.extract.extract import FIXED_FILES
 from nb2prod.notebook import read
 from nb2prod.validation import expand
 from tests.harness import package_answer, run, whole
@@ -719,7 +720,7 @@ def test_nothing_but_what_is_needed(tmp_path: Path) -> None:
         ("model", "y = k * request['a']\nplt.hist([y])\n# the answer\ny  # here"),
     )
     bundle, _ = same_answer(tmp_path, cells)
-    text = "".join(t for f, t in bundle.files.items() if f not in ("runtime.py", "mlflow_model.py"))
+    text = "".join(t for f, t in bundle.files.items() if f not in FIXED_FILES)
     for word in ("plt", "pandas", "import os", "UNUSED", "unused", "other_model"):
         assert word not in text
     assert "    # the answer\n    return y  # here\n" in bundle.files["model.py"]

@@ -18,16 +18,16 @@ import pytest
 
 from nb2prod.domain import Contract, Evidence, SeenValue
 from nb2prod.extract import extract
+from nb2prod.extract.extract import FIXED_FILES
 from nb2prod.notebook import read
 
 HERE = Path(__file__).parent
 NOTEBOOKS = sorted(HERE.parent.glob("notebooks/*.ipynb"))
-FIXED = {"runtime.py", "mlflow_model.py"}
 
 
 def generated(path: Path, evidence: Evidence | None = None) -> dict[str, str]:
     files = extract(read(path), evidence).files
-    return {name: text for name, text in files.items() if name.endswith(".py") and name not in FIXED}
+    return {name: text for name, text in files.items() if name.endswith(".py") and name not in FIXED_FILES}
 
 
 def whole(path: Path) -> dict[str, str]:

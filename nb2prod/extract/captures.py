@@ -61,6 +61,11 @@ class Captures:
             self.items[other] = replace(self.items[other], same_as=key)
         return other if other in self._kept else key
 
+    def read_by(self, key: str, number: int, line: int) -> None:
+        """Which line of serving code reads an item: the first one counts."""
+        if self.items[key].read_number is None:
+            self.items[key] = replace(self.items[key], read_number=number, read_line=line)
+
     def literal(self, name: str, point: Point, binding: Statement) -> str | None:
         """The key of a constant that is none, as the clean run has shown; None while it is what it says."""
         place = ((binding,), point.position(self._program))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -37,6 +38,12 @@ class LoadedRelease:
         """The package's contract.json."""
         contract: Mapping[str, Any] = self.predictor.contract
         return contract
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The package's schema.json: requests and responses as JSON Schema."""
+        schema: Mapping[str, Any] = json.loads((self.path / "schema.json").read_text("utf-8"))
+        return schema
 
 
 def load(path: Path | str, model_name: str, version: int) -> LoadedRelease:
