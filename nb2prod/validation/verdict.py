@@ -91,7 +91,9 @@ def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) ->
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
-    file, line = next(reversed(error["frames"]), (None, None))
+    mapped = {(line.file, line.line) for line in bundle.source_map}
+    frames = sorted(error["frames"], key=lambda frame: tuple(frame) not in mapped)
+    file, line = next(iter(frames), (None, None))
     inside = f" in {file}, line {line}" if file else ""
     found = ParityError(
         f"the extracted package fails{inside}, {error['what']}: {error['type']}: {error['message']}",
