@@ -464,6 +464,126 @@ def requirements_by_role(roles: Iterable[Role], evidence: Evidence | None) -> di
     return {role: tuple(item.pin for item in found if role in item.roles) for role in roles}
 
 
+# --- explain -------------------------------------------------------------------------------------
+
+
+NodeKind = Literal["line", "import", "helper", "constant", "magic", "state", "request", "role"]
+
+Standing = Literal["in", "perhaps", "out"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCell:
+    """A cell of an explained notebook; `note` says what holds for all of it, if anything does."""
+
+    number: int
+    id: str
+    kind: Literal["code", "markdown", "raw"]
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedNode:
+    """One thing that serving needs or leaves behind, and why.
+
+    A top-level statement of the notebook (its kind is line, import, helper, constant or magic), a piece of
+    state, the request, or a role. `names` are those that it binds; `modules` are the files of the package
+    that hold it. `standing`: "perhaps" is decided by the clean run, which sees whether state refers to it.
+    `reason` is `why` in one word. `line` and `last_line` count the cell's lines from 1; `code` is their text.
+    """
+
+    id: str
+    kind: NodeKind
+    standing: Standing
+    reason: str
+    why: str
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    cell: str | None = None
+    number: int | None = None
+    line: int | None = None
+    last_line: int | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedEdge:
+    """Node `source` depends on node `target` through `name`, which it mentions in `line` of its cell.
+
+    `kind`: "holds" from a role to its own code; "takes" from a role to the request or the role whose result
+    it gets; "reads" from code of the package to what it needs; "made by" from state to the statements that
+    bind or change it; "behind" from one of those to what it was computed from.
+    """
+
+    source: str
+    target: str
+    name: str
+    kind: Literal["holds", "takes", "reads", "made by", "behind"]
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedUse:
+    """How a role comes by a name: `chain` leads from its module to what the name stands for, in words.
+
+    `path` is the same way as nodes, from the role to the last reader. `kind` is what the name stands for
+    there; `bindings` are the nodes of the statements that reach.
+    """
+
+    role: Role
+    kind: Literal["import", "helper", "constant", "state", "request", "result", "local"]
+    chain: tuple[str, ...]
+    path: tuple[str, ...]
+    bindings: tuple[str, ...]
+    number: int
+    line: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedBinding:
+    """A statement that binds or changes a name, the roles that mean it, and why, or why not."""
+
+    node: str
+    number: int
+    line: int
+    roles: tuple[Role, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedName:
+    """All about one name. `behind` are the nodes of the training lines that its state is computed from."""
+
+    name: str
+    uses: tuple[ExplainedUse, ...] = ()
+    bindings: tuple[ExplainedBinding, ...] = ()
+    behind: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why each line, import, helper, constant and piece of state is in the package or out of it.
+
+    `ok` is False for a notebook that is refused; then `diagnostics` hold the refusals, and the nodes say what
+    would be. `what` is the name or cell that it is limited to, None for the whole notebook; `about` is there
+    if it is a name.
+    """
+
+    name: str
+    file: str
+    notebook_digest: str
+    ok: bool
+    cells: tuple[ExplainedCell, ...]
+    nodes: tuple[ExplainedNode, ...] = ()
+    edges: tuple[ExplainedEdge, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    what: str | None = None
+    about: ExplainedName | None = None
+
+
 # --- validate ------------------------------------------------------------------------------------
 
 

@@ -24,11 +24,12 @@ from typing import Any
 
 from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebook, StateFile, to_json
 from nb2prod.extract import extract
+from nb2prod.validation.probe import state as capturing
 from nb2prod.validation.probe.finding import Refused, refused
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
 from nb2prod.validation.probe.unchanged import Unchanged
 
-__all__ = ["Ran", "Refused", "package_answer", "run", "whole"]
+__all__ = ["Ran", "Refused", "package_answer", "run", "same_answers", "whole"]
 
 _count = itertools.count()
 
@@ -40,6 +41,7 @@ class Ran:
     answer: Any = None
     state: dict[str, Any] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
+    rehomed: set[str] = field(default_factory=set)
 
 
 def run(
@@ -60,7 +62,7 @@ def run(
             continue
         with _located(cell):
             unchanged.before(cell.id, space, Homes.now(space, plan.rehome))
-        _capture(plan, "before", cell.id, space, ran.state)
+        _capture(plan, "before", cell.id, space, ran)
         answers[cell.id] = execute(cell) if execute is not None else _run(cell.code, space)
         with _located(cell):
             unchanged.after(cell.id, space)
@@ -69,7 +71,7 @@ def run(
                 given[stage.role] = {name: space.get(name) for name in stage.outputs}
                 if stage.result == "expression":
                     given[stage.role] = {stage.outputs[0]: answers[cell.id]}
-        _capture(plan, "after", cell.id, space, ran.state)
+        _capture(plan, "after", cell.id, space, ran)
         if cell.id in plan.example_cells:
             ran.request = {name: copy.deepcopy(space[name]) for name in plan.request if name in space}
         if cell.id == plan.moment:
@@ -105,25 +107,26 @@ def whole(book: Notebook, ran: Ran) -> Bundle:
     files = tuple(
         StateFile(key, "", "pickle", type(value).__name__, 0, "") for key, value in ran.state.items()
     )
-    return extract(book, Evidence(contract, files))
+    return extract(book, Evidence(contract, files, rehomed=tuple(sorted(ran.rehomed))))
 
 
-def _capture(
-    plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], state: dict[str, Any]
-) -> None:
+def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], ran: Ran) -> None:
     for item in plan.state:
         if item.when != when or item.cell != cell or item.name not in space:
             continue
         value = space[item.name]
         if item.literal is not None and repr(value) == item.literal:
             continue
-        if item.same_as is not None and _bytes(value) == _bytes(state.get(item.same_as)):
+        if item.same_as is not None and _bytes(value) == _bytes(ran.state.get(item.same_as)):
             continue
         try:
-            state[item.key] = restore(pickled(value, Homes.now(space, plan.rehome)))
+            stored = pickled(value, Homes.now(space, plan.rehome))
         except Unstorable as problem:
             if not item.optional:
-                raise refused("NB310", f"{item.name}: {problem.reason}") from problem
+                raise capturing._refused(to_json(item), value, problem) from problem
+            continue
+        ran.state[item.key] = restore(stored)
+        ran.rehomed |= stored.used
 
 
 def _bytes(value: Any) -> bytes:
@@ -180,6 +183,30 @@ class StateChanged(AssertionError):
 
 def package_answer(bundle: Bundle, state: dict[str, Any], request: dict[str, Any], folder: Path) -> Any:
     """The answer of the generated code, imported from `folder`, with that state; StateChanged."""
+    with _imported(bundle, state, folder) as ask:
+        before = {key: _bytes(value) for key, value in state.items()}
+        answer = ask(request)
+        if before != {key: _bytes(value) for key, value in state.items()}:
+            raise StateChanged(bundle.name)
+        return answer
+
+
+def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
+    """Ask the generated code twice; Refused NB321, as by the proof, if the second answer is another."""
+    with _imported(bundle, ran.state, folder) as ask:
+        if repr(ask(ran.request)) == repr(ask(ran.request)):
+            return
+    last = bundle.plan.stages[-1].cells[-1]
+    hint = "Seed random generators inside the role cells, and change no state that they read."
+    number = next(line.number for line in bundle.source_map if line.cell == last)
+    raise refused(
+        "NB321", "the same request is answered differently each time", hint, cell=last, number=number
+    )
+
+
+@contextmanager
+def _imported(bundle: Bundle, state: dict[str, Any], folder: Path) -> Iterator[Callable[..., Any]]:
+    """The pipeline of the generated code, as a function of the request's names."""
     name = f"made_package_{next(_count)}"
     path = folder / name
     path.mkdir()
@@ -194,11 +221,7 @@ def package_answer(bundle: Bundle, state: dict[str, Any], request: dict[str, Any
     importlib.invalidate_caches()
     try:
         pipeline = importlib.import_module(f"{name}.pipeline")
-        before = {key: _bytes(value) for key, value in state.items()}
-        answer = pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request))
-        if before != {key: _bytes(value) for key, value in state.items()}:
-            raise StateChanged(name)
-        return answer
+        yield lambda request: pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request))
     finally:
         sys.path.remove(str(folder))
         delattr(builtins, name)

@@ -201,12 +201,12 @@ def program_of(notebook: Notebook) -> Program:
     nodes: list[tuple[Cell, ast.stmt, Names]] = []
     lazy = False
     for cell in notebook.code:
+        if "skip" in cell.tags:
+            skipped.update(dict.fromkeys(_bound_in_skipped(cell), cell))
+            continue
         for node in parse(cell.code).body:
             lazy = lazy or _is_future(node)
             found = names.of(names.with_texts_for_annotations(node) if lazy else node)
-            if "skip" in cell.tags:
-                skipped.update(dict.fromkeys(found.may, cell))
-                continue
             if is_star(node):
                 found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
             nodes.append((cell, node, found))
@@ -234,6 +234,14 @@ def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Ch
         if kind == "constant":
             constants |= dict.fromkeys(found.must, value)
         yield Statement(index, cell, node, kind, found, text)
+
+
+def _bound_in_skipped(cell: Cell) -> set[str]:
+    """The names that a skipped cell would bind; none if it is no Python."""
+    try:
+        return names.of(parse(cell.code).body).may
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
 
 
 @functools.lru_cache(maxsize=2048)

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2prod import flow
-from nb2prod.domain import Bundle, Comparison, Contract, Deployment, Diagnostic, EndpointStatus, Notebook
+from nb2prod.domain import (
+    Bundle,
+    Comparison,
+    Contract,
+    Deployment,
+    Diagnostic,
+    EndpointStatus,
+    Explanation,
+    Notebook,
+)
 from nb2prod.errors import ClusterError, RequestError, UsageError
 from nb2prod.flow import Watcher
 from nb2prod.project import Project
@@ -37,6 +46,17 @@ def check(notebook: str | Path, *, name: str | None = None) -> tuple[Diagnostic,
     from nb2prod.extract import check as check_notebook
 
     return check_notebook(read(notebook, name))
+
+
+def explain(notebook: str | Path, what: str | int | None = None, *, name: str | None = None) -> Explanation:
+    """Why each line, import, helper, constant and piece of state is in the package or out. Nothing is run.
+
+    `what` limits it to a name, a cell number or a cell id; UsageError if the notebook has no such. A notebook
+    that is refused is explained as far as it goes: `ok` is False and `diagnostics` say what to mend.
+    """
+    from nb2prod.extract import explain as explain_notebook
+
+    return explain_notebook(read(notebook, name), None if what is None else str(what))
 
 
 def build(notebook: str | Path, *, name: str | None = None, out: str | Path = "build") -> Bundle:

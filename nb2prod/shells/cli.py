@@ -30,6 +30,7 @@ Tag the cells of a notebook (example, preprocess, model, postprocess), then:
 
 \b
   nb2prod check NOTEBOOK      what is missing, with cell and line
+  nb2prod explain NOTEBOOK    why each line is in the package or out of it
   nb2prod deploy NOTEBOOK     prove it, release it, serve it; ends with a curl line
   nb2prod predict ENDPOINT --example
 
@@ -118,6 +119,43 @@ def check(notebook: str, name: str | None, as_json: bool) -> None:
 
     _emit({"ok": not errors, "diagnostics": found}, as_json, lines)
     sys.exit(1 if errors else 0)
+
+
+@cli.command()
+@_notebook_argument
+@click.argument("what", required=False, metavar="[NAME|CELL]")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the graph to FILE, one page that needs no network.",
+)
+@_json_option
+def explain(notebook: str, name: str | None, what: str | None, page: str | None, as_json: bool) -> None:
+    """Say why each line is in the package or out of it. Runs nothing.
+
+    Without NAME or CELL: every cell in order, + for what is in, - for what stays out, ? for what the clean
+    run decides; then the state, where it is computed and who reads it. A refusal stands below its line, with
+    the edit that would satisfy it.
+
+    \b
+      nb2prod explain my.ipynb             the whole notebook
+      nb2prod explain my.ipynb model       a name: every binding, which one each role
+                                           means, and the training behind its state
+      nb2prod explain my.ipynb 12          one cell, by its number or its id
+      nb2prod explain my.ipynb --html graph.html
+    """
+    from nb2prod.shells import api, explained
+
+    found = api.explain(notebook, what, name=name)
+    written = [f"Wrote {page}. Open it in a browser."] if page else []
+    if page:
+        from nb2prod.shells import explained_page
+
+        Path(page).write_text(explained_page.page(found), "utf-8")
+    _emit(found, as_json, lambda: written or explained.text(found))
+    sys.exit(0 if found.ok else 1)
 
 
 @cli.command()

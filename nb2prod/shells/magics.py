@@ -18,7 +18,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
-NOTEBOOK_VERBS = frozenset({"check", "build", "validate", "deploy"})
+NOTEBOOK_VERBS = frozenset({"check", "explain", "build", "validate", "deploy"})
 CLEAN_RUN = "NB2PROD_CLEAN_RUN"
 """Set in the kernel of a clean run: a notebook that holds `%deploy` must not deploy itself from there."""
 

@@ -159,7 +159,10 @@ class Session:
         cell = self.plan["example_cells"][-1]
         missing = [name for name in self.plan["request"] if name not in self.names]
         if missing:
-            raise refused_at(self.cells, cell, "NB220", f"the example cell has not bound {missing[0]!r}")
+            message = f"the example cell has not bound {missing[0]!r}"
+            raise refused_at(
+                self.cells, cell, "NB220", message, f"Bind it on every path: `{missing[0]} = ...`."
+            )
         requests = {name: self.names[name] for name in self.plan["request"]}
         self._request = see_request(requests, self._homes(), self.tools[0])
         self._remember_candidates()
