@@ -69,11 +69,11 @@ class Captures:
     def literal(self, name: str, point: Point, binding: Statement) -> str | None:
         """The key of a constant that is none, as the clean run has shown; None while it is what it says."""
         place = ((binding,), point.position(self._program))
-        known = (k for k, i in self.items.items() if i.name == name and i.literal == binding.text)
+        known = (k for k, i in self.items.items() if i.name == name and i.literal == binding.texts[name])
         key = next((k for k in known if self._places[k] == place), None)
         if key is None:
             key = self._add(self._free(name), name, point, (binding,))
-            self.items[key] = replace(self.items[key], literal=binding.text)
+            self.items[key] = replace(self.items[key], literal=binding.texts[name])
         return key if key in self._kept else None
 
     def make_optional(self, required: Iterable[str]) -> None:

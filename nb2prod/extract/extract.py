@@ -29,7 +29,7 @@ from nb2prod.extract.hints import safe
 from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.needs import needs_of
-from nb2prod.extract.program import Program, program_of
+from nb2prod.extract.program import Program, is_display, program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.schema import schema_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
@@ -125,9 +125,12 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
     if not cells:
         return None
     statements = layout.program.of_cell(cells[-1])
-    if statements and isinstance(statements[-1].node, ast.Expr) and statements[-1].kind == "value":
-        name = getattr(statements[-1].node.value, "id", None)
-        return cells[-1], name
+    last = statements[-1] if statements else None
+    if last is not None and isinstance(last.node, ast.Expr) and last.kind == "value":
+        if isinstance(last.node.value, ast.Name):
+            return cells[-1], last.node.value.id
+        if not is_display(last, layout.program) and not last.names.mutates:
+            return cells[-1], None
     bound = [n for s in statements if s.kind != "import" for n in sorted(s.names.may)]
     return cells[-1], bound[-1] if bound else None
 

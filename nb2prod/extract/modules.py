@@ -15,10 +15,10 @@ from nb2prod.domain import ROLES, Cell, Diagnostic, MappedLine, Role, SeenValue,
 from nb2prod.extract.clashes import apart, clashes
 from nb2prod.extract.functions import Inline, function_lines
 from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
-from nb2prod.extract.pipeline import pipeline_lines, state_lines
+from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
 from nb2prod.extract.program import Statement, imports_of
 from nb2prod.extract.slicer import Slice, Target, Unit
-from nb2prod.extract.style import Import
+from nb2prod.extract.style import Import, import_lines
 from nb2prod.extract.text import (
     BLANK,
     Line,
@@ -72,14 +72,18 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[Seen
     definitions = [u for u in slice_.units.values() if u.statement and u.statement.kind == "definition"]
     layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(_bound(u))}
     imported: set[str] = set()
+    circular = False
+    inside = _inside_state(slice_, homes, rehomed)
     for module in _modules(slice_, units, homes):
         layer.findings += clashes(module.units)
-        lines = _module_lines(slice_, module, homes, layer.stages, imported, seen)
+        late = _read_late(module) if module.name in inside else frozenset()
+        lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, late)
+        circular = circular or bool(late)
         _put(layer, f"{module.name}.py", lines)
     keys = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
     layer.state = tuple(item for key, item in slice_.state.items() if key in keys)
     if layer.state:
-        _put(layer, "state.py", plain(*state_lines(layer.state)))
+        _put(layer, "state.py", plain(*(lazy_state_lines if circular else state_lines)(layer.state)))
     _put(layer, "pipeline.py", plain(*pipeline_lines(slice_, layer.stages, seen, _names(homes))))
     layer.imports = tuple(sorted(imported))
     return layer
@@ -198,6 +202,7 @@ def _module_lines(
     stages: tuple[Stage, ...],
     imported: set[str],
     seen: Seen,
+    late: frozenset[str],
 ) -> list[Line]:
     units = [*module.units, *([module.body] if module.body else [])]
     imports = _imports(slice_, module, units, homes, imported)
@@ -208,6 +213,8 @@ def _module_lines(
     if slice_.layout.program.lazy_annotations and (module.units or has_annotations(nodes)):
         imports.add(Import("__future__", "annotations"))
     taken = {name for unit in module.units for name in _bound(unit)} | {s.function for s in stages}
+    below = {item for item in imports if item.module == ".state" and item.name in late}
+    imports -= below
     hints = Hints(module.name, imports, taken, _names(homes), has_annotations(nodes))
     lines = _unit_lines(slice_, module)
     if module.body is not None:
@@ -217,7 +224,33 @@ def _module_lines(
     header = hints.header()
     header += ["", f"__all__ = {json.dumps(exported)}"] if exported else []
     title = plain(f'"""{_title(slice_, module)}"""', *([""] if header else []), *header)
-    return [*title, *lines]
+    after = [f"{text}  # noqa: E402" for text in import_lines(below)]
+    return [*title, *lines, *plain(*(["", "", *after] if after else []))]
+
+
+def _inside_state(slice_: Slice, homes: Mapping[Unit, str], rehomed: Iterable[str]) -> frozenset[str]:
+    """The modules that reading the state imports: they hold functions or classes that are part of it."""
+    todo = [slice_.embedded[name] for name in rehomed if name in slice_.embedded]
+    found: dict[Unit, None] = {}
+    while todo:
+        unit = todo.pop()
+        if unit not in found:
+            found[unit] = None
+            todo += slice_.next_units(unit)
+    return frozenset(homes[unit] for unit in found if unit in homes)
+
+
+def _read_late(module: Module) -> frozenset[str]:
+    """The keys of the state that a module's code reads only when it is called."""
+    units = [*module.units, *([module.body] if module.body else [])]
+    early = {
+        target.key
+        for unit in module.units
+        for name, target in unit.needs.items()
+        if unit.statement is not None and name in unit.statement.names.reads
+    }
+    keys = {t.key for unit in units for t in unit.needs.values() if t.kind == "state"}
+    return frozenset(keys - early)
 
 
 def _names(homes: Mapping[Unit, str]) -> dict[str, str]:

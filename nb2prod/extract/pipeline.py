@@ -11,6 +11,30 @@ from nb2prod.extract.style import WIDTH, Call, Import, assigned, bracketed, sign
 from nb2prod.extract.text import INDENT
 
 
+def lazy_state_lines(state: tuple[StateItem, ...]) -> list[str]:
+    """`state.py` where state refers to helpers that read state: each value is loaded when it is asked for."""
+    items = [f'{INDENT}"{i.key}": "cell {i.bound_number}, line {i.bound_line}",' for i in state]
+    return [
+        '"""Fitted state, as the notebook\'s clean run had it when the role cells read it.',
+        "",
+        "Loaded when it is first asked for: some of it holds functions or classes that read some of it.",
+        '"""',
+        "",
+        "from .runtime import load_state",
+        "",
+        "COMPUTED = {",
+        *items,
+        "}",
+        "",
+        "",
+        "def __getattr__(name: str) -> object:",
+        f"{INDENT}if name not in COMPUTED:",
+        f"{INDENT * 2}raise AttributeError(name)",
+        f"{INDENT}value = globals()[name] = load_state(name)",
+        f"{INDENT}return value",
+    ]
+
+
 def state_lines(state: tuple[StateItem, ...]) -> list[str]:
     """`state.py`: each value, and the line that computed it."""
     lines = [

@@ -152,7 +152,7 @@ class _Slicer:
     def _is_immutable(self, name: str, position: int) -> bool:
         """Whether a name stands for a literal that nothing can change."""
         only = self.program.reaching(name, position).only
-        return only is not None and only.kind == "constant" and not set("[{") & set(only.text)
+        return only is not None and only.kind == "constant" and not set("[{") & set(only.texts[name])
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
         """A helper must not read a global that the role's code binds: in the package it is a local."""

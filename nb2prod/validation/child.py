@@ -38,6 +38,9 @@ ROUNDING = 1e-9
 MAX_SECONDS = 10.0
 """Time for asking rows one by one."""
 
+MAX_DEPTH = 20
+"""Levels to which state is looked into."""
+
 SECONDS = 1.0
 """Longest time spent on one measurement."""
 
@@ -273,8 +276,8 @@ def _is_standard(file: str) -> bool:
 # --- state -------------------------------------------------------------------------------------------
 
 
-def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
-    """Each piece of state by key: is it a container or of a class of the notebook, and how it looks now."""
+def _fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
+    """Each piece of state by key, as it looks now: its own parts, and all of it."""
     module = sys.modules.get(f"{runtime.__package__}.state")
     found = {}
     for entry in runtime.manifest()["state"]:
@@ -284,15 +287,29 @@ def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
             data = pickle.dumps(value)
         except Exception:
             data = b""
-        plain = isinstance(value, dict | list | set | bytearray | deque)
-        own = type(value).__module__.startswith(f"{runtime.__package__}.")
-        found[entry["key"]] = (plain or own, data)
+        found[entry["key"]] = (_own_parts(value, f"{runtime.__package__}."), data)
     return found
+
+
+def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
+    """What of a value is plain data or of the notebook's classes; library objects may cache: by name."""
+    if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, Mapping):
+        return [(repr(key), _own_parts(item, package, depth + 1)) for key, item in value.items()]
+    if isinstance(value, list | tuple | deque):
+        return [_own_parts(item, package, depth + 1) for item in value]
+    if isinstance(value, set | frozenset | bytearray):
+        return sorted(map(repr, value))
+    if type(value).__module__.startswith(package):
+        return _own_parts(getattr(value, "__dict__", {}), package, depth + 1)
+    return type(value).__qualname__
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
     """Keys of the state that answering has changed, each with whether that is sure to matter."""
-    return [[key, before[key][0]] for key in before if before[key][1] != after[key][1]]
+    changed = [key for key in before if before[key][1] != after[key][1]]
+    return [[key, before[key][0] != after[key][0]] for key in changed]
 
 
 # --- speed ---------------------------------------------------------------------------------------

@@ -91,10 +91,9 @@ def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) ->
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
-    mapped = {(line.file, line.line) for line in bundle.source_map}
-    frames = sorted(error["frames"], key=lambda frame: tuple(frame) not in mapped)
-    file, line = next(iter(frames), (None, None))
-    inside = f" in {file}, line {line}" if file else ""
+    own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
+    frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
+    inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""
     found = ParityError(
         f"the extracted package fails{inside}, {error['what']}: {error['type']}: {error['message']}",
         code="NB322",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import dis
 import inspect
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, Protocol
 
 MISSING = object()
@@ -158,9 +160,9 @@ class Replay:
         for cell in stage["cells"]:
             scene = {**self.scenes.cells[cell], **self._items(cell, "before"), **bound}
             with swapped(self.shell.user_ns, scene):
-                value = run_cell(self.shell, self.sources[cell], self.last)
+                value, stored = run_cell(self.shell, self.sources[cell], self.last)
                 after = dict(self.shell.user_ns)
-            bound.update({k: v for k, v in after.items() if scene.get(k, MISSING) is not v})
+            bound.update({k: v for k, v in after.items() if k in stored or scene.get(k, MISSING) is not v})
         return answer_of(stage, {**values, **bound}, value)
 
     def _function(self, stage: Plan, values: Mapping[str, Any]) -> Any:
@@ -177,15 +179,22 @@ class Replay:
         }
 
 
-def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
-    """Run a cell's source in the user's namespace; its last expression's value, or MISSING."""
+def run_cell(shell: Any, source: str, last: KeepLast) -> tuple[Any, frozenset[str]]:
+    """Run a cell in the user's namespace: its last expression's value, or MISSING, and what it binds."""
     code = shell.transform_cell(source)
     name = shell.compile.get_code_name(source, code, 0)
     flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     with last.watching():
         tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
-        finish(eval(compile(tree, name, "exec", flags, dont_inherit=True), shell.user_ns))
-        return last.value
+        compiled = compile(tree, name, "exec", flags, dont_inherit=True)
+        finish(eval(compiled, shell.user_ns))
+        return last.value, _stored(compiled)
+
+
+def _stored(code: CodeType) -> frozenset[str]:
+    """The names that a cell's code binds at its top level, even if to what they stood for before."""
+    stores = ("STORE_NAME", "STORE_GLOBAL")
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in stores)
 
 
 def finish(value: Any) -> Any:

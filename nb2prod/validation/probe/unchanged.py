@@ -133,11 +133,11 @@ def snapshot(definition: Any) -> dict[str, str]:
     if isinstance(definition, type):
         inner = {name: value for name, value in vars(definition).items() if not _is_pythons(name, value)}
         return {f".{name}": _text(value) for name, value in inner.items()}
-    parts = dict(getattr(definition, "__dict__", None) or {})
-    found = {f".{name}": _text(value) for name, value in parts.items() if name != "__wrapped__"}
-    if isinstance(definition, FunctionType):
-        found |= {"its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
-    return found
+    if not isinstance(definition, FunctionType):
+        return {}  # a logger, a pattern: what becomes of it is its library's business
+    parts = {name: value for name, value in vars(definition).items() if name != "__wrapped__"}
+    found = {f".{name}": _text(value) for name, value in parts.items()}
+    return {**found, "its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
 
 
 def _is_pythons(name: str, value: Any) -> bool:
