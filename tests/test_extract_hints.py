@@ -313,8 +313,10 @@ def test_a_name_that_comes_out_changed_is_there_twice() -> None:
     assert shapes_of([before], [("x", seen("model", "gives", "x", "int", "one"))]) == [("x", "one")]
 
 
-def test_a_long_summary_is_wrapped() -> None:
-    lines = docstring("word " * 20 + "end.")
-    assert all(len(line) <= 88 for line in lines)
-    assert lines[-1] == '    """'
+def test_a_long_summary_is_wrapped_as_ruff_has_it(tmp_path: Path) -> None:
+    for length in range(60, 120):
+        lines = docstring(("word " * 30)[:length].strip() + ".")
+        assert all(len(line) <= 88 for line in lines) or len(lines) == 1
+        (tmp_path / f"case{length}.py").write_text("\n".join(["def f():", *lines, "    return 1", ""]))
+    assert ruff("format", "--diff", tmp_path) == ""
     assert docstring("Short.") == ['    """Short."""']

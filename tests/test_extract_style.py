@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nb2prod.extract import extract, package
+from nb2prod.extract.extract import FIXED_FILES
 from nb2prod.extract.style import Call, Import, assigned, bracketed, import_lines, returned, signature
 from nb2prod.notebook import read
 from tests.made import notebook
@@ -101,7 +102,7 @@ def write_code(folder: Path, path: Path) -> None:
     """The generated modules of a notebook, without the fixed ones."""
     folder.mkdir()
     for file, text in extract(read(path)).files.items():
-        if file.endswith(".py") and file not in ("runtime.py", "mlflow_model.py"):
+        if file.endswith(".py") and file not in FIXED_FILES:
             (folder / file).write_text(text, "utf-8")
 
 

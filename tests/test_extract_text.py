@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from nb2prod.domain import Bundle, Notebook
+from nb2prod.errors import NotebookError
 from nb2prod.extract import extract
 from nb2prod.notebook import read
 from tests.made import notebook
 from tests.test_extract import AGREE, EXAMPLE, same_answer
 from tests.test_extract_style import FORMATTED
 from tests.test_golden import NOTEBOOKS
+from tests.traps import FOLDER, trap
 
 
 def code(folder: Path, *cells: tuple[str, str], file: str = "model") -> str:
@@ -163,16 +165,14 @@ def test_a_role_of_several_cells_names_the_cell_of_each_function(tmp_path: Path)
     )  # fmt: skip
 
 
-def test_windows_line_ends(tmp_path: Path) -> None:
-    cells = (
-        ("", "# of f\r\ndef f(x):\r\n    return x\r\n"),
-        EXAMPLE,
-        ("model", "# c\r\nx = f(request['a'])\r\n\r\nx"),
-    )
-    bundle, answer = same_answer(tmp_path, cells)
-    assert answer == 3
-    assert "# of f" in bundle.files["helpers.py"]
-    assert "    # c" in bundle.files["model.py"]
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends_of_other_systems(end: str, tmp_path: Path) -> None:
+    sources = ("# of f\ndef f(x):\n    return '''a\nb''' * x\n", "# c\nx = f(request['a'])\n\nx")
+    helper, model = (source.replace("\n", end) for source in sources)
+    bundle, answer = same_answer(tmp_path, (("", helper), EXAMPLE, ("model", model)))
+    assert answer == "a\nb" * 3
+    assert "# of f\ndef f(x):\n    return" in bundle.files["helpers.py"]
+    assert "    # c\n    x = f" in bundle.files["model.py"]
 
 
 # --- the source map ------------------------------------------------------------------------------
@@ -210,6 +210,19 @@ def test_every_mapped_line_of_an_odd_cell_is_the_notebooks(case: str, tmp_path: 
 def test_every_mapped_line_of_the_examples_is_the_notebooks(path: Path) -> None:
     book = read(path)
     check_source_map(extract(book), book)
+
+
+def test_every_mapped_line_of_the_traps_is_the_notebooks(tmp_path: Path) -> None:
+    checked = 0
+    for found in map(trap, sorted(FOLDER.glob("*.md"))):
+        book = read(notebook(tmp_path, *found.cells, name=found.name))
+        try:
+            bundle = extract(book)
+        except NotebookError:
+            continue
+        check_source_map(bundle, book)
+        checked += 1
+    assert checked > 100
 
 
 OURS = re.compile(

@@ -324,6 +324,7 @@ def test_what_a_clean_run_sees(tmp_path: Path) -> None:
         ("preprocess", "takes", "request"): ("pandas:DataFrame", "DataFrame, rows x 2 columns (a, b)"),
         ("preprocess", "gives", "ready"): ("__main__:Prepared", ""),
         ("preprocess", "gives", "names"): ("list[str]", "list, one for each row"),
+        ("preprocess", "gives", "request"): ("pandas:DataFrame", "DataFrame, rows x 3 columns (a, b, c)"),
         ("model", "takes", "ready"): ("__main__:Prepared", ""),
         ("model", "takes", "request"): ("pandas:DataFrame", "DataFrame, rows x 3 columns (a, b, c)"),
         ("model", "gives", "scores"): ("numpy:ndarray", "ndarray of float64, one for each row"),
@@ -336,7 +337,10 @@ def test_what_a_clean_run_sees(tmp_path: Path) -> None:
             "list of dicts (name, score), one for each row",
         ),
     }
-    assert "def preprocess(request: pd.DataFrame) -> tuple[Prepared, list[str]]:" in files["preprocess.py"]
+    preprocess = files["preprocess.py"]
+    assert "def preprocess(request: pd.DataFrame) -> tuple[Prepared, pd.DataFrame, list[str]]:" in preprocess
+    assert "    request before: DataFrame, rows x 2 columns (a, b)\n" in preprocess
+    assert "    request after: DataFrame, rows x 3 columns (a, b, c)\n" in preprocess
     assert "-> list[dict[str, Any]]:" in files["pipeline.py"]
     assert json.loads((tmp_path / "run" / "observed.json").read_text())["values"]
 

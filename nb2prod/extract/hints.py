@@ -182,12 +182,11 @@ def docstring(summary: str, shapes: Sequence[tuple[str, str]] = (), indent: str 
     """A docstring: its summary, then `name: shape` for each value of which more than its type is known."""
     width = WIDTH - len(indent)
     details = [f"{name}: {shape}" for name, shape in shapes if shape]
-    one_line = f'"""{summary}"""'
-    if not details and len(one_line) <= width:
-        return [indent + one_line]
-    wrapped = textwrap.wrap(f'"""{summary}', width, break_long_words=False, break_on_hyphens=False)
-    body = [*wrapped, *([""] if details else []), *details, '"""']
-    return [indent + line if line else "" for line in body]
+    lines = textwrap.wrap(f'"""{summary}', width, break_long_words=False, break_on_hyphens=False)
+    if len(lines) == 1 and not details:
+        return [f'{indent}{lines[0]}"""']
+    lines += [*([""] if details else []), *details, '"""']
+    return [indent + line if line else "" for line in lines]
 
 
 def shapes_of(

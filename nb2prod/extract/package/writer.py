@@ -5,6 +5,7 @@ It runs in the notebook's kernel; it lies beside the reader, so that the two are
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -189,10 +190,9 @@ class _Writer:
         if formats.is_wordy(value):
             return self.object(value)
         # skops raises whatever its vendors' objects do
-        try:
+        with contextlib.suppress(Exception):
             return self.skops(value)
-        except Exception:
-            return self.object(value)
+        return self.object(value)
 
     def object(self, value: Any) -> Any:
         """As pickle would make it of nothing but its class and its attributes."""
