@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -17,17 +16,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from nb2prod.domain import Contract, Field, RequestKind, to_json
+from nb2prod.extract.package import runtime as package_runtime
 from nb2prod.extract.schema import schema_of
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
-from nb2prod.validation.run import RUNTIME
 from tests.packages import CONTRACT
 
-_spec = importlib.util.spec_from_file_location("_schema_runtime", RUNTIME)
-assert _spec is not None
-assert _spec.loader is not None
-runtime: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runtime)
+runtime: Any = package_runtime
 
 
 def plain(noun: Any) -> Any:
