@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from nb2prod.domain import CellMark, Comparison, Contract, Evidence, Field, Report, Side, StateFile, to_json
+from nb2prod.domain import (
+    CellMark,
+    Comparison,
+    Contract,
+    Evidence,
+    Field,
+    Report,
+    Requirement,
+    Side,
+    StateFile,
+    to_json,
+)
 from nb2prod.errors import UsageError
 from nb2prod.extract import compare, extract
 from nb2prod.extract.alike import moved, paired
@@ -123,7 +134,9 @@ def released(
         StateFile(key, f"state/{key}.json", "json", "float", 3, sha)
         for key, sha in zip(keys, values.split(), strict=True)
     )
-    bundle = extract(book, Evidence(contract, files, (), pins))
+    pairs = (pin.split("==") for pin in pins)
+    requirements = tuple(Requirement(name, version, ("model",)) for name, version in pairs)
+    bundle = extract(book, Evidence(contract, files, requirements=requirements))
     found: Report = report(bundle, metrics=metrics or {})
     return Side(label, bundle.files, found)
 

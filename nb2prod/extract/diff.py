@@ -107,12 +107,13 @@ def _read(side: Side) -> _Package:
             hint="Compare releases that this version has made.",
         )
     contract = json.loads(side.files["contract.json"])
-    pins = (line.partition("==") for line in side.files.get("requirements.txt", "").split())
+    lines = side.files.get("requirements.txt", "").splitlines()
+    pins = (line.partition("#")[0].strip().partition("==") for line in lines)
     return _Package(
         cells=tuple(_mark(item) for item in manifest["cells"]),
         state=tuple(_captured(item) for item in manifest["state"]),
         contract=Contract.from_json(contract) if contract["kind"] is not None else None,
-        pins={name: version for name, _, version in pins},
+        pins={name: version for name, _, version in pins if name},
         metrics=side.report.metrics if side.report is not None else {},
         code={path: text for path, text in side.files.items() if path.endswith(".py")},
     )
