@@ -259,6 +259,23 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB214 of two helpers": Case(
+        (
+            ("", "k = max([1])\ndef f(x, s=k):\n    return x * k"),
+            ("", "k = max([3, 4])\ndef h(x, s=k):\n    return x + s"),
+            EXAMPLE,
+            ("model", "f(request['a']) + h(1)"),
+        ),
+        "Give the two values two names.",
+        (
+            (
+                ("", "k = max([1])\ndef f(x, s=k):\n    return x * k"),
+                ("", "k2 = max([3, 4])\ndef h(x, s=k2):\n    return x + s"),
+                EXAMPLE,
+                ("model", "f(request['a']) + h(1)"),
+            ),
+        ),
+    ),
     "NB215": Case(
         (("", "X = [1]"), EXAMPLE, ("model", "fitted = sum(X)")),
         "Tag the cell that answers the example, not the one that trains",
