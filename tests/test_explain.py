@@ -308,6 +308,29 @@ def test_a_refusal_is_the_reason_of_the_line_that_it_names(tmp_path: Path) -> No
     assert why(found, "3:1") == "would be in model.py: the model role's own line; its value is the answer"
 
 
+def test_what_a_role_needs_of_the_example_is_never_called_unneeded(tmp_path: Path) -> None:
+    """The refusal names the first such line; the others, and what they were made from, say what they are."""
+    cells: Cells = (EXAMPLE, ("", "x = request['a']\nb = request['b']\ny = b + 1"), ("model", "x + y"))
+    found = explain_cells(tmp_path, cells)
+    assert [(d.code, d.number, d.line) for d in found.diagnostics] == [("NB204", 2, 1)]
+    assert why(found, "2:1") == "out as it is: refused, NB204"
+    told = "out: computed from the example outside the role cells; the model role needs it"
+    assert (why(found, "2:2"), why(found, "2:3")) == (told, told)
+    assert why(found, "1:1") != told
+
+
+def test_each_line_refused_with_nb204_says_so(tmp_path: Path) -> None:
+    cells: Cells = (
+        EXAMPLE,
+        ("", "x = request['a']"),
+        ("", "y = request['b']"),
+        ("model", "u = x + 1\nu + y + request['a']"),
+    )
+    found = explain_cells(tmp_path, cells)
+    refused = "out as it is: refused, NB204"
+    assert [why(found, node) for node in ("2:1", "3:1")] == [refused, refused]
+
+
 def test_a_skipped_cell_that_is_no_python(tmp_path: Path) -> None:
     found = explain_cells(tmp_path, (("skip", "x = ("), EXAMPLE, ("model", "request['a']")))
     assert found.ok
@@ -335,6 +358,38 @@ def test_a_change_by_a_function_of_the_notebook_counts(tmp_path: Path) -> None:
     cells = AGREE["a constant re-bound by a function is none"][0]
     found = explain_cells(tmp_path, cells)
     assert why(found, "2:1").startswith("out: training; its result `k` becomes state")
+
+
+def test_a_function_changes_state_where_it_is_called(tmp_path: Path) -> None:
+    """Not where it is defined: that line is behind the state, and neither binds nor changes it."""
+    cells: Cells = (
+        ("", "seen = []\ndef note(x):\n    seen.append(x)\nnote(1)"),
+        ("", "count = 0\ndef bump():\n    global count\n    count += 1\nbump()"),
+        EXAMPLE,
+        ("model", "request['a'] + len(seen) + count"),
+    )
+    found = explain_cells(tmp_path, cells)
+    made = [(e.source, e.target) for e in found.edges if e.kind == "made by"]
+    assert [target for source, target in made if source == "state:seen"] == ["1:1", "1:4"]
+    assert [target for source, target in made if source == "state:count"] == ["2:1", "2:5"]
+    behind = {(e.source, e.target) for e in found.edges if e.kind == "behind"}
+    assert {("1:4", "1:2"), ("2:5", "2:2")} <= behind
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "class A:\n    seen.append(1)",
+        "def f(x, s=seen.append(1)):\n    return s",
+        "@add(seen)\ndef f():\n    pass",
+    ],
+    ids=["class body", "default", "decorator"],
+)
+def test_a_definition_changes_state_by_what_runs_with_it(definition: str, tmp_path: Path) -> None:
+    add = "def add(to):\n    to.append(1)\n    return lambda f: f"
+    cells: Cells = (("", f"seen = []\n{add}"), ("", definition), EXAMPLE, ("model", "len(seen)+request['a']"))
+    found = explain_cells(tmp_path, cells)
+    assert ("state:seen", "2:1") in {(e.source, e.target) for e in found.edges if e.kind == "made by"}
 
 
 def test_two_values_of_one_name_are_told_apart(tmp_path: Path) -> None:

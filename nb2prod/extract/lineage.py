@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nb2prod.extract import names
 from nb2prod.extract.program import Program, Statement
 
 
@@ -44,18 +46,31 @@ class Lineages:
         return found
 
     def _touching(self, name: str, bindings: tuple[Statement, ...], position: int) -> tuple[Statement, ...]:
-        """The statements that bind a value to a name, and those that change it before a position."""
+        """The statements that bind a value to a name, and those that change it before a position.
+
+        A function that changes the value does so where it is called: its definition is no change.
+        """
         first = bindings[0].index if bindings else position
-        found = {s.index: s for s in (*bindings, *self.program.events(name, first, position))}
+        events = self.program.events(name, first, position)
+        found = {s.index: s for s in (*bindings, *(s for s in events if not _only_if_called(s, name)))}
         return tuple(found[i] for i in sorted(found) if name not in found[i].names.deletes)
 
     def _sources(self, statement: Statement, seen_at: int, found: Lineage) -> list[tuple[Statement, int]]:
         """What a statement read; a function reads its globals when it is called: where it was seen."""
         sources = []
         called = seen_at if statement.kind == "definition" else statement.index
-        for names, at in ((statement.names.reads, statement.index), (statement.names.deferred, called)):
-            for name in sorted(names):
+        for read, at in ((statement.names.reads, statement.index), (statement.names.deferred, called)):
+            for name in sorted(read):
                 for source in self._touching(name, self.program.reaching(name, at).bindings, at):
                     found.steps[statement.index, name, source.index] = None
                     sources.append((source, at))
         return sources
+
+
+def _only_if_called(statement: Statement, name: str) -> bool:
+    """Whether a definition touches a name in a body alone: not in a class body, a default or a decorator."""
+    if statement.kind != "definition" or name in statement.names.may or statement.names.calls:
+        return False
+    body = statement.node.body if isinstance(statement.node, ast.ClassDef) else []
+    runs = (s for s in body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef))
+    return not any(name in names.of(s).mutates for s in runs)

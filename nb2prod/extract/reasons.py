@@ -10,6 +10,7 @@ from nb2prod.domain import Role, Standing
 from nb2prod.extract.findings import place
 from nb2prod.extract.links import Link, label, names_bound
 from nb2prod.extract.program import Statement, is_display, parse
+from nb2prod.extract.rolecode import live_reads
 from nb2prod.extract.view import View
 
 PROOFS = {
@@ -48,6 +49,7 @@ class Reasons:
         }
         self._example_cells = {cell.id for cell in view.layout.example}
         self._proofs = self._behind_proofs()
+        self._answering = self._behind_roles()
         self._in_skipped = _read_in_skipped(view)
 
     def why(self, statement: Statement) -> Why:
@@ -150,6 +152,7 @@ class Reasons:
             self._makes_state,
             self._feeds_state,
             self._example,
+            self._answers,
             self._not_meant,
             self._only_shows,
             self._tagged,
@@ -224,6 +227,12 @@ class Reasons:
         made = f"the example: {_quoted(bound)} {_are(bound)} what a request brings"
         return "example", made if bound else PROOFS["example"]
 
+    def _answers(self, statement: Statement) -> tuple[str, str] | None:
+        role = self._answering.get(statement.index)
+        if role is None:
+            return None
+        return "outside", f"computed from the example outside the role cells; the {role} role needs it"
+
     def _not_meant(self, statement: Statement) -> tuple[str, str] | None:
         for name in names_bound(statement):
             if meant := self.view.meant.get(name):
@@ -277,6 +286,17 @@ class Reasons:
         return "unneeded", f"no role needs `{label(statement)}`"
 
     # -- what the whole notebook says of a statement
+
+    def _behind_roles(self) -> dict[int, Role]:
+        """By index: what is computed from the example outside the roles, and the role that needs it."""
+        program, found = self.view.program, dict[int, Role]()
+        for role, code in self.view.layout.codes.items():
+            for read in live_reads(code):
+                start = program.start(read.statement.cell)
+                behind = self.view.ancestry.of(program.reaching(read.name, start).bindings, start).statements
+                for index in behind.keys() & self.view.layout.tainted - self.view.bodies.keys():
+                    found.setdefault(index, role)
+        return found
 
     def _state_by_statement(self, *, binds: bool) -> dict[int, tuple[str, ...]]:
         """By index: the state that a statement binds, or changes before it is captured."""
