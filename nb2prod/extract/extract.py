@@ -12,6 +12,7 @@ from typing import Any
 from nb2prod.domain import Bundle, CapturePlan, Cell, Diagnostic, Evidence, Notebook, StateItem, to_json
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.ipython import dropped
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.program import program_of
 from nb2prod.extract.roles import Layout, layout_of
@@ -39,6 +40,8 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     _stop_on_errors(findings)
     layout = layout_of(program_of(notebook))
     findings += layout.findings
+    for code in layout.codes.values():
+        findings += dropped(layout.program, code.cells) if code.style == "inline" else ()
     _stop_on_errors(findings)
     slice_ = slice_of(layout)
     rehomed = evidence.rehomed if evidence is not None else ()

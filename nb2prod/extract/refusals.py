@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Diagnostic
+from nb2prod.extract import ipython
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 
@@ -27,7 +28,9 @@ def from_request(name: str, binding: Statement, reader: Statement, *, in_role: b
 
 
 def unbound(program: Program, name: str, position: int, reader: Statement) -> Diagnostic:
-    """NB201 to NB206: why nothing binds a name by then."""
+    """NB201 to NB206, NB123, NB126: why nothing binds a name by then."""
+    if ipython.is_own(name):
+        return ipython.only_there(name, reader)
     deleted = program.reaching(name, position).deleted
     if deleted is not None:
         why = f"`{name}` is read here, but {place(deleted)} deletes it"
@@ -43,6 +46,8 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
         why = f"`{name}` may come from `import *` in {place(star)}: nb2prod cannot tell"
         module = getattr(star.node, "module", "module")
         return at(reader, "NB205", why, f"Import it by name: `from {module} import {name}`.")
+    if where := ipython.perhaps_bound(program, name, position):
+        return ipython.elsewhere(name, where, reader)
     hint = f"Bind `{name}` in an earlier cell, or correct the name."
     return at(reader, "NB201", f"`{name}` is read here, but nothing binds it", hint)
 
