@@ -131,7 +131,8 @@ def test_two_releases(here: Shop) -> None:
     assert found["breaks"] == "yes"
     assert found["metrics"] == {"mean": [4.75, 2.5]}
     assert (found["requirements"], found["parameters"], found["data_changed"]) == ({}, {}, True)
-    assert [f["path"] for f in found["files"]] == ["model.py"]
+    # the type of what passes to the model has changed too, and with it the pipeline's annotations
+    assert [f["path"] for f in found["files"]] == ["model.py", "pipeline.py"]
     assert found["notes"] == []
 
 
@@ -217,7 +218,7 @@ def test_the_text(shop: Shop) -> None:
         "  · request age              integer → number: integers are numbers",
         "  data         the reference rows are others",
         "    mean         4.75          2.5  *",
-        "  code         model.py (+2 -1); --code shows it",
+        "  code         model.py (+5 -4), pipeline.py (+3 -3); --code shows it",
     ):
         assert f"{line}\n" in text, text
 
