@@ -23,7 +23,7 @@ from tests.made import TINY, notebook
 from tests.test_docs import used_codes
 from tests.test_extract import EXAMPLE, Cells, refusals, same_answer
 
-NO_ERRORS = {"NB100", "NB110", "NB111", "NB116", "NB135", "NB210", "NB218"}
+NO_ERRORS = {"NB100", "NB110", "NB111", "NB116", "NB135", "NB210", "NB218", "NB108", "NB136", "NB137"}
 """Warnings and notes, and the code that stands for any other."""
 
 
@@ -411,9 +411,9 @@ MENDED: dict[str, Case] = {
         ((("", "%%time\nx = max([1])\ny = 2"), EXAMPLE, ("model", "request['a'] + x")),),
     ),
     "NB125": Case(
-        (("", "%sql select 1"), EXAMPLE, MODEL),
+        (("", "%sql\nselect 1"), EXAMPLE, MODEL),
         "Tag the cell `skip`",
-        ((("skip", "%sql select 1"), EXAMPLE, MODEL),),
+        ((("skip", "%sql\nselect 1"), EXAMPLE, MODEL),),
     ),
     "NB126": Case(
         (("", "%run setup.py"), EXAMPLE, ("model", "request['a'] + k")),
@@ -580,6 +580,16 @@ def test_nb102_give_an_ipynb_file(tmp_path: Path) -> None:
     code, hint = refused_file(tmp_path / "made.py")
     assert (code, hint[:32]) == ("NB102", "Give the path of an .ipynb file;")
     extract(read(notebook(tmp_path, *TINY)))
+
+
+def test_nb107_resolve_the_conflict(tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY)
+    text = path.read_text("utf-8")
+    path.write_text(f"<<<<<<< HEAD\n{text}\n=======\n{text}\n>>>>>>> other\n", "utf-8")
+    code, hint = refused_file(path)
+    assert (code, hint[:16]) == ("NB107", "Resolve it first")
+    path.write_text(text, "utf-8")
+    extract(read(path))
 
 
 def test_nb103_names_what_is_supported(tmp_path: Path) -> None:
