@@ -192,7 +192,8 @@ def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
     last = bundle.plan.stages[-1].cells[-1]
     hint = "Seed random generators inside the role cells, and change no state that they read."
     number = next(line.number for line in bundle.source_map if line.cell == last)
-    raise refused("NB321", "the same request is answered differently each time", hint, cell=last, number=number)
+    message = "the package answers the same request differently each time"
+    raise refused("NB321", message, hint, cell=last, number=number)
 
 
 @contextmanager

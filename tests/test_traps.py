@@ -110,13 +110,17 @@ def ran_in(ipython: Any, book: Notebook) -> Ran:
     return harness.run(book, extract(book).plan, ipython.user_ns, lambda cell: run(ipython, cell.source))
 
 
+def to_the_end(ipython: Any, book: Notebook, folder: Path) -> None:
+    ran = ran_in(ipython, book)
+    same_answers(whole(book, ran), ran, folder)
+
+
 @pytest.mark.parametrize("found", traps(extracted=False, mend=True))
 def test_refused(found: Trap, ipython: Any, tmp_path: Path) -> None:
     """By the text, by the evidence of the clean run, or by the proof."""
     book = book_of(found, tmp_path)
     with pytest.raises((NotebookError, Refused)) as caught:
-        ran = ran_in(ipython, book)
-        same_answers(whole(book, ran), ran, tmp_path)
+        to_the_end(ipython, book, tmp_path)
     if isinstance(caught.value, Refused):
         it = caught.value.finding
         found_ = [Diagnostic(it.code, "error", it.message, it.cell, it.number, it.line, it.hint)]
