@@ -14,10 +14,10 @@ INTO := --python $(BIN)/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test chaos lint format lock clean
+.PHONY: help setup demo test test-torch chaos lint format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned dependencies (again only when they change)
 
@@ -27,6 +27,12 @@ demo: setup ## deploy a notebook and ask its endpoint for predictions
 
 test: setup ## run the tests; make test ARGS="-k extract -x" hands pytest its arguments
 	$(BIN)/python -m pytest $(ARGS)
+
+# pip, not uv: it takes a CPU build where one is at hand (PIP_FIND_LINKS); the registry's brings CUDA, 4.5 GB
+test-torch: setup ## run the tests that need PyTorch, which they install
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "test-torch: installing PyTorch"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[torch]'; }
+	$(BIN)/python -m pytest tests/with_torch $(ARGS)
 
 chaos: setup ## the slow searches: 2,000 random notebooks, answered alike or refused
 	NB2PROD_PROGRAMS=2000 $(BIN)/python -m pytest tests/test_extract_property.py

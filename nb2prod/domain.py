@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,15 @@ def digest(*parts: str | bytes) -> str:
         sha.update(f"{len(data)}:".encode())
         sha.update(data)
     return sha.hexdigest()
+
+
+def sized(count: float) -> str:
+    """A number of bytes for people: `3.9 kB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 # --- read ----------------------------------------------------------------------------------------
@@ -142,8 +151,9 @@ class StateItem:
 
     `key` names it in the package (`name`, or made unique when two moments of one name are needed).
     The clean run serialises it just before (`when="before"`) or just after the cell `cell` runs.
-    `bound_cell`, `bound_number` and `bound_line` say which statement computed it. An `optional` item
-    is captured because other state may hold a function that reads it; it is dropped if none does.
+    `bound_cell`, `bound_number` and `bound_line` say which statement computed it, `read_number` and
+    `read_line` which line of serving code reads it. An `optional` item is captured because other state
+    may hold a function that reads it; it is dropped if none does.
 
     Two kinds are kept only if the clean run shows that text has deceived: an item with a `literal` if the
     value is no longer that text (it was changed under another name), one with `same_as` if the value is no
@@ -160,6 +170,8 @@ class StateItem:
     optional: bool = False
     literal: str | None = None
     same_as: str | None = None
+    read_number: int | None = None
+    read_line: int | None = None
 
     @property
     def expected(self) -> bool:
@@ -243,10 +255,13 @@ class CapturePlan:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a request: a column, a key, or the element of a batch of values.
+    """One field of a request or an answer: a column, a key, or the element of a batch of values.
 
-    `dtype` is "integer", "number", "string", "boolean", "datetime", "category" or "any";
-    `python` the exact dtype or type name in the notebook ("int64", "float32", "datetime64[ns]", "str").
+    `dtype` is "integer", "number", "string", "boolean", "datetime", "category", "record" (a dict with
+    known keys), "map" (a dict with any keys), "list" or "any"; `python` the exact dtype or type name in
+    the notebook ("int64", "float32", "datetime64[ns]", "str"), "object" where several or none is kept.
+    `parts` are the keys of a record, or the one element of a map or list; `length` is that of every list
+    seen, None where lists differ or too few were seen; `optional` says that a key was not in all records.
     """
 
     name: str
@@ -256,13 +271,24 @@ class Field:
     minimum: float | str | None = None
     maximum: float | str | None = None
     categories: tuple[str, ...] | None = None
+    parts: tuple[Field, ...] = ()
+    length: int | None = None
+    optional: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Field:
+        """A field of a contract on disk."""
+        categories = tuple(data["categories"]) if data.get("categories") else None
+        parts = tuple(cls.from_json(part) for part in data.get("parts", ()))
+        return cls(**{**data, "categories": categories, "parts": parts})
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a request and a response look like, as the clean run saw them.
 
-    `shape` is the shape of one value of an array request. `example` and `response` are JSON data: the
+    `shape` is the shape of one value of an array request. `answer` is what one prediction looks like,
+    in the answers to the example and to reference rows. `example` and `response` are JSON data: the
     example as `instances`, and the predictions that it got.
     """
 
@@ -270,21 +296,19 @@ class Contract:
     request: tuple[str, ...]
     fields: tuple[Field, ...] = ()
     shape: tuple[int, ...] = ()
+    answer: Field | None = None
     example: tuple[Any, ...] = ()
     response: tuple[Any, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contract:
         """The contract of a package's `contract.json`."""
-        fields = tuple(
-            Field(**{**item, "categories": tuple(item["categories"]) if item.get("categories") else None})
-            for item in data["fields"]
-        )
         return cls(
             kind=data["kind"],
             request=tuple(data["request"]),
-            fields=fields,
+            fields=tuple(Field.from_json(item) for item in data["fields"]),
             shape=tuple(data["shape"]),
+            answer=Field.from_json(data["answer"]) if data.get("answer") else None,
             example=tuple(data["example"]),
             response=tuple(data["response"]),
         )
@@ -292,7 +316,12 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """A captured piece of state on disk: `file` is relative to the package, `codec` json, npy or pickle."""
+    """A captured piece of state on disk; `file` is relative to the package.
+
+    `codec` says how it is written: json, npy, npz, parquet, safetensors, skops, `zip(...)` of several, or
+    pickle, and then `why` says why nothing safer would do. `modules` are the top-level ones that reading it
+    imports; `trusted` names the classes and functions that it may refer to, where the codec asks for that.
+    """
 
     key: str
     file: str
@@ -300,26 +329,109 @@ class StateFile:
     type: str
     bytes: int
     sha256: str
+    modules: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    why: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StateFile:
+        """An entry of what the clean run observed, or of a report."""
+        return cls(**{**data, "modules": tuple(data["modules"]), "trusted": tuple(data["trusted"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A module that code imports, dotted, and the cell and line that say so. `from a import b` is a.b."""
+
+    module: str
+    cell: str
+    number: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a role needs from outside the package: what its code imports, and keys of state."""
+
+    imports: tuple[Imported, ...] = ()
+    state: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """An installed distribution that answering requests really imports, at the version that was proven.
+
+    `roles` need it. `via` names the distributions that it came with, () if the code itself, its state or
+    its requests ask for it. An `optional` one is declared by none of these: they import it where it is
+    installed, and may answer a little otherwise where it is not.
+    """
+
+    name: str
+    version: str
+    roles: tuple[Role, ...]
+    via: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def pin(self) -> str:
+        """`name==version`, as an installer reads it."""
+        return f"{self.name}=={self.version}"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Requirement:
+        """A requirement of a report."""
+        return cls(**{**data, "roles": tuple(data["roles"]), "via": tuple(data["via"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SeenValue:
+    """A value that a role takes or gives, as the clean run saw it. `name` is the Stage's.
+
+    `type` is an annotation whose names are builtins or `module:name` ("dict[str, pandas:DataFrame]"); the
+    notebook's own classes are of the module `__main__`. `shape` says in words what the type does not, in
+    terms of the request's rows ("DataFrame, rows x 3 columns (a, b, c)"); empty where that is nothing.
+    """
+
+    role: Role
+    side: Literal["takes", "gives"]
+    name: str
+    type: str
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the clean run adds to what the text says: contract, state files, requirements.
+    """What the clean run and the proof add to what the text says: contract, state files, requirements.
 
-    `rehomed` are the notebook functions and classes that captured state really refers to.
+    `rehomed` are the notebook functions and classes that captured state really refers to, `decoding` the
+    modules that a request is rebuilt with, `values` what passed between the roles. The requirements are
+    known last: `prove` sees them.
     """
 
     contract: Contract
     state: tuple[StateFile, ...]
     rehomed: tuple[str, ...] = ()
-    requirements: tuple[str, ...] = ()
+    decoding: tuple[str, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    values: tuple[SeenValue, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
+        """The evidence of an `evidence.json`, without requirements."""
+        return cls(
+            contract=Contract.from_json(data["contract"]),
+            state=tuple(StateFile.from_json(item) for item in data["state"]),
+            rehomed=tuple(data["rehomed"]),
+            decoding=tuple(data["decoding"]),
+            values=tuple(SeenValue(**item) for item in data["values"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """The extracted Python package, in memory: `files` maps relative paths to text.
 
-    `imports` are the modules that the code imports, dotted as written.
+    `imports` are the modules that the code imports, dotted as written; `needs` says it by role.
     Without evidence it is a draft: right code, but contract and pins still unknown.
     """
 
@@ -331,6 +443,12 @@ class Bundle:
     source_map: tuple[MappedLine, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     evidence: Evidence | None = None
+    needs: Mapping[Role, Needs] = field(default_factory=dict)
+
+    @property
+    def requirements_by_role(self) -> dict[Role, tuple[str, ...]]:
+        """What each role needs installed, pinned, as far as a proof has shown it."""
+        return requirements_by_role(self.needs, self.evidence)
 
     @property
     def digest(self) -> str:
@@ -338,6 +456,132 @@ class Bundle:
         files = [part for path in sorted(self.files) for part in (path, self.files[path])]
         state = sorted(f"{item.key}:{item.sha256}" for item in self.evidence.state) if self.evidence else []
         return digest(*files, *state)
+
+
+def requirements_by_role(roles: Iterable[Role], evidence: Evidence | None) -> dict[Role, tuple[str, ...]]:
+    """The pins of each role, in the order of `requirements.txt`; none before the proof."""
+    found = evidence.requirements if evidence is not None else ()
+    return {role: tuple(item.pin for item in found if role in item.roles) for role in roles}
+
+
+# --- explain -------------------------------------------------------------------------------------
+
+
+NodeKind = Literal["line", "import", "helper", "constant", "magic", "state", "request", "role"]
+
+Standing = Literal["in", "perhaps", "out"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCell:
+    """A cell of an explained notebook; `note` says what holds for all of it, if anything does."""
+
+    number: int
+    id: str
+    kind: Literal["code", "markdown", "raw"]
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedNode:
+    """One thing that serving needs or leaves behind, and why.
+
+    A top-level statement of the notebook (its kind is line, import, helper, constant or magic), a piece of
+    state, the request, or a role. `names` are those that it binds; `modules` are the files of the package
+    that hold it. `standing`: "perhaps" is decided by the clean run, which sees whether state refers to it.
+    `reason` is `why` in one word. `line` and `last_line` count the cell's lines from 1; `code` is their text.
+    """
+
+    id: str
+    kind: NodeKind
+    standing: Standing
+    reason: str
+    why: str
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    cell: str | None = None
+    number: int | None = None
+    line: int | None = None
+    last_line: int | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedEdge:
+    """Node `source` depends on node `target` through `name`, which it mentions in `line` of its cell.
+
+    `kind`: "holds" from a role to its own code; "takes" from a role to the request or the role whose result
+    it gets; "reads" from code of the package to what it needs; "made by" from state to the statements that
+    bind or change it; "behind" from one of those to what it was computed from.
+    """
+
+    source: str
+    target: str
+    name: str
+    kind: Literal["holds", "takes", "reads", "made by", "behind"]
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedUse:
+    """How a role comes by a name: `chain` leads from its module to what the name stands for, in words.
+
+    `path` is the same way as nodes, from the role to the last reader. `kind` is what the name stands for
+    there; `bindings` are the nodes of the statements that reach.
+    """
+
+    role: Role
+    kind: Literal["import", "helper", "constant", "state", "request", "result", "local"]
+    chain: tuple[str, ...]
+    path: tuple[str, ...]
+    bindings: tuple[str, ...]
+    number: int
+    line: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedBinding:
+    """A statement that binds or changes a name, the roles that mean it, and why, or why not."""
+
+    node: str
+    number: int
+    line: int
+    roles: tuple[Role, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedName:
+    """All about one name. `behind` are the nodes of the training lines that its state is computed from."""
+
+    name: str
+    uses: tuple[ExplainedUse, ...] = ()
+    bindings: tuple[ExplainedBinding, ...] = ()
+    behind: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why each line, import, helper, constant and piece of state is in the package or out of it.
+
+    `ok` is False for a notebook that is refused; then `diagnostics` hold the refusals, and the nodes say what
+    would be. `what` is the name or cell that it is limited to, None for the whole notebook; `about` is there
+    if it is a name.
+    """
+
+    name: str
+    file: str
+    notebook_digest: str
+    ok: bool
+    cells: tuple[ExplainedCell, ...]
+    nodes: tuple[ExplainedNode, ...] = ()
+    edges: tuple[ExplainedEdge, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    what: str | None = None
+    about: ExplainedName | None = None
 
 
 # --- validate ------------------------------------------------------------------------------------
@@ -370,8 +614,28 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Isolation:
+    """The proof in an environment that holds `requirements.txt` and nothing else, with this Python.
+
+    `environment` is its folder under .nb2prod/envs. `packages` counts the distributions in it: the pins,
+    and what the installer added to them. `seconds` has "install" (0 if an environment of the same
+    requirements was there) and "prove".
+    """
+
+    environment: str
+    installer: str
+    packages: int
+    megabytes: float
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What validation saw. `passed` covers parity, checks and gates; `seconds` is keyed by step."""
+    """What validation saw. `passed` covers parity, checks and gates; `seconds` is keyed by step.
+
+    `requirements` are what answering really imported. `isolated` tells of the proof with these alone, if
+    it was asked for.
+    """
 
     name: str
     notebook_digest: str
@@ -389,19 +653,26 @@ class Report:
     seconds: Mapping[str, float]
     latency_ms: Mapping[str, float]
     state: tuple[StateFile, ...]
-    pickled: tuple[str, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     python: str = ""
     peak_rss_mb: float = 0.0
+    requirements: tuple[Requirement, ...] = ()
+    isolated: Isolation | None = None
+
+    @property
+    def pickled(self) -> tuple[StateFile, ...]:
+        """The state that has no form safer than a pickle; each piece says why."""
+        return tuple(item for item in self.state if item.codec == "pickle")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """The report of a `report.json`."""
         nested = {
             "differences": tuple(Difference(**item) for item in data["differences"]),
-            "state": tuple(StateFile(**item) for item in data["state"]),
-            "pickled": tuple(data["pickled"]),
+            "state": tuple(StateFile.from_json(item) for item in data["state"]),
             "diagnostics": tuple(Diagnostic(**item) for item in data["diagnostics"]),
+            "requirements": tuple(Requirement.from_json(item) for item in data["requirements"]),
+            "isolated": Isolation(**data["isolated"]) if data["isolated"] else None,
         }
         return cls(**{**data, **nested})
 
@@ -483,3 +754,130 @@ class Deployment:
     steps: tuple[Step, ...]
     curl: str
     changed: bool = True
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CellMark:
+    """A code cell as a package remembers it, without its source.
+
+    `digest` is that of its source, `code` that of its code without comments and layout. `lines` are
+    short digests of its lines that are not blank, to see how alike two cells are.
+    """
+
+    id: str
+    number: int
+    tags: tuple[str, ...]
+    digest: str
+    code: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The statements of one cell that a value depends on: the cell's id, and a digest of their code."""
+
+    cell: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison: a package's files (text by relative path), and the report if there is one."""
+
+    label: str
+    files: Mapping[str, str]
+    report: Report | None = None
+
+
+Breaks = Literal["yes", "maybe", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellChange:
+    """What became of a code cell. `changes` is empty where it is the same.
+
+    `changes` are of "added", "removed", "edited", "layout" (only comments or blanks), "moved",
+    "retagged" and "stale" (its code is the same, but not what its state is computed from, or the state
+    itself). `number` is its place now, `before` its place then. `added` and `removed` count lines.
+    """
+
+    id: str
+    changes: tuple[str, ...]
+    number: int | None = None
+    before: int | None = None
+    added: int = 0
+    removed: int = 0
+    tags: tuple[str, ...] = ()
+    tags_before: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What became of a piece of state: `change` is "same", "stale", "other value", "added" or "removed".
+
+    "stale": code behind it has changed, in the cells with the numbers `cells`; "same" if that gave the
+    very same bytes. "other value": the same code gave other bytes. `what` and `what_before` tell type,
+    size and codec, as far as it was captured.
+    """
+
+    key: str
+    change: str
+    cell: int
+    cells: tuple[int, ...] = ()
+    what: str = ""
+    what_before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A change of the contract. `path` is "" for the whole of a request or response.
+
+    `breaks` says whether clients written for the old contract break, `reason` why.
+    """
+
+    side: Literal["request", "response"]
+    path: str
+    change: str
+    breaks: Breaks
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A generated file that differs: counts of lines, and the unified diff."""
+
+    path: str
+    added: int
+    removed: int
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What changed from `old` to `new`. Pins, parameters and metrics map a name to (old, new).
+
+    `data_changed` says whether the reference data are others, None where a side has no report. `notes` say
+    what could not be compared, and what to do about it.
+    """
+
+    old: str
+    new: str
+    cells: tuple[CellChange, ...]
+    state: tuple[StateChange, ...]
+    contract: tuple[FieldChange, ...]
+    requirements: Mapping[str, tuple[str | None, str | None]]
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    files: tuple[FileChange, ...]
+    parameters: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    data_changed: bool | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def breaks(self) -> Breaks:
+        """Whether clients written for the old contract break with the new one."""
+        found = {change.breaks for change in self.contract}
+        return "yes" if "yes" in found else "maybe" if "maybe" in found else "no"

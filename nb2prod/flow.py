@@ -7,7 +7,6 @@ done again: `reused` says so.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -15,7 +14,6 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -33,17 +31,15 @@ from nb2prod.domain import (
     Notebook,
     Release,
     Report,
-    StateFile,
+    Side,
     Step,
     digest,
-    to_json,
 )
 from nb2prod.errors import NotebookError, ParityError
+from nb2prod.proofs import FAILED, Validated, kept, move, pinned, write
 
 CURL_BYTES = 2_000
 """Longest example body (bytes) shown in the curl line; a longer one is cut to its first instance."""
-
-FAILED = "last-failed"
 
 T = TypeVar("T")
 
@@ -78,6 +74,20 @@ class Prover(Protocol):
     def __call__(self, bundle: Bundle, run: CleanRun, package: Path, *, rtol: float) -> Report: ...
 
 
+class Isolator(Protocol):
+    """`validation.isolate`, for the environments of one project."""
+
+    def __call__(
+        self,
+        bundle: Bundle,
+        report: Report,
+        package: Path,
+        cases: Path,
+        *,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> Report: ...
+
+
 class Registrar(Protocol):
     """`registry.register`."""
 
@@ -102,34 +112,13 @@ class Rooms:
     extract: Callable[[Notebook, Evidence | None], Bundle]
     clean_run: CleanRunner
     write_package: Callable[[Bundle, Path | None, Path], None]
-    pins: Callable[[tuple[str, ...]], tuple[str, ...]]
     prove: Prover
+    isolate: Isolator
     find_release: Callable[[str, str], Release | None]
     register: Registrar
     promote: Callable[[Release], Release]
     serving: Callable[[str], Endpoint | None]
     deploy: Callable[[Release, str], Endpoint]
-
-
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """A Bundle with the Report that proves it, kept under `folder`; `content` is the key of both."""
-
-    bundle: Bundle
-    report: Report
-    folder: Path
-    content: str
-    reused: bool
-
-    @property
-    def package(self) -> Path:
-        """The package on disk, state included."""
-        return self.folder / "package" / self.bundle.name
-
-    @property
-    def executed(self) -> Path:
-        """The executed notebook."""
-        return self.folder / "executed.ipynb"
 
 
 class _Timer:
@@ -173,13 +162,17 @@ def validate(
     parameters: Mapping[str, Any] | None = None,
     rtol: float = 0.0,
     force: bool = False,
+    isolated: bool = False,
     watcher: Watcher | None = None,
 ) -> Validated:
     """A notebook proven: run clean, extracted, its package equal to it. Kept under `work`.
 
-    Raises NotebookError (and its kinds); the executed notebook then lies in `work`/last-failed.
+    `isolated` asks to prove it in an environment of its requirements alone as well. Raises NotebookError
+    (and its kinds); the executed notebook then lies in `work`/last-failed.
     """
-    return _validate(rooms, notebook, work, parameters or {}, rtol, force, _Timer(watcher))
+    timer = _Timer(watcher)
+    proven = _validate(rooms, notebook, work, parameters or {}, rtol, force, timer)
+    return _isolated(rooms, proven, timer) if isolated else proven
 
 
 def deploy(
@@ -211,6 +204,16 @@ def deploy(
     return Deployment(release, live, tuple(timer.steps), curl_line(live, contract), changed or new)
 
 
+def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0) -> Side:
+    """A notebook to compare: as proven, if its very content was, else its draft. Raises NotebookError."""
+    notebook = rooms.expand(notebook)
+    folder = work / notebook.name / content_key(notebook, {}, rtol)[:16]
+    proven = kept(rooms.extract, notebook, folder)
+    if proven is not None:
+        return Side(f"{notebook.path.name} (validated)", proven.bundle.files, proven.report)
+    return Side(notebook.path.name, rooms.extract(notebook, None).files)
+
+
 def curl_line(endpoint: Endpoint, contract: Contract | None) -> str:
     """A curl command that asks an endpoint for the notebook's own example."""
     instances = list(contract.example) if contract else []
@@ -239,7 +242,7 @@ def _validate(
     return timer.run(
         "validate",
         lambda: (
-            (None if force else _kept(rooms, notebook, folder))
+            (None if force else kept(rooms.extract, notebook, folder))
             or _prove(rooms, notebook, draft, folder, parameters, rtol, timer)
         ),
         lambda proven: (_proof(proven), proven.reused),
@@ -275,6 +278,11 @@ def _proof(proven: Validated) -> str:
     return f"{report.rows_compared} answers equal to the notebook's"
 
 
+def _alone(report: Report) -> str:
+    assert report.isolated is not None
+    return f"as well with nothing but {report.isolated.packages} packages, {report.isolated.megabytes:.0f} MB"
+
+
 def _prove(
     rooms: Rooms,
     notebook: Notebook,
@@ -291,74 +299,39 @@ def _prove(
         run = rooms.clean_run(
             notebook, draft.plan, folder=scratch, parameters=parameters, progress=timer.progress("validate")
         )
-        bundle = _whole(rooms, notebook, run.evidence)
+        bundle = rooms.extract(notebook, run.evidence)
         package = scratch / "package" / bundle.name
         rooms.write_package(bundle, scratch, package)
         report = rooms.prove(bundle, run, package, rtol=rtol)
+        bundle, report = pinned(rooms.extract, notebook, run.evidence, bundle, report)
+        rooms.write_package(bundle, scratch, package)
     except NotebookError as error:
         if isinstance(error, ParityError) and error.report is not None:
-            _write(scratch / "report.json", error.report)
-        _replace(scratch, folder.parent / FAILED)
+            write(scratch / "report.json", error.report)
+        move(scratch, folder.parent / FAILED)
         raise
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    assert bundle.evidence is not None
-    _write(scratch / "report.json", report)
-    _write(scratch / "evidence.json", run.evidence)
-    _replace(scratch, folder)
-    return Validated(bundle, report, folder, _content(folder, bundle), reused=False)
+    write(scratch / "report.json", report)
+    write(scratch / "evidence.json", run.evidence)
+    move(scratch, folder)
+    return Validated(bundle, report, folder, reused=False)
 
 
-def _whole(rooms: Rooms, notebook: Notebook, evidence: Evidence) -> Bundle:
-    """The Bundle with evidence; its pins cover what its code imports and what its state needs."""
-    imports = rooms.extract(notebook, evidence).imports
-    pinned = tuple(sorted({*evidence.requirements, *rooms.pins(imports)}))
-    return rooms.extract(notebook, replace(evidence, requirements=pinned))
+def _isolated(rooms: Rooms, proven: Validated, timer: _Timer) -> Validated:
+    """The same, proven by its requirements alone; kept in its report, also for a deploy to come."""
 
+    def work() -> Report:
+        if proven.report.isolated is not None:
+            return proven.report
+        progress = timer.progress("isolate")
+        report = rooms.isolate(proven.bundle, proven.report, proven.package, proven.cases, progress=progress)
+        write(proven.folder / "report.json", report)
+        return report
 
-def _content(folder: Path, bundle: Bundle) -> str:
-    assert bundle.evidence is not None
-    return digest(folder.name, *bundle.evidence.requirements, bundle.digest)
-
-
-def _kept(rooms: Rooms, notebook: Notebook, folder: Path) -> Validated | None:
-    """The proof of an earlier run, if it is whole and the packages that it pinned are still installed."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        report = Report.from_json(json.loads((folder / "report.json").read_text("utf-8")))
-        evidence = _evidence(json.loads((folder / "evidence.json").read_text("utf-8")))
-        bundle = _whole(rooms, notebook, evidence)
-        if not all(_installed(pin) for pin in evidence.requirements):
-            return None
-        if bundle.digest == report.bundle_digest and (folder / "package" / bundle.name).is_dir():
-            return Validated(bundle, report, folder, _content(folder, bundle), reused=True)
-    return None
-
-
-def _installed(pin: str) -> bool:
-    name, _, version = pin.partition("==")
-    try:
-        return importlib.metadata.version(name) == version
-    except importlib.metadata.PackageNotFoundError:
-        return False
-
-
-def _evidence(data: Mapping[str, Any]) -> Evidence:
-    return Evidence(
-        contract=Contract.from_json(data["contract"]),
-        state=tuple(StateFile(**item) for item in data["state"]),
-        rehomed=tuple(data["rehomed"]),
-        requirements=tuple(data["requirements"]),
-    )
-
-
-def _write(path: Path, noun: Any) -> None:
-    path.write_text(json.dumps(to_json(noun), indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _replace(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    source.rename(target)
+    report = timer.run("isolate", work, lambda done: (_alone(done), done is proven.report))
+    return replace(proven, report=report, reused=proven.reused and report is proven.report)
 
 
 # --- register, deploy ----------------------------------------------------------------------------

@@ -10,13 +10,15 @@ import dataclasses
 import difflib
 import functools
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release
+from nb2prod import flow
+from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Side
 from nb2prod.errors import UsageError
 from nb2prod.flow import Rooms
 
@@ -140,6 +142,49 @@ class Project:
         info = control.find(home) or control.up(home, host=self.settings.host, port=self.settings.port)
         return control.deploy(release, info, home, name, num_replicas=self.settings.num_replicas)
 
+    # -- comparing
+
+    def sides(self, a: str, b: str | None, name: str | None = None) -> tuple[Side, Side]:
+        """What to compare, old and new. Without `b`: the champion with a notebook, or a release with it.
+
+        `name` is that of the notebook's model, if not the file's. UsageError NB340 if there is no
+        champion, NB341 if a side is nothing to compare.
+        """
+        if b is not None:
+            return self.side(a, name), self.side(b, name)
+        model = _read(a, name).name if _is_notebook(a) else a.partition("@")[0]
+        if Path(a).is_dir() or a == model:
+            hint = "Name the other side too: nb2prod diff A B."
+            raise UsageError(f"there is nothing to compare {a} with", code="NB341", hint=hint)
+        champion = self.registry.champion(model)
+        if champion is None:
+            hint = "Deploy it first, or say what to compare: nb2prod diff A B."
+            raise UsageError(f"{model} has no champion to compare with", code="NB340", hint=hint)
+        release = self._side_of(champion)
+        return (release, self.side(a, name)) if _is_notebook(a) else (self.side(a), release)
+
+    def side(self, what: str, name: str | None = None) -> Side:
+        """One side: a notebook file, a package's folder, or a release: NAME (the champion), NAME@VERSION.
+
+        UsageError: NB341 if it is none of these, NB402 for a release that does not exist.
+        """
+        if _is_notebook(what):
+            return flow.side(self.rooms(), _read(what, name), self.work, rtol=self.settings.rtol)
+        if (Path(what) / "manifest.json").is_file():
+            return Side(what, _texts(Path(what)))
+        model, _, version = what.partition("@")
+        if not re.fullmatch(r"[\w.-]+", model) or Path(what).exists():
+            hint = (
+                "Name a notebook (my.ipynb), a release (NAME, NAME@3, NAME@champion) or a package's folder."
+            )
+            raise UsageError(f"{what} is nothing to compare", code="NB341", hint=hint)
+        return self._side_of(self.registry.get(model, version or "champion"))
+
+    def _side_of(self, release: Release) -> Side:
+        known = f" ({', '.join(release.aliases)})" if release.aliases else ""
+        label = f"{release.model_name} version {release.version}{known}"
+        return Side(label, _texts(release.path), self.registry.report(release))
+
     # -- the line
 
     def rooms(self) -> Rooms:
@@ -150,14 +195,30 @@ class Project:
             extract=_extract,
             clean_run=_late("validation", "clean_run"),
             write_package=_late("validation", "write_package"),
-            pins=_late("validation", "pins"),
             prove=_late("validation", "prove"),
+            isolate=functools.partial(_late("validation", "isolate"), envs=self.home / "envs"),
             find_release=lambda name, content: self.registry.find(name, content),
             register=lambda *args, **kwargs: self.registry.register(*args, **kwargs),
             promote=lambda release: self.registry.promote(release),
             serving=self.serving,
             deploy=self.deploy,
         )
+
+
+def _is_notebook(what: str) -> bool:
+    return what.endswith(".ipynb")
+
+
+def _read(path: str, name: str | None) -> Notebook:
+    from nb2prod.notebook import read
+
+    return read(Path(path), name)
+
+
+def _texts(package: Path) -> dict[str, str]:
+    """The code and the descriptions of a package on disk, by their paths in it."""
+    files = (*package.glob("*.py"), *package.glob("*.json"), package / "requirements.txt")
+    return {file.name: file.read_text("utf-8") for file in files}
 
 
 def _table(file: Path) -> Mapping[str, Any] | None:

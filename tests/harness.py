@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebook, StateFile, to_json
@@ -138,11 +139,17 @@ def _bytes(value: Any) -> bytes:
 def _run(code: str, space: dict[str, Any]) -> Any:
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    _finish(eval(compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), space))
+    _finish(eval(_compiled(tree, "exec"), space))
     if last is None:
         return None
-    expression = ast.Expression(last.value)  # type: ignore[attr-defined]
-    return _finish(eval(compile(expression, "<cell>", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), space))
+    return _finish(eval(_compiled(ast.Expression(last.value), "eval"), space))  # type: ignore[attr-defined]
+
+
+def _compiled(tree: ast.AST, mode: str) -> CodeType:
+    # dont_inherit: this file's own future imports are not the notebook's
+    code = compile(tree, "<cell>", mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)  # type: ignore[call-overload]
+    assert isinstance(code, CodeType)
+    return code
 
 
 def _finish(value: Any) -> Any:
@@ -192,8 +199,9 @@ def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
     last = bundle.plan.stages[-1].cells[-1]
     hint = "Seed random generators inside the role cells, and change no state that they read."
     number = next(line.number for line in bundle.source_map if line.cell == last)
-    message = "the package answers the same request differently each time"
-    raise refused("NB321", message, hint, cell=last, number=number)
+    raise refused(
+        "NB321", "the same request is answered differently each time", hint, cell=last, number=number
+    )
 
 
 @contextmanager

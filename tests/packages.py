@@ -15,8 +15,10 @@ from typing import Any
 
 import nb2prod.extract.package
 from nb2prod.domain import Contract, Field, Release, digest, to_json
+from nb2prod.extract.extract import FIXED_FILES
+from nb2prod.extract.schema import schema_of
 
-RUNTIME = Path(nb2prod.extract.package.__file__).with_name("runtime.py")
+FIXED = Path(nb2prod.extract.package.__file__).parent
 
 CONTRACT = Contract(
     kind="records",
@@ -64,6 +66,7 @@ factor = load_state("factor")
 '''
 
 SOURCE_MAP = [{"file": "model.py", "line": 7, "cell": "c3", "number": 3, "cell_line": 2}]
+MANIFEST = {"notebook": {"file": "doubler.ipynb"}, "source_map": SOURCE_MAP}
 
 
 def write_package(
@@ -76,7 +79,8 @@ def write_package(
 ) -> Path:
     """A package in a new directory `folder`; `model` and `preprocess` are the text of those modules."""
     folder.mkdir(parents=True)
-    shutil.copy(RUNTIME, folder / "runtime.py")
+    for name in FIXED_FILES:
+        shutil.copy(FIXED / name, folder / name)
     state = json.dumps(factor)
     files = {
         "__init__.py": '"""doubler: written by hand for a test."""\n',
@@ -86,7 +90,8 @@ def write_package(
         "state.py": STATE,
         "factor.json": state,
         "contract.json": json.dumps(to_json(contract)),
-        "manifest.json": json.dumps({"source_map": SOURCE_MAP, "state": [_entry("factor", state)]}),
+        "schema.json": json.dumps(schema_of(contract, "doubler")),
+        "manifest.json": json.dumps(MANIFEST | {"state": [_entry("factor", state)]}),
     }
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")

@@ -26,6 +26,8 @@ from nb2prod.domain import (
     StateItem,
     to_json,
 )
+from nb2prod.extract.extract import FIXED_FILES
+from nb2prod.extract.schema import schema_of
 from nb2prod.notebook.magics import plain_code
 from nb2prod.validation import clean_run, prove, write_package
 
@@ -120,10 +122,11 @@ def bundle_of(
 ) -> Bundle:
     """A bundle with the modules given by name and text; `pipeline` must be one of them."""
     files = {f"{name}.py": text for name, text in modules.items()}
-    for name in ("runtime.py", "mlflow_model.py"):
+    for name in FIXED_FILES:
         files[name] = (FIXED / name).read_text("utf-8")
     files["__init__.py"] = "from .runtime import InvalidRequest, Predictor, load\n"
     files["contract.json"] = json.dumps(to_json(evidence.contract))
+    files["schema.json"] = json.dumps(schema_of(evidence.contract, notebook.name))
     files["manifest.json"] = json.dumps(
         {
             "format": 1,
@@ -133,7 +136,8 @@ def bundle_of(
             "source_map": to_json(lines),
         }
     )
-    files["requirements.txt"] = "".join(f"{pin}\n" for pin in evidence.requirements)
+    pins = "".join(f"{item.pin}  # {' '.join(item.roles)}\n" for item in evidence.requirements)
+    files["requirements.txt"] = f"# made by hand\n{pins}" if pins else ""
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,

@@ -21,8 +21,10 @@ VERBS = [
     "check",
     "dashboard",
     "deploy",
+    "diff",
     "doctor",
     "down",
+    "explain",
     "logs",
     "new",
     "predict",
@@ -77,6 +79,13 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_check_imports_nothing_heavy(tmp_path: Path) -> None:
     path = notebook(tmp_path, *TINY)
     call = f"main(['check', {str(path)!r}])"
+    code = f"from nb2prod.shells.cli import main\ntry:\n    {call}\nexcept SystemExit:\n    pass"
+    assert not imported(code, tmp_path) & HEAVY
+
+
+def test_explain_imports_nothing_heavy(tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY)
+    call = f"main(['explain', {str(path)!r}, '--html', {str(tmp_path / 'graph.html')!r}])"
     code = f"from nb2prod.shells.cli import main\ntry:\n    {call}\nexcept SystemExit:\n    pass"
     assert not imported(code, tmp_path) & HEAVY
 

@@ -143,7 +143,7 @@ def test_a_failing_model_is_in_the_log(cluster: Cluster, url: str) -> None:
     assert "division" not in answer.text
     log = "\n".join(control.logs(cluster.info, cluster.home, "doubler", 1_000))
     assert f"request {answer.json()['request_id']}: doubler version" in log
-    assert "notebook: cell 3, line 2 (model.py:7)" in log
+    assert "notebook: doubler.ipynb, cell 3, line 2 (model.py:7)" in log
     assert "ZeroDivisionError: division by zero" in log
     assert len(control.logs(cluster.info, cluster.home, "doubler", 2)) == 2
     assert control.logs(cluster.info, cluster.home, "other", 2) == []

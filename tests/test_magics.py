@@ -45,14 +45,14 @@ def execute(folder: Path, notebook_file: Path | None, *cells: str) -> list[str]:
 
 
 def test_validate_and_status_in_a_kernel(tmp_path: Path) -> None:
-    path = notebook(tmp_path, *TINY, ("", "%load_ext nb2prod"), ("", "%validate"), ("", "%status"))
-    _, validated, status, bad = execute(
-        tmp_path, path, "%load_ext nb2prod", "%validate", "%status", "%nb2prod fly"
-    )
+    shown = ("%load_ext nb2prod", "%validate", "%status", "%nb2prod explain factor")
+    path = notebook(tmp_path, *TINY, *(("", line) for line in shown))
+    _, validated, status, explained, bad = execute(tmp_path, path, *shown, "%nb2prod fly")
     assert "made: proven" in validated
     assert "✓ validate" in validated
     assert "'application/json', 'text/plain'" in validated
     assert "No endpoints." in status
+    assert "`factor` in made.ipynb: state" in explained
     assert bad.startswith("UsageError")
     assert "deploy" in bad
 

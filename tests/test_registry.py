@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import datetime as dt
 import json
 import os
 import pickle
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nb2prod.domain import CapturePlan, Contract, Evidence, Notebook, Report
+from nb2prod.domain import CapturePlan, Contract, Evidence, Field, Notebook, Report, Requirement
 from nb2prod.errors import RegistryError, UsageError
+from nb2prod.extract.package import runtime
 from nb2prod.registry import Registry
-from nb2prod.validation import pins, write_package
+from nb2prod.registry.signature import signature_of
+from nb2prod.validation import write_package
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
-from nb2prod.validation.run import RUNTIME
 from tests.plans import book, bundle_of, inline, plan
 
 ROOT = Path(__file__).parent.parent
-
-_spec = importlib.util.spec_from_file_location("_registry_runtime", RUNTIME)
-assert _spec is not None
-assert _spec.loader is not None
-runtime: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runtime)
 
 ECHO_ROWS = """
 def run(request):
@@ -82,6 +78,7 @@ def contract_of(requests: dict[str, Any]) -> Contract:
             "request": list(requests),
             "fields": observed.fields_of(labels, seen, None),
             "shape": rows.values_shape(value) if kind == "array" else (),
+            "answer": {"name": "prediction", "dtype": "string", "python": "str"},
             "example": runtime.to_instances(value, kind),
             "response": ["x"] * len(data) if kind in runtime.BATCH_KINDS else ["x"],
         }
@@ -96,9 +93,9 @@ def made(
     notebook = book(folder, ("example", "text = 'a'"), ("model", "text"), name=name)
     what: CapturePlan = plan("text", inline("model", "text", "p", "c2"), moment="c2", example="c1")
     contract = contract_of(requests or {"text": "abc"})
-    bundle = bundle_of(
-        notebook, what, Evidence(contract, (), (), pins(["numpy", "pandas"])), {"pipeline": pipeline}
-    )
+    needed = tuple(Requirement(name, version(name), ("model",)) for name in ("numpy", "pandas"))
+    evidence = Evidence(contract, (), requirements=needed)
+    bundle = bundle_of(notebook, what, evidence, {"pipeline": pipeline})
     write_package(bundle, None, folder / name)
     executed = folder / "executed.ipynb"
     executed.write_text("{}")
@@ -119,7 +116,6 @@ def made(
         seconds={"clean run": 1.5},
         latency_ms={"one": 2.5},
         state=(),
-        pickled=(),
     )
     return Made(bundle, report, folder / name, executed, notebook)
 
@@ -249,7 +245,15 @@ FRAME = pd.DataFrame(
         "tags": [["a"], [], ["b", "c"]],
     }
 )
-RECORD = {"n": 1, "x": 0.5, "text": "a", "none": None, "tags": [1, 2], "when": pd.Timestamp("2020-01-01")}
+RECORD = {
+    "n": 1,
+    "x": 0.5,
+    "text": "a",
+    "none": None,
+    "tags": [1, 2],
+    "inner": {"zip": "1", "days": [dt.date(2020, 1, 1)]},
+    "when": pd.Timestamp("2020-01-01"),
+}
 REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
     "frame": ({"batch": FRAME}, ECHO_ROWS),
     "records": ({"batch": [{"n": 1, "x": 0.5, "s": "a"}, {"n": 2, "x": None, "s": "b"}]}, ECHO_ROWS),
@@ -332,6 +336,46 @@ def test_the_signature_says_what_a_request_holds(elsewhere: dict[str, tuple[Any,
     assert found["tags"] == ("Array(Any)", True)
 
 
+ANSWERS: dict[str, tuple[Field | None, str]] = {
+    "number": (Field("p", "number", "float", nullable=True), "[double (required)]"),
+    "integer": (Field("p", "integer", "int", minimum=0, maximum=9), "[long (required)]"),
+    "huge": (Field("p", "integer", "int", minimum=0, maximum=2**63), "[Any (required)]"),
+    "text": (Field("p", "string", "str"), "[string (required)]"),
+    "moment": (Field("p", "datetime", "Timestamp"), "[string (required)]"),
+    "truth": (Field("p", "boolean", "bool"), "[boolean (required)]"),
+    "mixed": (Field("p", "any", "object"), "[Any (required)]"),
+    "matrix": (
+        Field("p", "list", "list", parts=(Field("", "list", "list", parts=(Field("", "number", "float"),)),)),
+        "[Array(Array(double)) (required)]",
+    ),
+    "map": (
+        Field("p", "map", "dict", parts=(Field("", "integer", "int"),)),
+        "[Map(str -> DataType.long) (required)]",
+    ),
+    "record": (
+        Field("p", "record", "dict", parts=(
+            Field("label", "string", "str"),
+            Field("score", "number", "float", nullable=True),
+            Field("why", "record", "dict", parts=(Field("rule", "string", "str", optional=True),)),
+        )),
+        "['label': string (required), 'score': double (optional),"
+        " 'why': {rule: string (optional)} (required)]",
+    ),
+    "perhaps a record": (
+        Field("p", "record", "dict", nullable=True, parts=(Field("label", "string", "str"),)),
+        "[{label: string (required)} (required)]",
+    ),
+    "unknown": (None, "None"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_signature_says_what_an_answer_holds(name: str) -> None:
+    answer, outputs = ANSWERS[name]
+    contract = dataclasses.replace(contract_of({"text": "abc"}), answer=answer)
+    assert str(signature_of(contract).outputs) == outputs
+
+
 # --- failures ------------------------------------------------------------------------------------
 
 
@@ -371,6 +415,7 @@ from pathlib import Path
 import resource
 from nb2prod.errors import RegistryError
 from nb2prod.registry import Registry
+from nb2prod.registry.signature import signature_of
 from tests.test_registry import made
 home, how, store = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 large = "x = " + repr("x" * 30_000_000)

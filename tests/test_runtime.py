@@ -20,10 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nb2prod.extract.extract import FIXED_FILES
+from nb2prod.extract.package import runtime
 from nb2prod.validation.compare import mismatches
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
-from nb2prod.validation.run import RUNTIME
+from nb2prod.validation.run import PACKAGE
 
 lenient = settings(deadline=None, max_examples=60)
 """The machine may be busy with kernels and clusters."""
@@ -42,24 +44,18 @@ def loaded(folder: Path, name: str) -> ModuleType:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Iterator[Path]:
-    """An empty package that holds the runtime, `helpers.py` and a manifest without state."""
+    """A package of the fixed files and `helpers.py`."""
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
-    (folder / "runtime.py").write_text(RUNTIME.read_text("utf-8"))
+    for name in FIXED_FILES:
+        (folder / name).write_text((PACKAGE / name).read_text("utf-8"))
     (folder / "helpers.py").write_text(
         "def double(x):\n    return 2 * x\n\n\nclass Box:\n    class Lid: pass\n"
     )
     yield folder
     for name in [name for name in sys.modules if name.startswith("_made_")]:
         del sys.modules[name]
-
-
-_spec = importlib.util.spec_from_file_location("_runtime_under_test", RUNTIME)
-assert _spec is not None
-assert _spec.loader is not None
-runtime: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runtime)
 
 
 def field(dtype: str, python: str, *, name: str = "v", nullable: bool = False, **more: Any) -> dict[str, Any]:
@@ -377,61 +373,13 @@ def test_names_arrive_as_keywords() -> None:
 # --- state ---------------------------------------------------------------------------------------
 
 
-def write_state(package: Path, codec: str, data: bytes, digest: str | None = None) -> None:
-    (package / "state").mkdir(exist_ok=True)
-    (package / "state" / "s").write_bytes(data)
-    entry = {
-        "key": "s",
-        "file": "state/s",
-        "codec": codec,
-        "sha256": digest or hashlib.sha256(data).hexdigest(),
-    }
+def test_state_is_read_by_its_key(package: Path) -> None:
+    data = b'{"a": [1, 0.1]}'
+    (package / "state").mkdir()
+    (package / "state" / "s.json").write_bytes(data)
+    entry = {"key": "s", "file": "state/s.json", "codec": "json", "sha256": hashlib.sha256(data).hexdigest()}
     (package / "manifest.json").write_text(json.dumps({"state": [entry]}))
-
-
-def test_state_is_read(package: Path) -> None:
-    write_state(package, "json", b'{"a": [1, 0.1]}')
-    assert loaded(package, "_made_json").load_state("s") == {"a": [1, 0.1]}
-
-
-def test_state_finds_the_notebooks_functions_in_the_package(package: Path) -> None:
-    from nb2prod.validation.probe.pickling import Homes, pickled
-
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec("def double(x):\n    return 2 * x\n\nclass Box:\n    class Lid: pass", namespace)
-    homes = Homes.now(namespace, {"double": "helpers", "Box": "helpers"})
-    value = [namespace["double"], namespace["Box"].Lid(), np.float64(1)]
-    write_state(package, "pickle", pickled(value, homes).data)
-    found = loaded(package, "_made_pickle")
-    double, lid, _ = found.load_state("s")
-    assert double(4) == 8
-    assert double.__module__ == "_made_pickle.helpers"
-    assert type(lid).__qualname__ == "Box.Lid"
-    assert found.pickled_modules == {"numpy"}
-
-
-def test_state_that_is_not_the_one_proven(package: Path) -> None:
-    write_state(package, "json", b"[1]", digest="0" * 64)
-    found = loaded(package, "_made_other")
-    with pytest.raises(found.DamagedState, match="not the file that was proven"):
-        found.load_state("s")
-
-
-def test_state_that_is_missing(package: Path) -> None:
-    write_state(package, "json", b"[1]")
-    (package / "state" / "s").unlink()
-    found = loaded(package, "_made_missing")
-    with pytest.raises(found.DamagedState, match="state/s"):
-        found.load_state("s")
-    with pytest.raises(found.DamagedState, match="draft"):
+    found = loaded(package, "_made_json")
+    assert found.load_state("s") == {"a": [1, 0.1]}
+    with pytest.raises(found.DamagedState, match=r"'other'.*draft"):
         found.load_state("other")
-
-
-def test_an_error_names_the_notebooks_lines(package: Path) -> None:
-    (package / "model.py").write_text("def model(x):\n    y = x\n    return y / 0\n")
-    source_map = [{"file": "model.py", "line": 3, "cell": "c7", "number": 7, "cell_line": 2}]
-    (package / "manifest.json").write_text(json.dumps({"state": [], "source_map": source_map}))
-    found = loaded(package, "_made_lines")
-    with pytest.raises(ZeroDivisionError) as caught:
-        importlib.import_module("_made_lines.model").model(1)
-    assert found.notebook_lines(caught.value) == ["cell 7, line 2 (model.py:3): return y / 0"]

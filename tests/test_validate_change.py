@@ -204,3 +204,62 @@ def test_star_imports_are_looked_up(tmp_path: Path) -> None:
     assert "from math import floor\nfrom operator import pow\n" in text
     assert proven.bundle.evidence is not None
     assert proven.bundle.evidence.contract.response == (9,)
+
+
+def test_helpers_that_read_state_which_holds_helpers(tmp_path: Path) -> None:
+    cells = (
+        ("", "factor = max([2, 5])\ndef double(x):\n    return 2 * x\nrules = {'d': double}"),
+        ("", "class M:\n    def go(self, x):\n        return rules['d'](x) * factor"),
+        ("", "m = M()"),
+        EXAMPLE,
+        ("model", "m.go(request['a'])"),
+    )
+    proven = api.validate(notebook(tmp_path, *cells))
+    assert proven.bundle.evidence is not None
+    assert proven.bundle.evidence.contract.response == (30,)
+    assert proven.bundle.files["helpers.py"].endswith("from .state import factor, rules  # noqa: E402\n")
+
+
+def test_a_logger_may_remember(tmp_path: Path) -> None:
+    cells = (
+        ("", "import logging\nlog = logging.getLogger('x')"),
+        ("", "def f(x):\n    log.debug('%s', x)\n    return x + 1"),
+        ("", "f(1)"),
+        EXAMPLE,
+        ("model", "f(request['a'])"),
+    )
+    assert api.validate(notebook(tmp_path, *cells)).report.passed
+
+
+def test_a_library_object_that_counts_inside_a_dict_is_a_warning(tmp_path: Path) -> None:
+    cells = (
+        ("", "import numpy as np\nfrom sklearn.neighbors import KNeighborsRegressor"),
+        ("", "X = np.arange(200.0).reshape(-1, 1)\nmodels = {'k': KNeighborsRegressor().fit(X, X[:, 0])}"),
+        ("example", "r = np.array([[3.5]])"),
+        ("model", "models['k'].predict(r)"),
+    )
+    report = api.validate(notebook(tmp_path, *cells)).report
+    assert [(d.code, d.severity) for d in report.diagnostics if d.code == "NB326"] == [("NB326", "warning")]
+
+
+def test_a_name_bound_to_what_it_stood_for(tmp_path: Path) -> None:
+    cells = (
+        ("", "n = 8"),
+        ("example", "h = 6"),
+        ("model", "n = int(h)"),
+        ("model", "n + 1"),
+        ("reference", "reference = [7, 8, 9]\nreference[:2]\nprint(reference)"),
+    )
+    report = api.validate(notebook(tmp_path, *cells)).report
+    assert report.rows_compared == 4
+    assert not report.diagnostics
+
+
+def test_a_reference_that_is_shown_below(tmp_path: Path) -> None:
+    cells = (
+        ("", "import pandas as pd"),
+        ("example", "r = pd.DataFrame({'a': [1.0]})"),
+        ("reference", "rows = pd.DataFrame({'a': [1.0, 2.0, 3.0, 4.0]})\nrows.head(2)"),
+        ("model", "r['a'] * 2"),
+    )
+    assert api.validate(notebook(tmp_path, *cells)).report.reference_rows == 4

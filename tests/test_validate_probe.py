@@ -6,6 +6,7 @@ The first half needs no kernel; the second runs small notebooks for real.
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 import math
@@ -22,12 +23,13 @@ import pytest
 
 from nb2prod.domain import CapturePlan, CleanRun, Contract
 from nb2prod.errors import NotebookError, ParityError, RunError, StateError
-from nb2prod.validation.compare import same
+from nb2prod.extract import extract
+from nb2prod.extract.package import codecs
 from nb2prod.validation.probe import contract as contract_
 from nb2prod.validation.probe import pickling, rows
 from nb2prod.validation.probe.finding import Refused
-from nb2prod.validation.probe.pickling import Homes, Unstorable, restore, store
-from nb2prod.validation.requirements import pins
+from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
+from nb2prod.validation.probe.storing import store
 from tests import plans
 from tests.plans import book, function, inline, plan, state
 
@@ -45,45 +47,19 @@ NONE = Homes.now({}, {})
 # --- storing values ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "codec"),
-    [
-        ({"a": [1, 0.1, None, True, "ä"], "b": {}}, "json"),
-        (math.inf, "json"),
-        ((1, 2), "pickle"),
-        ({1: "a"}, "pickle"),
-        ([1, {2, 3}], "pickle"),
-        (np.float64(1), "pickle"),
-        (2**2000, "pickle"),
-        (np.array([[1.5, math.nan]], dtype=np.float32), "npy"),
-        (np.array(["2020-01-01"], dtype="datetime64[ns]"), "npy"),
-        (np.asfortranarray(np.arange(6).reshape(2, 3)), "npy"),
-        (np.array([1, "a"], dtype=object), "pickle"),
-        (pd.Series([1, 2], name="s"), "pickle"),
-    ],
-    ids=str,
-)
-def test_a_value_is_stored_in_the_plainest_faithful_form(value: Any, codec: str) -> None:
-    stored = store(value, NONE)
-    assert stored.codec == codec
-    back = restore(stored)
-    assert type(back) is type(value)
-    assert same(value, back)
-
-
-def test_a_list_that_stands_in_two_places_stays_one() -> None:
+def test_a_pickle_keeps_what_is_one_object() -> None:
     inner: list[int] = []
-    back = restore(store({"a": inner, "b": inner}, NONE))
+    back = restore(pickled({"a": inner, "b": inner}, NONE))
     assert back["a"] is back["b"]
 
 
-def test_the_notebooks_functions_and_classes_are_stored_by_name() -> None:
+def test_the_notebooks_functions_and_classes_are_pickled_by_name() -> None:
     names = notebook_names(
         "def double(x): return 2 * x\nclass Box:\n    class Lid: pass\ntriple = lambda x: 3 * x\nbox = Box()"
     )
     homes = Homes.now(names, dict.fromkeys(("double", "Box", "triple"), "helpers"))
     value = [functools.partial(names["double"], 1), names["box"], names["Box"].Lid(), names["triple"]]
-    stored = store(value, homes)
+    stored = pickled(value, homes)
     assert stored.used == {"double", "Box", "triple"}
     assert b"__main__" not in stored.data
     assert restore(stored)[3] is names["triple"]
@@ -98,7 +74,7 @@ def test_what_was_only_imported_keeps_its_own_home() -> None:
 
 def unstorable(value: Any, homes: Homes = NONE) -> Unstorable:
     with pytest.raises(Unstorable) as caught:
-        store(value, homes)
+        store(value, homes, codecs)
     return caught.value
 
 
@@ -177,7 +153,9 @@ def field(example: Any, reference: Any = None) -> dict[str, Any]:
         ),
         (pd.to_datetime(pd.Series(["2020-01-01"]), utc=True), "datetime", None, False),
         (pd.Series([pd.Timestamp("2020-01-01").date()], dtype="object"), "datetime", "date", False),
-        (pd.Series([[1, 2]]), "any", "object", False),
+        (pd.Series([[1, 2]]), "list", "object", False),
+        (pd.Series([[1, 2], (3,)]), "any", "object", False),
+        (pd.Series([{"a": 1}, None]), "record", "object", True),
         ([1, 2], "integer", "int", False),
         ([1, 2.5], "number", "float", False),
         ([1, math.nan], "number", "int", True),
@@ -326,17 +304,6 @@ def test_the_digest_of_data(data: Any) -> None:
     assert rows.data_digest(rows.Rows(data)) != rows.data_digest(rows.Rows(data[:1]))
 
 
-def test_pins_name_the_distributions_of_modules() -> None:
-    import sklearn
-
-    found = pins(["sklearn.pipeline", "json", "pandas", "no_such_module", "yaml"])
-    assert f"scikit-learn=={sklearn.__version__}" in found
-    assert f"pandas=={pd.__version__}" in found
-    assert len(found) == 3
-    assert found == tuple(sorted(found, key=str.lower))
-    assert pins(["os"]) == ()
-
-
 # --- in the kernel -------------------------------------------------------------------------------
 
 
@@ -360,7 +327,7 @@ def response(done: CleanRun) -> Any:
 
 def cases(done: CleanRun) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pickle.loads((done.folder / "cases.pkl").read_bytes())
-    return found
+    return [{**case, "answers": pickle.loads(case["answers"])} for case in found]
 
 
 ENDS = {
@@ -510,6 +477,51 @@ def test_state_that_cannot_be_stored(tmp_path: Path, name: str) -> None:
     assert caught.value.hint
 
 
+def test_each_piece_of_state_says_how_it_is_stored_and_what_reading_it_needs(tmp_path: Path) -> None:
+    before = (
+        "import fractions\nimport numpy as np\nimport pandas as pd\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "a = {'m': np.ones(3)}\nb = StandardScaler().fit([[1.0], [2.0]])\nc = fractions.Fraction(1, 3)\n"
+        "d = (1, 2)\ne = pd.Series([1.0], index=['k'])\nf = [c]"
+    )
+    evidence = text_run(tmp_path, before, "text", *"abcdef").evidence
+    found = {item.key: (item.codec, item.file, item.modules) for item in evidence.state}
+    assert found == {
+        "a": ("npz", "state/a.npz", ("numpy",)),
+        "b": ("skops", "state/b.skops", ("numpy", "sklearn", "skops")),
+        "c": ("pickle", "state/c.pkl", ("fractions",)),
+        "d": ("json", "state/d.json", ()),
+        "e": ("parquet", "state/e.parquet", ("numpy", "pandas", "pyarrow")),
+        "f": ("pickle", "state/f.pkl", ("fractions",)),
+    }
+    assert {item.key: item.why for item in evidence.state if item.why} == {
+        "c": "fractions.Fraction has no safer form",
+        "f": "fractions.Fraction has no safer form",
+    }
+    assert {item.type for item in evidence.state} >= {"tuple", "fractions.Fraction", "pandas.Series"}
+    for item in evidence.state:
+        data = (tmp_path / "run" / item.file).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (item.bytes, item.sha256)
+
+
+def test_a_large_value_is_named_with_the_line_that_pulled_it_in(tmp_path: Path) -> None:
+    cells = (
+        ("", "import numpy as np\n\ntable = np.zeros(15_000_000)\nsmall = np.zeros(9)"),
+        ("example", "text = 'abc'"),
+        ("model", "text.upper()\ntext + str(table[3] + small[2])"),
+    )
+    book_ = book(tmp_path, *cells)
+    done = plans.run(book_, extract(book_).plan)
+    (warning,) = done.diagnostics
+    assert (warning.code, warning.severity) == ("NB314", "warning")
+    assert (warning.cell, warning.number, warning.line) == ("c1", 1, 3)
+    assert warning.message == (
+        "'table' (an ndarray) of 120 MB goes into the package, because serving code reads it in cell 3,"
+        " line 2"
+    )
+    assert warning.hint
+
+
 # --- roles that cannot be served -----------------------------------------------------------------
 
 
@@ -610,7 +622,7 @@ def test_without_a_reference_cell_rows_come_from_where_the_example_came_from(tmp
     assert len(example["instances"]) == 30
     assert len(done.evidence.contract.example) == len(response(done)) == 20
     assert len(reference["answers"][0]) == len(reference["instances"]) == 200
-    assert {pin.partition("==")[0] for pin in done.evidence.requirements} == {"numpy", "pandas"}
+    assert done.evidence.decoding == ("numpy", "pandas")
 
 
 def test_several_names_make_a_request(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from nb2prod.domain import CapturePlan, CleanRun, MappedLine, Notebook, Report, to_json
 from nb2prod.errors import ParityError
+from nb2prod.extract import extract
+from nb2prod.shells import render
 from nb2prod.validation import prove, write_package
 from tests import plans
 from tests.plans import book, bundle_of, function, inline, plan, state
@@ -133,8 +135,66 @@ def test_functions_in_state_and_answers_of_the_notebooks_own_class(tmp_path: Pat
     }
     done = plans.proven(book(tmp_path, *cells), what, modules)
     assert done.run.evidence.rehomed == ("double",)
-    assert done.report.pickled == ("functools",)
+    assert [(item.codec, item.trusted) for item in done.report.state] == [("json", (".helpers:double",))]
     assert (done.report.batch_safe, done.report.batch_reason) == (None, "one call takes one record")
+
+
+FIT = """
+import fractions
+import lightgbm as lgb, numpy as np, pandas as pd, xgboost as xgb
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+def squared(values):
+    return values ** 2
+train = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 2)), columns=["a", "b"])
+target = (train["a"] > 0).astype(int)
+medians = train.median()
+steps = (FunctionTransformer(squared), StandardScaler(), LogisticRegression())
+linear = make_pipeline(*steps).fit(train, target)
+models = {
+    "linear": linear,
+    "xgb": xgb.XGBClassifier(n_estimators=3).fit(train, target),
+    "lgb": lgb.train({"verbose": -1, "min_data_in_leaf": 5}, lgb.Dataset(train, target), 3),
+    "weights": np.array([0.5, 0.25, 0.25]),
+}
+share = fractions.Fraction(1, 2)
+"""
+SCORE = """
+rows = rows.fillna(medians)
+scores = np.column_stack([
+    models["linear"].predict_proba(rows)[:, 1],
+    models["xgb"].predict_proba(rows)[:, 1],
+    models["lgb"].predict(rows),
+])
+(scores @ models["weights"]) * float(share)
+"""
+
+
+def test_models_of_several_libraries_answer_alike_in_another_process(tmp_path: Path) -> None:
+    cells = (("", FIT), ("example", "rows = train.head(9)"), ("model", SCORE), ("reference", "train"))
+    notebook = book(tmp_path, *cells)
+    draft = extract(notebook)
+    run = plans.run(notebook, draft.plan)
+    bundle = extract(notebook, run.evidence)
+    write_package(bundle, run.folder, tmp_path / "package")
+    report = prove(bundle, run, tmp_path / "package")
+    assert (report.passed, report.rows_compared) == (True, 89)
+    assert [d.code for d in report.diagnostics] == []
+    found = {item.key: item for item in report.state}
+    assert {key: item.codec for key, item in found.items()} == {
+        "medians": "parquet",
+        "models": "zip(lightgbm,npy,skops,xgboost)",
+        "share": "pickle",
+    }
+    assert ".helpers:squared" in found["models"].trusted
+    assert [item.key for item in report.pickled] == ["share"]
+    direct = {item.name for item in report.requirements if not item.via}
+    assert direct >= {"lightgbm", "pyarrow", "scikit-learn", "skops", "xgboost-cpu"}
+    assert not {"pytest", "torch"} & {item.name for item in report.requirements}
+    lines = list(render.report(report, reused=False))
+    assert "  pickle      share (fractions.Fraction): fractions.Fraction has no safer form" in lines
+    assert Report.from_json(json.loads(json.dumps(to_json(report)))) == report
 
 
 # --- packages that are wrong ---------------------------------------------------------------------
@@ -174,9 +234,9 @@ def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
     error = failure_of(ran, tmp_path, changed("    return [v / 0 for v in values]\n"))
     assert error.code == "NB322"
     assert (error.cell, error.number, error.line) == ("c3", 3, 1)
-    assert (
-        error.message
-        == "the extracted package fails, asked for the example: ZeroDivisionError: float division by zero"
+    assert error.message == (
+        "the extracted package fails in model.py, line 5, asked for the example:"
+        " ZeroDivisionError: float division by zero"
     )
     assert any("model.py" in note for note in error.__notes__)
 
@@ -188,7 +248,7 @@ def test_a_package_that_needs_a_module_beside_the_notebook(
     (notebook.path.parent / "my_utils.py").write_text("")
     error = failure_of(ran, tmp_path, f"import my_utils\n\n{MODEL}")
     assert error.code == "NB322"
-    assert "fails, being loaded: ModuleNotFoundError" in error.message
+    assert "fails in model.py, line 1, being loaded: ModuleNotFoundError" in error.message
     assert error.hint is not None
     assert "'my_utils' is not installed" in error.hint
 

@@ -188,10 +188,12 @@ def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
 
 def _function(node: names.Function) -> Function:
     inside = names.body_of(node)
+    body = [] if isinstance(node, ast.Lambda) else [(child, names.of(child)) for child in node.body]
     return Function(
         inside.parameters,
         inside.local,
-        set(inside.names.mutates),
+        # what a function has copied under the same name first, it does not change
+        set(effects.changed_outside(body)) if body else set(inside.names.mutates),
         tuple(inside.names.calls),
         _makes_function(node),
         set(inside.names.may & inside.declared),

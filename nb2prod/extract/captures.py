@@ -61,14 +61,19 @@ class Captures:
             self.items[other] = replace(self.items[other], same_as=key)
         return other if other in self._kept else key
 
+    def read_by(self, key: str, number: int, line: int) -> None:
+        """Which line of serving code reads an item: the first one counts."""
+        if self.items[key].read_number is None:
+            self.items[key] = replace(self.items[key], read_number=number, read_line=line)
+
     def literal(self, name: str, point: Point, binding: Statement) -> str | None:
         """The key of a constant that is none, as the clean run has shown; None while it is what it says."""
         place = ((binding,), point.position(self._program))
-        known = (k for k, i in self.items.items() if i.name == name and i.literal == binding.text)
+        known = (k for k, i in self.items.items() if i.name == name and i.literal == binding.texts[name])
         key = next((k for k in known if self._places[k] == place), None)
         if key is None:
             key = self._add(self._free(name), name, point, (binding,))
-            self.items[key] = replace(self.items[key], literal=binding.text)
+            self.items[key] = replace(self.items[key], literal=binding.texts[name])
         return key if key in self._kept else None
 
     def make_optional(self, required: Iterable[str]) -> None:

@@ -67,7 +67,7 @@ def _syntax(notebook: Notebook) -> Iterator[Diagnostic]:
         except SyntaxError as error:
             yield _syntax_error(cell, error)
         except ValueError as error:
-            yield at(cell, "NB120", f"not Python: {error}", "Correct the cell, or tag it `skip`.")
+            yield at(cell, "NB120", f"not Python: {error}", _correct(cell))
 
 
 def _syntax_error(cell: Cell, error: SyntaxError) -> Diagnostic:
@@ -75,11 +75,16 @@ def _syntax_error(cell: Cell, error: SyntaxError) -> Diagnostic:
     lines = cell.code.split("\n")
     text = lines[line - 1].strip() if line <= len(lines) else ""
     if "Missing parentheses in call to" in error.msg or "exception types must be" in error.msg:
-        hint = "This is Python 2: write print(...), except ... as e; 2to3 converts a whole notebook."
+        hint = "This is Python 2: write print(...), except ... as e."
         return at(cell, "NB121", f"Python 2 syntax: {text}", hint, line=line)
-    return at(
-        cell, "NB120", f"syntax error: {error.msg}: {text}", "Correct the cell, or tag it `skip`.", line=line
-    )
+    return at(cell, "NB120", f"syntax error: {error.msg}: {text}", _correct(cell), line=line)
+
+
+def _correct(cell: Cell) -> str:
+    """What to do about a cell that is no Python: one that has a part to play cannot be skipped."""
+    if any(tag in TAGS for tag in cell.tags):
+        return "Correct the cell."
+    return "Correct the cell, or tag it `skip`."
 
 
 def _needed(notebook: Notebook) -> Iterator[Diagnostic]:

@@ -6,11 +6,13 @@ own lines, so for them a clash is refused.
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic
 from nb2prod.extract import refusals
+from nb2prod.extract.program import imports_of
 from nb2prod.extract.slicer import Target, Unit
 
 Meaning = tuple[str, object]
@@ -56,5 +58,7 @@ def _meaning(target: Target) -> Meaning:
     if target.kind == "state":
         return "state", target.key
     if target.kind == "import":
-        return "import", tuple(s.text or id(s.node) for s in target.statements)
+        return "import", tuple(
+            ast.dump(node) for s in target.statements for node in imports_of(s.node, target.name)
+        )
     return "own", tuple(s.index for s in target.statements)

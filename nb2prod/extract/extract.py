@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from nb2prod.domain import Bundle, CapturePlan, Cell, Diagnostic, Evidence, Notebook, StateItem, to_json
+from nb2prod.domain import (
+    Behind,
+    Bundle,
+    CapturePlan,
+    Cell,
+    Diagnostic,
+    Evidence,
+    Notebook,
+    Requirement,
+    Role,
+    StateItem,
+    requirements_by_role,
+    to_json,
+)
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.hints import safe
+from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
-from nb2prod.extract.program import program_of
+from nb2prod.extract.needs import needs_of
+from nb2prod.extract.program import Program, is_display, program_of
 from nb2prod.extract.roles import Layout, layout_of
+from nb2prod.extract.schema import schema_of
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
 
-PACKAGE_FORMAT = 1
-FIXED_FILES = ("runtime.py", "mlflow_model.py")
+PACKAGE_FORMAT = 2
+FIXED_FILES = ("runtime.py", "codecs.py", "writer.py", "formats.py", "plain.py", "mlflow_model.py")
+"""What every package carries as it is: nb2prod/extract/package."""
 
 
 def check(notebook: Notebook) -> tuple[Diagnostic, ...]:
@@ -41,25 +59,27 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     findings += layout.findings
     _stop_on_errors(findings)
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
-    rehomed = evidence.rehomed if evidence is not None else ()
+    rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     for unit in slice_.included(rehomed):
         findings += [f for f in unit.findings if f not in findings]
     findings += rebound_later(slice_)
     _stop_on_errors(findings)
-    layer = code_files(slice_, rehomed)
+    layer = code_files(slice_, rehomed, values)
     _stop_on_errors([*findings, *layer.findings])
+    needs = needs_of(slice_, rehomed)
     if evidence is not None:
         keys = {item.key for item in layer.state}
         evidence = replace(evidence, state=tuple(s for s in evidence.state if s.key in keys))
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,
-        files=_files(notebook, layer, evidence),
+        files=_files(slice_.layout.program, layer, evidence, needs),
         plan=_plan(slice_, layer),
         imports=layer.imports,
         source_map=tuple(layer.source_map),
         diagnostics=tuple(findings),
         evidence=evidence,
+        needs=needs,
     )
 
 
@@ -105,9 +125,12 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
     if not cells:
         return None
     statements = layout.program.of_cell(cells[-1])
-    if statements and isinstance(statements[-1].node, ast.Expr) and statements[-1].kind == "value":
-        name = getattr(statements[-1].node.value, "id", None)
-        return cells[-1], name
+    last = statements[-1] if statements else None
+    if last is not None and isinstance(last.node, ast.Expr) and last.kind == "value":
+        if isinstance(last.node.value, ast.Name):
+            return cells[-1], last.node.value.id
+        if not is_display(last, layout.program) and not last.names.mutates:
+            return cells[-1], None
     bound = [n for s in statements if s.kind != "import" for n in sorted(s.names.may)]
     return cells[-1], bound[-1] if bound else None
 
@@ -115,40 +138,73 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _files(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> dict[str, str]:
+def _files(
+    program: Program, layer: Layer, evidence: Evidence | None, roles: Iterable[Role]
+) -> dict[str, str]:
+    notebook = program.notebook
     files = dict(layer.files)
     files["__init__.py"] = _init(notebook)
     for name in FIXED_FILES:
         files[name] = resources.files("nb2prod.extract.package").joinpath(name).read_text("utf-8")
     contract = to_json(evidence.contract) if evidence else {"kind": None, "fields": []}
     files["contract.json"] = _json(contract)
-    files["manifest.json"] = _json(_manifest(notebook, layer, evidence))
-    files["requirements.txt"] = "".join(f"{pin}\n" for pin in (evidence.requirements if evidence else ()))
+    if evidence is not None:
+        files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
+    by_role = requirements_by_role(roles, evidence)
+    files["manifest.json"] = _json({**_manifest(program, layer, evidence), "requirements": by_role})
+    files["requirements.txt"] = _requirements(evidence.requirements if evidence else ())
     return files
+
+
+def _requirements(found: Iterable[Requirement]) -> str:
+    """`requirements.txt`, in groups: each pin with the roles or the distributions that it is there for."""
+    groups: dict[str, list[str]] = {}
+    for item in found:
+        title = "imported by this package"
+        if item.via:
+            title = "imported by those where installed" if item.optional else "needed by those"
+        groups.setdefault(title, []).append(f"{item.pin}  # {', '.join(item.via or item.roles)}\n")
+    return "\n".join("".join([f"# {title}\n", *lines]) for title, lines in groups.items())
 
 
 def _init(notebook: Notebook) -> str:
     return (
-        f'"""{notebook.name}: extracted from {notebook.path.name} by nb2prod."""\n\n'
+        f'"""{notebook.name}: extracted from {safe(notebook.path.name)} by nb2prod."""\n\n'
         "from .runtime import InvalidRequest, Predictor, load\n\n"
         '__all__ = ["InvalidRequest", "Predictor", "load"]\n'
     )
 
 
-def _manifest(notebook: Notebook, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+def _manifest(program: Program, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+    notebook = program.notebook
     captured = {s.key: to_json(s) for s in evidence.state} if evidence else {}
+    computed = behind(program, layer.state)
     return {
         "format": PACKAGE_FORMAT,
         "name": notebook.name,
         "notebook": {"file": notebook.path.name, "digest": notebook.digest},
         "stages": to_json(layer.stages),
-        "state": [{**_item(item), **captured.get(item.key, {})} for item in layer.state],
+        "state": [
+            {**_item(item), **captured.get(item.key, {}), "behind": _marked(computed[item.key])}
+            for item in layer.state
+        ],
+        "cells": [{**to_json(mark), "lines": " ".join(mark.lines)} for mark in cell_marks(notebook)],
         "source_map": to_json(layer.source_map),
     }
 
 
 def _item(item: StateItem) -> Mapping[str, Any]:
-    return {"key": item.key, "name": item.name, "cell": item.bound_number, "line": item.bound_line}
+    return {
+        "key": item.key,
+        "name": item.name,
+        "cell": item.bound_number,
+        "line": item.bound_line,
+        "expected": item.expected,
+    }
+
+
+def _marked(found: tuple[Behind, ...]) -> Mapping[str, str]:
+    return {item.cell: item.digest for item in found}
 
 
 def _json(data: Any) -> str:

@@ -7,17 +7,29 @@ inline role; `pipeline.py` that calls them in order; `state.py` that names the f
 from __future__ import annotations
 
 import ast
-import sys
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nb2prod.domain import ROLES, Diagnostic, MappedLine, Role, Stage, StateItem
+from nb2prod.domain import ROLES, Cell, Diagnostic, MappedLine, Role, SeenValue, Stage, StateItem
 from nb2prod.extract.clashes import apart, clashes
+from nb2prod.extract.functions import Inline, function_lines
+from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
+from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
 from nb2prod.extract.program import Statement, imports_of
-from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.slicer import Slice, Target, Unit
-from nb2prod.extract.text import Line, as_return, gap, indented, plain, verbatim
+from nb2prod.extract.style import Import, import_lines
+from nb2prod.extract.text import (
+    BLANK,
+    Line,
+    between,
+    comments_above,
+    is_definition,
+    plain,
+    squeezed,
+    stripped,
+    verbatim,
+)
 
 FUNCTION_NAMES: dict[Role, str] = {
     "preprocess": "preprocess",
@@ -49,24 +61,30 @@ class Layer:
     findings: list[Diagnostic] = field(default_factory=list)
 
 
-def code_files(slice_: Slice, rehomed: Iterable[str] = ()) -> Layer:
-    """The code of the package: one text for each module, `state.py` and `pipeline.py` included."""
-    units = slice_.included(rehomed)
+def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[SeenValue] = ()) -> Layer:
+    """The code of the package: one text for each module, `state.py` and `pipeline.py` included.
+
+    `values` are what the clean run saw pass between the roles: type hints are made of them.
+    """
+    units, seen = slice_.included(rehomed), Seen.of(values)
     homes = _homes(slice_, units)
     layer = Layer(stages=_named_stages(slice_))
     definitions = [u for u in slice_.units.values() if u.statement and u.statement.kind == "definition"]
     layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(_bound(u))}
-    modules = _modules(slice_, units, homes)
     imported: set[str] = set()
-    for module in modules:
+    circular = False
+    inside = _inside_state(slice_, homes, rehomed)
+    for module in _modules(slice_, units, homes):
         layer.findings += clashes(module.units)
-        lines = _module_lines(slice_, module, homes, layer.stages, imported)
+        late = _read_late(module) if module.name in inside else frozenset()
+        lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, late)
+        circular = circular or bool(late)
         _put(layer, f"{module.name}.py", lines)
     keys = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
     layer.state = tuple(item for key, item in slice_.state.items() if key in keys)
     if layer.state:
-        _put(layer, "state.py", _state_lines(layer.state))
-    _put(layer, "pipeline.py", _pipeline_lines(slice_, layer.stages))
+        _put(layer, "state.py", plain(*(lazy_state_lines if circular else state_lines)(layer.state)))
+    _put(layer, "pipeline.py", plain(*pipeline_lines(slice_, layer.stages, seen, _names(homes))))
     layer.imports = tuple(sorted(imported))
     return layer
 
@@ -94,13 +112,22 @@ def _homes(slice_: Slice, units: list[Unit]) -> dict[Unit, str]:
         role = next((r for r, root in slice_.roots.items() if root is unit), None)
         homes[unit] = role or _own_role(slice_, unit) or HELPERS
     for unit in units:
-        if unit.statement is not None and unit.statement.kind == "constant":
+        if unit.statement is not None and _is_light(unit.statement):
             users = _users(slice_, unit, units, homes)
             homes[unit] = users.pop() if len(users) == 1 else HELPERS
     while moved := [u for u in units if homes[u] != HELPERS and _must_move(slice_, u, units, homes)]:
         for unit in moved:
             homes[unit] = HELPERS
     return homes
+
+
+def _is_light(statement: Statement) -> bool:
+    """A constant, or imports behind `try` or `if`: with its one user it is easier to read than in helpers."""
+    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    light = isinstance(statement.node, ast.Try | ast.If)
+    return statement.kind == "constant" or (
+        light and not any(isinstance(node, inside) for node in ast.walk(statement.node))
+    )
 
 
 def _own_role(slice_: Slice, unit: Unit) -> Role | None:
@@ -169,29 +196,103 @@ def _named_stages(slice_: Slice) -> tuple[Stage, ...]:
 
 
 def _module_lines(
-    slice_: Slice, module: Module, homes: Mapping[Unit, str], stages: tuple[Stage, ...], imported: set[str]
+    slice_: Slice,
+    module: Module,
+    homes: Mapping[Unit, str],
+    stages: tuple[Stage, ...],
+    imported: set[str],
+    seen: Seen,
+    late: frozenset[str],
 ) -> list[Line]:
     units = [*module.units, *([module.body] if module.body else [])]
-    lines = plain(f'"""{_title(slice_, module)}"""')
+    imports = _imports(slice_, module, units, homes, imported)
     entry = slice_.roots.get(module.name)  # type: ignore[call-overload]
-    header = _import_lines(slice_, module, units, homes, imported)
-    if entry is not None and homes[entry] == HELPERS:
-        header += [f"from .helpers import {next(iter(_bound(entry)))}"]
-    if module.units and slice_.layout.program.lazy_annotations:
-        header = ["from __future__ import annotations", *([""] if header else []), *header]
-    lines += plain(*([""] if header else []), *header)
-    previous: Statement | None = None
-    for unit in module.units:
-        assert unit.statement is not None
-        small = _is_small(unit.statement)
-        first = previous is None and isinstance(unit.statement.node, ast.Assign | ast.AnnAssign)
-        tight = first or (small and previous is not None and _is_small(previous))
-        lines += plain(*([""] if tight and previous is None else [] if tight else ["", ""]))
-        lines += verbatim(unit.statement)
-        previous = unit.statement
+    exported = sorted(_bound(entry)) if entry is not None and homes[entry] == HELPERS else []
+    imports |= {Import(".helpers", name) for name in exported}
+    nodes = [node for unit in units for node in _nodes(slice_, unit)]
+    if slice_.layout.program.lazy_annotations and (module.units or has_annotations(nodes)):
+        imports.add(Import("__future__", "annotations"))
+    taken = {name for unit in module.units for name in _bound(unit)} | {s.function for s in stages}
+    below = {item for item in imports if item.module == ".state" and item.name in late}
+    imports -= below
+    hints = Hints(module.name, imports, taken, _names(homes), has_annotations(nodes))
+    lines = _unit_lines(slice_, module)
     if module.body is not None:
         stage = next(s for s in stages if s.role == module.name)
-        lines += plain("", "") + _function_lines(slice_, stage, module)
+        inline = Inline(stage, module.body, _taken_as(slice_, module), _copier(slice_, module))
+        lines += [BLANK, BLANK, *function_lines(slice_, inline, hints, seen)]
+    header = hints.header()
+    header += ["", f"__all__ = {json.dumps(exported)}"] if exported else []
+    title = plain(f'"""{_title(slice_, module)}"""', *([""] if header else []), *header)
+    after = [f"{text}  # noqa: E402" for text in import_lines(below)]
+    return [*title, *lines, *plain(*(["", "", *after] if after else []))]
+
+
+def _inside_state(slice_: Slice, homes: Mapping[Unit, str], rehomed: Iterable[str]) -> frozenset[str]:
+    """The modules that reading the state imports: they hold functions or classes that are part of it."""
+    todo = [slice_.embedded[name] for name in rehomed if name in slice_.embedded]
+    found: dict[Unit, None] = {}
+    while todo:
+        unit = todo.pop()
+        if unit not in found:
+            found[unit] = None
+            todo += slice_.next_units(unit)
+    return frozenset(homes[unit] for unit in found if unit in homes)
+
+
+def _read_late(module: Module) -> frozenset[str]:
+    """The keys of the state that a module's code reads only when it is called."""
+    units = [*module.units, *([module.body] if module.body else [])]
+    early = {
+        target.key
+        for unit in module.units
+        for name, target in unit.needs.items()
+        if unit.statement is not None and name in unit.statement.names.reads
+    }
+    keys = {t.key for unit in units for t in unit.needs.values() if t.kind == "state"}
+    return frozenset(keys - early)
+
+
+def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
+    """The module of each function and class that the package holds."""
+    definitions = [u for u in homes if u.statement is not None and u.statement.kind == "definition"]
+    return {name: homes[unit] for unit in definitions for name in _bound(unit)}
+
+
+def _nodes(slice_: Slice, unit: Unit) -> list[ast.stmt]:
+    if unit.statement is not None:
+        return [unit.statement.node]
+    assert unit.role is not None
+    return [statement.node for statement in slice_.layout.codes[unit.role].body]
+
+
+def _title(slice_: Slice, module: Module) -> str:
+    file = safe(slice_.layout.program.notebook.path.name)
+    if module.name == HELPERS:
+        return f"Functions and constants of {file} that its roles use."
+    numbers = [c.number for c in slice_.layout.codes[module.name].cells]  # type: ignore[index]
+    return f"The role `{module.name}` of {file}: {cells(numbers)}."
+
+
+def _unit_lines(slice_: Slice, module: Module) -> list[Line]:
+    """Definitions and constants, in the notebook's order; a comment names the cell where another begins."""
+    own = _own_cells(slice_, module)
+    code = slice_.layout.codes.get(module.name)  # type: ignore[call-overload]
+    here = code.cells[0].id if code is not None and len(code.cells) == 1 else ""
+    kept = [unit.statement for unit in module.units if unit.statement is not None]
+    comments = {statement: lines for cell in own for statement, lines in _cell_comments(slice_, cell, kept)}
+    lines: list[Line] = []
+    previous: Statement | None = None
+    for statement in kept:
+        above, after = comments.get(statement, (comments_above(statement), []))
+        anchor = [Line(f"# cell {statement.cell.number}")] if statement.cell.id != here else []
+        tight = _is_small(statement) and (previous is None or _is_small(previous))
+        tight = tight or (previous is None and not is_definition(statement.node))
+        spaced = previous is None or anchor or above[:1] == [BLANK]
+        lines += ([BLANK] if spaced else []) if tight else [BLANK, BLANK]
+        lines += anchor + squeezed(above, most=2, leading=False)
+        lines += verbatim(statement) + stripped(squeezed(after, most=2))
+        previous, here = statement, statement.cell.id
     return lines
 
 
@@ -201,40 +302,48 @@ def _is_small(statement: Statement) -> bool:
     return made and not isinstance(statement.node.value, ast.Lambda)  # type: ignore[attr-defined]
 
 
-def _title(slice_: Slice, module: Module) -> str:
-    file = slice_.layout.program.notebook.path.name
-    if module.name == HELPERS:
-        return f"Functions and constants of {file} that its roles use."
-    numbers = [str(c.number) for c in slice_.layout.codes[module.name].cells]  # type: ignore[index]
-    return f"The role `{module.name}` of {file}: {_cells(numbers)}."
+def _own_cells(slice_: Slice, module: Module) -> list[Cell]:
+    """The cells of a role whose code is this module; not those that became a function."""
+    code = slice_.layout.codes.get(module.name)  # type: ignore[call-overload]
+    inline = {statement.cell.id for statement in code.body} if code is not None else set()
+    return [cell for cell in code.cells if cell.id not in inline] if code is not None else []
 
 
-def _cells(numbers: list[str]) -> str:
-    return f"cell {numbers[0]}" if len(numbers) == 1 else f"cells {', '.join(numbers)}"
+def _cell_comments(
+    slice_: Slice, cell: Cell, kept: list[Statement]
+) -> Iterator[tuple[Statement, tuple[list[Line], list[Line]]]]:
+    """The comments above each kept statement of a cell, and those below the last one."""
+    last: Statement | None = None
+    above: list[Line] = []
+    for statement, lines in between(cell, slice_.layout.program.of_cell(cell), kept):
+        if last is not None:
+            yield last, (above, [] if statement is not None else lines)
+        last, above = statement, lines
 
 
-def _import_lines(
+def _imports(
     slice_: Slice, module: Module, units: list[Unit], homes: Mapping[Unit, str], imported: set[str]
-) -> list[str]:
-    external: dict[str, set[str]] = defaultdict(set)
-    local: dict[str, set[str]] = defaultdict(set)
+) -> set[Import]:
+    found: set[Import] = set()
     assigned = _taken_as(slice_, module)
     for unit in units:
+        nodes = [node for top in _nodes(slice_, unit) for node in ast.walk(top)]
+        spelt = {node.id for node in nodes if isinstance(node, ast.Name)}
         for name, target in unit.needs.items():
+            unseen = name not in spelt
             if target.kind == "import":
-                _collect_import(external, name, target, imported)
+                found |= set(_external(name, target, imported, unseen))
                 continue
             alias = f"_{name}" if unit is module.body and name in assigned else name
-            if target.kind == "state":
-                local["state"].add(_as(target.key, alias))
-                continue
-            home = homes[slice_.units[target.statements[0].index]]
+            home = "state" if target.kind == "state" else homes[slice_.units[target.statements[0].index]]
             if home != module.name:
-                local[home].add(_as(name, alias))
+                key = target.key or name
+                found.add(Import(f".{home}", key, alias if alias != key else "", unseen))
     if any(unit.copies for unit in units):
-        external["from copy import "].add(_as("deepcopy", _deepcopy(units)))
+        copier = _copier(slice_, module)
+        found.add(Import("copy", "deepcopy", copier if copier != "deepcopy" else ""))
     imported |= {name for u in units if u.statement is not None for name in _nested_imports(u.statement)}
-    return _grouped(external) + _local(local, bool(external))
+    return found
 
 
 def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
@@ -245,13 +354,13 @@ def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
     return local | module.body.copies | apart(module.body, module.units)
 
 
-def _as(name: str, alias: str) -> str:
-    return name if name == alias else f"{name} as {alias}"
-
-
-def _deepcopy(units: Iterable[Unit]) -> str:
-    """What `copy.deepcopy` is called in a module: a name that none of its code uses."""
-    used = {name for unit in units for name in unit.needs}
+def _copier(slice_: Slice, module: Module) -> str:
+    """What `copy.deepcopy` is called in a role's module: a name that none of its code uses."""
+    code = slice_.layout.codes[module.name]  # type: ignore[index]
+    units = [*module.units, *([module.body] if module.body else [])]
+    used = {name for unit in units for name in unit.needs} | code.local
+    used |= {name for unit in module.units for name in _bound(unit)}
+    used |= {name for stage in slice_.layout.stages for name in stage.inputs}
     return next(name for name in ("deepcopy", "_deepcopy", "__deepcopy") if name not in used)
 
 
@@ -264,125 +373,11 @@ def _nested_imports(statement: Statement) -> Iterable[str]:
             yield node.module
 
 
-def _collect_import(external: dict[str, set[str]], name: str, target: Target, imported: set[str]) -> None:
+def _external(name: str, target: Target, imported: set[str], unseen: bool) -> Iterator[Import]:
     for node in (n for s in target.statements for n in imports_of(s.node, name)):
         for alias in node.names:
             if alias.name != "*" and (alias.asname or alias.name.partition(".")[0]) != name:
                 continue
-            renamed = f"{alias.name} as {alias.asname}" if alias.asname else alias.name
-            if isinstance(node, ast.Import):
-                external[f"import {renamed}"] |= set()
-                imported.add(alias.name)
-            else:
-                module = "." * node.level + (node.module or "")
-                external[f"from {module} import "].add(name if alias.name == "*" else renamed)
-                imported.add(module)
-
-
-def _grouped(external: Mapping[str, set[str]]) -> list[str]:
-    """Sorted as isort does: the standard library, then everything else; `import` before `from`."""
-    standard: list[str] = []
-    others: list[str] = []
-    for text in sorted(external, key=lambda t: (t.startswith("from"), t)):
-        line = text + ", ".join(sorted(external[text], key=str.lower))
-        root = text.split()[1].partition(".")[0]
-        (standard if root in sys.stdlib_module_names else others).append(line)
-    return standard + ([""] if standard and others else []) + others
-
-
-def _local(local: Mapping[str, set[str]], spaced: bool) -> list[str]:
-    lines = [f"from .{module} import {', '.join(sorted(local[module]))}" for module in sorted(local)]
-    return ([""] if spaced and lines else []) + lines
-
-
-# --- an inline role as a function ----------------------------------------------------------------
-
-
-def _function_lines(slice_: Slice, stage: Stage, module: Module) -> list[Line]:
-    code, unit = slice_.layout.codes[stage.role], module.body
-    assert unit is not None
-    taken = _taken_as(slice_, module)
-    define = "async def" if stage.asynchronous else "def"
-    lines = plain(f"{define} {stage.function}({', '.join(stage.inputs)}):")
-    lines += plain(f'    """{_docstring(slice_, stage)}"""')
-    for name, target in sorted(unit.needs.items()):
-        if target.kind != "import" and name in taken:
-            value = f"{_deepcopy([unit])}(_{name})" if name in unit.copies else f"_{name}"
-            lines += plain(f"    {name} = {value}")
-    lines += indented(_body_lines(slice_, stage, code), code.body)
-    if stage.result == "names":
-        lines += plain(f"    return {', '.join(stage.outputs)}")
-    return lines
-
-
-def _docstring(slice_: Slice, stage: Stage) -> str:
-    numbers = [str(slice_.layout.program.notebook.cell(c).number) for c in stage.cells]
-    takes = " and ".join(f"`{n}`" for n in stage.inputs)
-    gives = " and ".join(f"`{n}`" for n in stage.outputs) if stage.result == "names" else "the answer"
-    return f"From {takes} to {gives}, as {_cells(numbers)} does."
-
-
-def _body_lines(slice_: Slice, stage: Stage, code: RoleCode) -> list[Line]:
-    result = code.body[-1] if stage.result == "expression" else None
-    lines: list[Line] = []
-    for statement in code.body:
-        lines += gap(_above(slice_, statement), statement, first=not lines)
-        lines += as_return(statement) if statement is result else verbatim(statement, comments=False)
-    return lines
-
-
-def _above(slice_: Slice, statement: Statement) -> Statement | None:
-    """The statement before it in its cell, dropped or not: its comments are not this one's."""
-    before = slice_.layout.program.statements[statement.index - 1] if statement.index else None
-    return before if before is not None and before.cell.id == statement.cell.id else None
-
-
-# --- state.py and pipeline.py --------------------------------------------------------------------
-
-
-def _state_lines(state: tuple[StateItem, ...]) -> list[Line]:
-    lines = plain(
-        '"""Fitted state, as the notebook\'s clean run had it when the role cells read it."""',
-        "",
-        "from .runtime import load_state",
-        "",
-    )
-    for item in state:
-        where = f"cell {item.bound_number}, line {item.bound_line}"
-        lines += plain(f'{item.key} = load_state("{item.key}")  # {where}')
-    return lines
-
-
-def _pipeline_lines(slice_: Slice, stages: tuple[Stage, ...]) -> list[Line]:
-    file = slice_.layout.program.notebook.path.name
-    modules = sorted({stage.role for stage in stages})
-    request = slice_.layout.request or ("request",)
-    taken: set[str] = {*ROLES, "run", "wait"}
-    local = {n: f"{n}_" if n in taken else n for s in stages for n in (*s.inputs, *s.outputs, *request)}
-    parameters = ", ".join(request if len(request) > 1 else [local.get(request[0], request[0])])
-    lines = plain(
-        f'"""The way of a request through {file}."""',
-        "",
-        f"from . import {', '.join(modules)}",
-        *(["from .runtime import wait"] if any(stage.asynchronous for stage in stages) else []),
-        "",
-        "",
-        f"def run({parameters}):",
-        '    """The answer of the last role to one request."""',
-    )
-    if len(request) > 1:
-        lines += plain(*(f"    {local[n]} = {n}" for n in request if local[n] != n))
-    for stage in stages:
-        call = _call(stage, local)
-        last = stage is stages[-1]
-        lines += plain(
-            f"    return {call}" if last else f"    {', '.join(local[n] for n in stage.outputs)} = {call}"
-        )
-    return lines
-
-
-def _call(stage: Stage, local: Mapping[str, str]) -> str:
-    positional = [local[n] for n in stage.inputs if n not in stage.keywords]
-    keyword = [f"{n}={local[n]}" for n in stage.keywords]
-    call = f"{stage.role}.{stage.function}({', '.join(positional + keyword)})"
-    return f"wait({call})" if stage.asynchronous else call
+            module = "" if isinstance(node, ast.Import) else "." * node.level + (node.module or "")
+            imported.add(module or alias.name)
+            yield Import(module, name if alias.name == "*" else alias.name, alias.asname or "", unseen)

@@ -41,8 +41,8 @@ class Statement:
     node: ast.stmt
     kind: Kind
     names: Names
-    text: str = ""
-    """The value of a constant, as a literal."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """By name: the values of constants, as literals."""
 
     @property
     def first(self) -> int:
@@ -201,12 +201,12 @@ def program_of(notebook: Notebook) -> Program:
     nodes: list[tuple[Cell, ast.stmt, Names]] = []
     lazy = False
     for cell in notebook.code:
+        if "skip" in cell.tags:
+            skipped.update(dict.fromkeys(_bound_in_skipped(cell), cell))
+            continue
         for node in parse(cell.code).body:
             lazy = lazy or _is_future(node)
             found = names.of(names.with_texts_for_annotations(node) if lazy else node)
-            if "skip" in cell.tags:
-                skipped.update(dict.fromkeys(found.may, cell))
-                continue
             if is_star(node):
                 found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
             nodes.append((cell, node, found))
@@ -223,17 +223,24 @@ def _is_future(node: ast.stmt) -> bool:
 def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Changes) -> Iterator[Statement]:
     constants: dict[str, Any] = {}
     for index, (cell, node, found) in enumerate(nodes):
-        kind, text = _kind(node), ""
+        kind, values = _kind(node), dict[str, Any]()
         if kind == "value" and changes.makes_definition(node):
             kind = "definition"
         if kind == "value" and not {"parameters", "example"} & set(cell.tags):
-            value = _constant(node, constants)
-            kind, text = ("value", "") if value is _NONE else ("constant", repr(value))
+            values = _constants(node, constants)
+            kind = "constant" if values else "value"
         for name in found.may:
             constants.pop(name, None)
-        if kind == "constant":
-            constants |= dict.fromkeys(found.must, value)
-        yield Statement(index, cell, node, kind, found, text)
+        constants |= values
+        yield Statement(index, cell, node, kind, found, {name: repr(v) for name, v in values.items()})
+
+
+def _bound_in_skipped(cell: Cell) -> set[str]:
+    """The names that a skipped cell would bind; none if it is no Python."""
+    try:
+        return names.of(parse(cell.code).body).may
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
 
 
 @functools.lru_cache(maxsize=2048)
@@ -306,26 +313,39 @@ def _is_flag(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
 
 
-def _constant(node: ast.stmt, constants: Mapping[str, Any]) -> Any:
-    """The value of an assignment of literals and constants, or _NONE."""
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+def _constants(node: ast.stmt, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an assignment of literals and constants by name; empty if it is none."""
     if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-        return _NONE
-    if not all(isinstance(target, ast.Name) for target in targets):
-        return _NONE
-    bound = {target.id for target in targets if isinstance(target, ast.Name)}
-    if any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(node.value)):
-        return _NONE  # `k = k + 1`: a module can hold only one `k`
+        return {}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    pairs = [pair for target in targets for pair in _pairs(target, node.value)]
+    bound = {target.id for target, _ in pairs if isinstance(target, ast.Name)}
+    own = any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(node.value))
+    if own or len(bound) < len(pairs):
+        return {}  # `k = k + 1`: a module can hold only one `k`
     try:
-        value = _literal(node.value, constants)
-        text = repr(value)
-        small = len(ast.unparse(node.value)) <= MAX_CONSTANT and len(text) <= MAX_CONSTANT
-        return value if small and repr(ast.literal_eval(text)) == text else _NONE
+        values = {target.id: _small(value, known) for target, value in pairs if isinstance(target, ast.Name)}
     except (_NotLiteral, ArithmeticError, TypeError, ValueError):
-        return _NONE
+        return {}
+    return values
 
 
-_NONE = object()
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """`LOW, HIGH = 1, 6` as two assignments."""
+    both = isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)
+    if not both or len(target.elts) != len(value.elts):  # type: ignore[attr-defined]
+        return [(target, value)]
+    return list(zip(target.elts, value.elts, strict=True))  # type: ignore[attr-defined]
+
+
+def _small(node: ast.expr, known: Mapping[str, Any]) -> Any:
+    """The value of a literal that is short enough to be written out, and reads back as the same."""
+    value = _literal(node, known)
+    text = repr(value)
+    if max(len(ast.unparse(node)), len(text)) > MAX_CONSTANT or repr(ast.literal_eval(text)) != text:
+        raise _NotLiteral
+    return value
+
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from nb2prod.domain import Diagnostic
+from nb2prod.domain import Cell, Diagnostic, Role
 from nb2prod.extract import effects, names
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
@@ -24,7 +24,8 @@ def from_request(name: str, binding: Statement, reader: Statement, *, in_role: b
             reader,
             "NB216",
             f"`{name}` is the result of a later or function-style role ({place(binding)})",
-            "Order the cells preprocess, model, postprocess, and let each read the one before it.",
+            f"Tag cell {binding.cell.number} with an earlier role: each reads what those before it give,"
+            " in the order preprocess, model, postprocess.",
         )
     return at(
         binding,
@@ -51,28 +52,24 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
         return at(reader, "NB202", why, f"Remove the tag `skip` from cell {cell.number}.")
     if later := program.bound_after(name, position):
         why = f"`{name}` is read here, but bound only later, in {place(later)}"
-        return at(reader, "NB203", why, f"Move cell {later.cell.number} up, before this one.")
-    known = {bound for s in program.statements[:position] for bound in s.names.may}
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = (
-        f"Did you mean `{close[0]}`?" if close else f"Bind `{name}` in an earlier cell, or correct the name."
-    )
+        own = later.cell.id == reader.cell.id
+        what = f"line {later.node.lineno}" if own else f"cell {later.cell.number}"
+        return at(reader, "NB203", why, f"Move {what} up, before this {'line' if own else 'one'}.")
+    bound = {known for s in program.statements[:position] for known in s.names.may}
+    close = difflib.get_close_matches(name, sorted(bound), n=1, cutoff=0.75)
+    meant = f"Did you mean `{close[0]}`? Else bind" if close else "Bind"
+    hint = f"{meant} `{name}` in an earlier cell, or correct the name."
     return at(reader, "NB201", f"`{name}` is read here, but nothing binds it", hint)
 
 
 def unknown_star(program: Program, position: int, name: str) -> Statement | None:
     """The last `from module import *` above a position of which nobody has said yet what it brings."""
-    if (
-        name == "get_ipython"
-        or name in program.skipped
-        or program.reaching(name, position).deleted is not None
-    ):
+    deleted = program.reaching(name, position).deleted is not None
+    if name == "get_ipython" or name in program.skipped or deleted:
         return None
-    known = program.notebook.stars
-    stars = [
-        s for s in star_imports(program.statements[:position]) if getattr(s.node, "module", "") not in known
-    ]
-    return stars[-1] if stars else None
+    stars = star_imports(program.statements[:position])
+    unknown = [s for s in stars if getattr(s.node, "module", "") not in program.notebook.stars]
+    return unknown[-1] if unknown else None
 
 
 def from_star(name: str, star: Statement, reader: Statement) -> Diagnostic:
@@ -87,6 +84,30 @@ def from_star(name: str, star: Statement, reader: Statement) -> Diagnostic:
     )
 
 
+def no_request(role: Role, where: Statement | Cell, request: Iterable[str]) -> Diagnostic:
+    """NB215: a role reads neither the request nor what another role gives."""
+    known = ", ".join(f"`{name}`" for name in request) or "what the example binds"
+    return at(
+        where,
+        "NB215",
+        f"the {role} cell does not read the request ({known}) or an earlier role's result",
+        "Tag the cell that answers the example, not the one that trains; it must read the example.",
+    )
+
+
+def bad_entry(entry: Statement, request: Iterable[str], missing: str | None) -> Diagnostic:
+    """NB208: the parameter `missing` of a role function has no source; None: it has no parameter at all."""
+    name = next(iter(entry.names.must))
+    first = "its first parameter gets the request or the previous role's result"
+    if missing is None:
+        hint = f"Give it a parameter: {first}."
+        return at(entry, "NB208", f"the role function `{name}` takes no argument", hint)
+    known = ", ".join(f"`{n}`" for n in request) or "none yet"
+    hint = f"Give `{missing}` a default, or one of the example's names ({known}); {first}."
+    why = f"the role function `{name}` needs `{missing}`, which nothing supplies"
+    return at(entry, "NB208", why, hint)
+
+
 def global_writes(statement: Statement) -> Iterator[Diagnostic]:
     """NB209: serving code rebinds globals."""
     for name in sorted(statement.names.writes_global):
@@ -94,7 +115,8 @@ def global_writes(statement: Statement) -> Iterator[Diagnostic]:
             statement,
             "NB209",
             f"serving code rebinds the notebook's `{name}` (`global {name}`)",
-            "Return the value instead: replicas share nothing, and requests come in any order.",
+            f"Drop `global {name}` and return the value under a local name: replicas share nothing, and"
+            " requests come in any order.",
         )
 
 
@@ -252,11 +274,14 @@ def training(code: RoleCode, inputs: Iterable[str], state: Iterable[str]) -> Ite
 
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:
     """NB219: a value used in a definition changes later in the same cell."""
+    anew = name in event.names.may
     return at(
         event,
         "NB219",
         f"`{name}` changes later in the cell that defines a function from it ({place(definition)})",
-        "Put the change into a cell of its own, after the definition.",
+        "Put this line into a cell of its own, after the definition."
+        if anew
+        else "Move this line up, before the definition.",
     )
 
 

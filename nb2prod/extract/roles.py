@@ -103,15 +103,7 @@ def _inline(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     why = list(_missed(layout, code)) if not draft.inputs else []
     layout.findings += why
     if not draft.inputs and layout.example and code.body and not why:
-        names_ = ", ".join(f"`{name}`" for name in _example_names(layout)) or "what the example binds"
-        layout.findings.append(
-            at(
-                code.body[0] if code.body else code.cells[0],
-                "NB215",
-                f"the {code.role} cell does not read the request ({names_}) or an earlier role's result",
-                "Tag the cell that answers the example, not the one that trains; it must read the example.",
-            )
-        )
+        layout.findings.append(_takes_nothing(layout, code))
     return draft
 
 
@@ -127,6 +119,18 @@ def _missed(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
             yield at(bindings[-1], "NB204", message, hint)
         elif not bindings and read.name in {*known, *_example_names(layout)}:
             yield refusals.unbound(layout.program, read.name, position, read.statement)
+
+
+def _takes_nothing(layout: Layout, code: RoleCode) -> Diagnostic:
+    """NB204 or NB216 if the role reads what was made from the request elsewhere, else NB215."""
+    roles = {c.id for other in layout.codes.values() for c in other.cells}
+    for read in live_reads(code):
+        start = layout.program.start(read.statement.cell)
+        for binding in layout.program.reaching(read.name, start).bindings:
+            if binding.index in layout.tainted and not code.owns(binding):
+                in_role = binding.cell.id in roles
+                return refusals.from_request(read.name, binding, read.statement, in_role=in_role)
+    return refusals.no_request(code.role, code.body[0], _example_names(layout))
 
 
 def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
@@ -177,7 +181,7 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> N
                     "NB204",
                     f"`{read.name}` is changed here, outside the role cells, before the {code.role} cell"
                     " reads it",
-                    f"Tag this cell `preprocess` (or `{code.role}`), or move the line into a role cell.",
+                    f"Tag this cell `{code.role}`, or move the line into the {code.role} cell.",
                 )
             )
 
@@ -204,18 +208,18 @@ def _function(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     if not positional and not keyword and arguments.args:
         positional = [arguments.args[0].arg]
     if not positional and not keyword and arguments.vararg is None:
-        layout.findings.append(_bad_entry(layout, entry, "takes no argument"))
+        layout.findings.append(refusals.bad_entry(entry, _example_names(layout), None))
         return draft
     for i, name in enumerate(positional):
         source = _supply(layout, name, earlier, first=i == 0)
         if source is None:
-            layout.findings.append(_bad_entry(layout, entry, f"needs `{name}`, which nothing supplies"))
+            layout.findings.append(refusals.bad_entry(entry, _example_names(layout), name))
             continue
         draft.inputs.append(source)
     for name in keyword:
         source = _supply(layout, name, earlier, first=False)
         if source is None:
-            layout.findings.append(_bad_entry(layout, entry, f"needs `{name}`, which nothing supplies"))
+            layout.findings.append(refusals.bad_entry(entry, _example_names(layout), name))
             continue
         draft.inputs.append(source)
         draft.keywords.append(name)
@@ -250,18 +254,6 @@ def _request(layout: Layout, name: str) -> str:
     if name not in layout.request:
         layout.request = (*layout.request, name)
     return name
-
-
-def _bad_entry(layout: Layout, entry: Statement, why: str) -> Diagnostic:
-    name = next(iter(entry.names.must))
-    known = ", ".join(f"`{n}`" for n in _example_names(layout)) or "the example's names"
-    return at(
-        entry,
-        "NB208",
-        f"the role function `{name}` {why}",
-        f"Its first parameter is the request or the previous role's result; others may be {known}"
-        " or have defaults.",
-    )
 
 
 # --- what each stage gives -----------------------------------------------------------------------

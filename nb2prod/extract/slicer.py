@@ -7,6 +7,7 @@ becomes state, captured when the reader runs.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -151,7 +152,7 @@ class _Slicer:
     def _is_immutable(self, name: str, position: int) -> bool:
         """Whether a name stands for a literal that nothing can change."""
         only = self.program.reaching(name, position).only
-        return only is not None and only.kind == "constant" and not set("[{") & set(only.text)
+        return only is not None and only.kind == "constant" and not set("[{") & set(only.texts[name])
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
         """A helper must not read a global that the role's code binds: in the package it is a local."""
@@ -356,7 +357,9 @@ class _Slicer:
         if position != point.position(self.program):
             for event in self.program.events(name, position, point.position(self.program)):
                 unit.findings.append(refusals.changed_in_cell(name, event, reader))
-        return Target("state", name, bindings, self.captures.value(name, point, bindings))
+        key = self.captures.value(name, point, bindings)
+        self.captures.read_by(key, reader.cell.number, _line_of(name, reader))
+        return Target("state", name, bindings, key)
 
     # -- functions inside state
 
@@ -404,6 +407,12 @@ def passing(layout: Layout) -> Iterator[Watched]:
             low, high = given[name].number, cells[0].number
             yield from (Watched("passing", name, c.id) for c in others if low < c.number < high)
         given |= dict.fromkeys(stage.outputs, cells[-1])
+
+
+def _line_of(name: str, reader: Statement) -> int:
+    """The line of a statement that reads a name."""
+    lines = [n.lineno for n in ast.walk(reader.node) if isinstance(n, ast.Name) and n.id == name]
+    return min(lines, default=reader.node.lineno)
 
 
 def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:

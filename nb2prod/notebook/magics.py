@@ -28,7 +28,11 @@ class PlainCode:
 
 
 def plain_code(source: str) -> PlainCode:
-    """A cell's source as plain Python. Text that is no Python even then comes back as it was."""
+    """A cell's source as plain Python. Text that is no Python even then comes back as it was.
+
+    Lines end as Python itself has them end, in texts as well, whatever the editor wrote.
+    """
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
     header, _, body = source.partition("\n")
     match = _CELL_MAGIC.fullmatch(header)
     if match is None:

@@ -31,7 +31,8 @@ def save_model(package: Path, contract: Contract, run_id: str, dest: Path) -> No
 
 def requirements(package: Path) -> list[str]:
     """What an environment needs to load the model: the package's pins, and MLflow."""
-    own = (package / "requirements.txt").read_text("utf-8").split()
+    lines = (package / "requirements.txt").read_text("utf-8").split("\n")
+    own = [pin for line in lines if (pin := line.partition("#")[0].strip())]
     return [
         *own,
         *(

@@ -23,6 +23,7 @@ CONTENT = "nb2prod.content"
 BUNDLE = "nb2prod.bundle"
 NOTEBOOK = "nb2prod.notebook"
 CHAMPION = "champion"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class Registry:
             number = self._aliases(client, model_name).get(CHAMPION) if versions else None
             found = [v for v in versions if int(v.version) == number]
             return self._fetched(client, found[-1]) if found else None
+
+    def report(self, release: Release) -> Report:
+        """The report that proved a release."""
+        with self._calls() as client, tempfile.TemporaryDirectory(prefix="nb2prod-report-") as work:
+            file = client.download_artifacts(release.run_id, REPORT, work)
+            return Report.from_json(json.loads(Path(file).read_text("utf-8")))
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -187,7 +194,7 @@ class Registry:
     ) -> None:
         self.cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".model-", dir=self.cache) as work:
-            report_file = Path(work, "report.json")
+            report_file = Path(work, REPORT)
             report_file.write_text(json.dumps(to_json(report), indent=1, ensure_ascii=False), "utf-8")
             save_model(package, contract, run.info.run_id, Path(work, "model"))
             client.log_artifacts(run.info.run_id, str(Path(work, "model")), "model")

@@ -14,6 +14,11 @@ _PLAIN = {
     "datetime": "datetime",
 }
 
+_SHAPELESS = frozenset({"any", "record", "map", "list"})
+"""What a batch of values may hold, and MLflow would take for a table."""
+
+_INEXACT = _SHAPELESS | {"category"}
+
 
 def signature_of(contract: Contract) -> Any:
     """The ModelSignature of a contract, or None where MLflow has no schema for its requests."""
@@ -35,7 +40,7 @@ def _inputs(contract: Contract) -> Any:
         dtype = np.dtype("str" if first.dtype == "string" else first.python)
         return Schema([TensorSpec(dtype, (-1, *contract.shape))])
     # a list of lists would be taken for a table
-    return Schema([ColSpec(_type(first, contract))]) if first.dtype != "any" else None
+    return Schema([ColSpec(_type(first, contract))]) if first.dtype not in _SHAPELESS else None
 
 
 def _type(field: Field, contract: Contract) -> Any:
@@ -47,13 +52,13 @@ def _type(field: Field, contract: Contract) -> Any:
     from mlflow.types.schema import AnyType, Array
 
     values = _values(field.name, contract)
-    if field.dtype == "any" and values and all(isinstance(value, list) for value in values):
+    if field.dtype in ("any", "list") and values and all(isinstance(value, list) for value in values):
         return Array(AnyType())
     return _PLAIN[field.dtype] if _is_exact(field, values) else AnyType()
 
 
 def _is_exact(field: Field, values: list[Any]) -> bool:
-    if "[pyarrow]" in field.python or field.dtype in ("any", "category") or field.python == "uint64":
+    if "[pyarrow]" in field.python or field.dtype in _INEXACT or field.python == "uint64":
         return False
     if field.dtype in ("integer", "boolean"):
         return not field.nullable
@@ -69,14 +74,41 @@ def _values(name: str, contract: Contract) -> list[Any]:
 
 
 def _outputs(contract: Contract) -> Any:
-    """The schema of the predictions, as far as MLflow can tell it from the example's."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import infer_signature
+    """The schema of the predictions, as JSON has them: a column for each key of a record, else one."""
+    from mlflow.types.schema import ColSpec, Schema
 
-    try:
-        return infer_signature(model_output=list(contract.response)).outputs
-    except (MlflowException, TypeError, ValueError):
+    answer = contract.answer
+    if answer is None:
         return None
+    if answer.dtype == "record" and not answer.nullable:
+        return Schema([ColSpec(_answer_type(p), p.name, required=_is_required(p)) for p in answer.parts])
+    return Schema([ColSpec(_answer_type(answer))])
+
+
+def _is_required(part: Field) -> bool:
+    return not part.optional and not part.nullable
+
+
+def _answer_type(field: Field) -> Any:
+    from mlflow.types.schema import AnyType, Array, Map, Object, Property
+
+    match field.dtype:
+        case "record":
+            return Object([Property(p.name, _answer_type(p), required=_is_required(p)) for p in field.parts])
+        case "map":
+            return Map(_answer_type(field.parts[0]))
+        case "list":
+            return Array(_answer_type(field.parts[0]))
+        case "integer" if not _fits_long(field):
+            return AnyType()
+        case "datetime" | "category":
+            return "string"  # so JSON has them
+    return _PLAIN.get(field.dtype) or AnyType()
+
+
+def _fits_long(field: Field) -> bool:
+    ends = [end for end in (field.minimum, field.maximum) if isinstance(end, int | float)]
+    return all(-(2**63) <= end < 2**63 for end in ends)
 
 
 def input_example(contract: Contract) -> Any:
@@ -92,7 +124,7 @@ def input_example(contract: Contract) -> Any:
     if contract.kind == "array":
         dtype = None if field.dtype == "string" else np.dtype(field.python)
         return np.array(_nan_for_none(example), dtype=dtype)
-    return example if field.dtype != "any" else None
+    return example if field.dtype not in _SHAPELESS else None
 
 
 def _column(values: list[Any], field: Field, contract: Contract) -> Any:

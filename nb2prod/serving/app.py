@@ -126,7 +126,7 @@ def _describe(path: str, release: LoadedRelease) -> Response:
     if path == "/health":
         health = {"status": "ok", "model_name": release.model_name, "version": release.version}
         return answer(health, *_named(release))
-    document = openapi.document(release.model_name, release.version, release.contract)
+    document = openapi.document(release.model_name, release.version, release.contract, release.schema)
     return answer(openapi.as_3_0(document) if path == "/docs/openapi.json" else document)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import json
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -37,11 +39,18 @@ class LoadedRelease:
         contract: Mapping[str, Any] = self.predictor.contract
         return contract
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The package's schema.json: requests and responses as JSON Schema."""
+        schema: Mapping[str, Any] = json.loads((self.path / "schema.json").read_text("utf-8"))
+        return schema
+
 
 def load(path: Path | str, model_name: str, version: int) -> LoadedRelease:
     """Import the package in the directory `path` and load its state.
 
-    Raises whatever the package's code or state raises; nothing of it then stays imported.
+    Raises whatever the package's code or state raises, with a note that names the notebook's lines;
+    nothing of it then stays imported.
     """
     path = Path(path).resolve()
     plain = re.sub(r"\W", "_", model_name)
@@ -49,16 +58,28 @@ def load(path: Path | str, model_name: str, version: int) -> LoadedRelease:
     try:
         runtime = _import(path, module)
         return LoadedRelease(model_name, version, path, module, runtime.load(), runtime)
-    except BaseException:
+    except BaseException as error:
+        with suppress(Exception):  # what damaged the package may have damaged this as well
+            _note_lines(error, sys.modules.get(f"{module}.runtime"))
         _forget(module)
         raise
 
 
 def warm(release: LoadedRelease) -> None:
-    """Predict the contract's example once; whatever that raises is raised."""
+    """Predict the contract's example once; whatever that raises is raised, with a note as by `load`."""
     example = list(release.contract["example"])
-    if example:
-        release.predictor.predict(example)
+    try:
+        if example:
+            release.predictor.predict(example)
+    except BaseException as error:
+        _note_lines(error, release.runtime)
+        raise
+
+
+def _note_lines(error: BaseException, runtime: Any) -> None:
+    lines = runtime.notebook_lines(error) if runtime is not None else []
+    if lines:
+        error.add_note("\n".join(f"notebook: {line}" for line in lines))
 
 
 def unload(release: LoadedRelease) -> None:

@@ -1,21 +1,12 @@
-"""The OpenAPI document of a release, from its contract."""
+"""The OpenAPI document of a release, from its contract and schema."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-RECORDS = frozenset({"frame", "records", "record", "names"})
-
-TYPES: dict[str, dict[str, Any]] = {
-    "integer": {"type": "integer"},
-    "number": {"type": "number"},
-    "string": {"type": "string"},
-    "boolean": {"type": "boolean"},
-    "datetime": {"type": "string", "description": "ISO 8601 date and time"},
-    "category": {"type": "string"},
-    "any": {},
-}
+ONLY_3_1 = frozenset({"examples", "not"})
+"""Words of our schemas that OpenAPI 3.0 lacks, or that use its missing type "null"."""
 
 PROBLEM = {
     "type": "object",
@@ -43,21 +34,28 @@ PROBLEM = {
 }
 
 
-def document(model_name: str, version: int, contract: Mapping[str, Any]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of a release. Its server is the folder that it is fetched from."""
+def document(
+    model_name: str, version: int, contract: Mapping[str, Any], schema: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of a release. Its server is the folder that it is fetched from.
+
+    `contract` and `schema` are the package's contract.json and schema.json.
+    """
     return {
         "openapi": "3.1.0",
         "info": {"title": model_name, "version": str(version)},
         "servers": [{"url": "."}],
         "paths": {
-            "/predict": {"post": _predict(model_name, version, contract)},
+            "/predict": {"post": _predict(model_name, version, contract, schema["$defs"])},
             "/health": {"get": _health(model_name, version)},
         },
         "components": {"schemas": {"Problem": PROBLEM}},
     }
 
 
-def _predict(model_name: str, version: int, contract: Mapping[str, Any]) -> dict[str, Any]:
+def _predict(
+    model_name: str, version: int, contract: Mapping[str, Any], schemas: Mapping[str, Any]
+) -> dict[str, Any]:
     example = {"instances": list(contract["example"])}
     response = {
         "predictions": list(contract["response"]),
@@ -75,9 +73,9 @@ def _predict(model_name: str, version: int, contract: Mapping[str, Any]) -> dict
     return {
         "summary": "One prediction for each instance",
         "operationId": "predict",
-        "requestBody": {"required": True, "content": _json(_request(contract), example)},
+        "requestBody": {"required": True, "content": _json(schemas["request"], example)},
         "responses": {
-            "200": {"description": "the predictions", "content": _json(_answer(), response)},
+            "200": {"description": "the predictions", "content": _json(schemas["response"], response)},
             **{status: _refusal(text) for status, text in refusals.items()},
         },
     }
@@ -94,48 +92,6 @@ def _health(model_name: str, version: int) -> dict[str, Any]:
             "503": _refusal("no release is loaded"),
         },
     }
-
-
-def _request(contract: Mapping[str, Any]) -> dict[str, Any]:
-    instances = {"type": "array", "minItems": 1, "items": instance_schema(contract)}
-    return {"type": "object", "required": ["instances"], "properties": {"instances": instances}}
-
-
-def _answer() -> dict[str, Any]:
-    return _object(
-        {
-            "predictions": {"type": "array", "items": {}},
-            "model_name": {"type": "string"},
-            "version": {"type": "integer"},
-            "request_id": {"type": "string"},
-        }
-    )
-
-
-def instance_schema(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON schema of one instance."""
-    fields = contract["fields"]
-    if contract["kind"] in RECORDS:
-        properties = {field["name"]: _field(field) for field in fields}
-        return {**_object(properties), "additionalProperties": False}
-    schema = _field(fields[0])
-    if contract["kind"] == "array":
-        for size in reversed(contract["shape"]):
-            schema = {"type": "array", "minItems": size, "maxItems": size, "items": schema}
-    return schema
-
-
-def _field(field: Mapping[str, Any]) -> dict[str, Any]:
-    schema = dict(TYPES[field["dtype"]])
-    if field["minimum"] is not None and field["maximum"] is not None:
-        schema["description"] = f"seen: {field['minimum']} to {field['maximum']}"
-    if field["dtype"] == "category" and field["categories"]:
-        schema["enum"] = list(field["categories"])
-    if field["nullable"] and "type" in schema:
-        schema["type"] = [schema["type"], "null"]
-        if "enum" in schema:
-            schema["enum"].append(None)
-    return schema
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,9 +116,15 @@ def as_3_0(node: Any) -> Any:
         return [as_3_0(item) for item in node]
     if not isinstance(node, dict):
         return node
-    node = {key: value if key == "example" else as_3_0(value) for key, value in node.items()}
+    node = {key: _child_as_3_0(key, value) for key, value in node.items() if key not in ONLY_3_1}
     if "openapi" in node:
         node |= {"openapi": "3.0.3", "servers": [{"url": ".."}]}
     if isinstance(node.get("type"), list):
         node |= {"type": node["type"][0], "nullable": True}
     return node
+
+
+def _child_as_3_0(key: str, value: Any) -> Any:
+    if key == "properties":  # the keys are the user's own
+        return {name: as_3_0(schema) for name, schema in value.items()}
+    return value if key == "example" else as_3_0(value)

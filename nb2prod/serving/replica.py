@@ -153,8 +153,7 @@ def _load(route: Mapping[str, Any]) -> LoadedRelease:
     release = load(route["path"], route["model_name"], route["version"])
     try:
         warm(release)
-    except BaseException as error:
-        error.add_note("".join(f"notebook: {line}\n" for line in release.runtime.notebook_lines(error)))
+    except BaseException:
         unload(release)
         raise
     return release

@@ -12,10 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2prod import flow
-from nb2prod.domain import Bundle, Contract, Deployment, Diagnostic, EndpointStatus, Notebook
+from nb2prod.domain import (
+    Bundle,
+    Comparison,
+    Contract,
+    Deployment,
+    Diagnostic,
+    EndpointStatus,
+    Explanation,
+    Notebook,
+)
 from nb2prod.errors import ClusterError, RequestError, UsageError
-from nb2prod.flow import Validated, Watcher
+from nb2prod.flow import Watcher
 from nb2prod.project import Project
+from nb2prod.proofs import Validated
 
 if TYPE_CHECKING:
     from nb2prod.control import ClusterInfo
@@ -38,6 +48,17 @@ def check(notebook: str | Path, *, name: str | None = None) -> tuple[Diagnostic,
     return check_notebook(read(notebook, name))
 
 
+def explain(notebook: str | Path, what: str | int | None = None, *, name: str | None = None) -> Explanation:
+    """Why each line, import, helper, constant and piece of state is in the package or out. Nothing is run.
+
+    `what` limits it to a name, a cell number or a cell id; UsageError if the notebook has no such. A notebook
+    that is refused is explained as far as it goes: `ok` is False and `diagnostics` say what to mend.
+    """
+    from nb2prod.extract import explain as explain_notebook
+
+    return explain_notebook(read(notebook, name), None if what is None else str(what))
+
+
 def build(notebook: str | Path, *, name: str | None = None, out: str | Path = "build") -> Bundle:
     """The notebook's serving code as a draft package, written to `out`/NAME. Nothing is run."""
     return flow.build(Project.find().rooms(), read(notebook, name), Path(out))
@@ -50,12 +71,15 @@ def validate(
     parameters: Mapping[str, Any] | None = None,
     rtol: float | None = None,
     force: bool = False,
+    isolated: bool = False,
     watcher: Watcher | None = None,
 ) -> Validated:
     """Run the notebook clean and prove that the extracted package answers as it does.
 
     `parameters` replace those of the cell tagged so; `rtol` is a relative tolerance (default: exact,
     or the project's). Raises RunError, StateError or ParityError. An unchanged notebook is not run again.
+    `isolated` proves it in an empty environment as well, with its requirements.txt installed and nothing
+    else; SetupError if they cannot be installed.
     """
     project = _not_in_clean_run()
     return flow.validate(
@@ -65,6 +89,7 @@ def validate(
         parameters=parameters,
         rtol=project.settings.rtol if rtol is None else rtol,
         force=force,
+        isolated=isolated,
         watcher=watcher,
     )
 
@@ -91,6 +116,19 @@ def deploy(
         force=force,
         watcher=watcher,
     )
+
+
+def diff(a: str | Path, b: str | Path | None = None, *, name: str | None = None) -> Comparison:
+    """What changed from A to B, cell by cell and field by field, and whether old clients break.
+
+    Each is a notebook file, a release (NAME, NAME@VERSION or NAME@ALIAS) or a package's folder. Without
+    B, a notebook is compared with its champion. Nothing is run: a notebook that was not validated as it
+    is now has no contract to compare. Raises UsageError: NB340 to NB342, NB402; NotebookError.
+    """
+    from nb2prod.extract import compare
+
+    project = Project.find()
+    return compare(*project.sides(str(a), None if b is None else str(b), name))
 
 
 def _not_in_clean_run() -> Project:

@@ -15,6 +15,7 @@ import click
 from nb2prod._version import __version__
 from nb2prod.domain import to_json
 from nb2prod.errors import Nb2prodError, SetupError, UsageError
+from nb2prod.shells.difference import HELP as DIFF_HELP
 
 JSON_TOO = "NB2PROD_JSON_TOO"
 """Set by the magics: print the text and, behind a record separator, the JSON document."""
@@ -29,6 +30,7 @@ Tag the cells of a notebook (example, preprocess, model, postprocess), then:
 
 \b
   nb2prod check NOTEBOOK      what is missing, with cell and line
+  nb2prod explain NOTEBOOK    why each line is in the package or out of it
   nb2prod deploy NOTEBOOK     prove it, release it, serve it; ends with a curl line
   nb2prod predict ENDPOINT --example
 
@@ -121,6 +123,43 @@ def check(notebook: str, name: str | None, as_json: bool) -> None:
 
 @cli.command()
 @_notebook_argument
+@click.argument("what", required=False, metavar="[NAME|CELL]")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the graph to FILE, one page that needs no network.",
+)
+@_json_option
+def explain(notebook: str, name: str | None, what: str | None, page: str | None, as_json: bool) -> None:
+    """Say why each line is in the package or out of it. Runs nothing.
+
+    Without NAME or CELL: every cell in order, + for what is in, - for what stays out, ? for what the clean
+    run decides; then the state, where it is computed and who reads it. A refusal stands below its line, with
+    the edit that would satisfy it.
+
+    \b
+      nb2prod explain my.ipynb             the whole notebook
+      nb2prod explain my.ipynb model       a name: every binding, which one each role
+                                           means, and the training behind its state
+      nb2prod explain my.ipynb 12          one cell, by its number or its id
+      nb2prod explain my.ipynb --html graph.html
+    """
+    from nb2prod.shells import api, explained
+
+    found = api.explain(notebook, what, name=name)
+    written = [f"Wrote {page}. Open it in a browser."] if page else []
+    if page:
+        from nb2prod.shells import explained_page
+
+        Path(page).write_text(explained_page.page(found), "utf-8")
+    _emit(found, as_json, lambda: written or explained.text(found))
+    sys.exit(0 if found.ok else 1)
+
+
+@cli.command()
+@_notebook_argument
 @click.option("-o", "--out", default="build", show_default=True, help="Folder for the package.")
 @_json_option
 def build(notebook: str, name: str | None, out: str, as_json: bool) -> None:
@@ -136,6 +175,9 @@ def build(notebook: str, name: str | None, out: str, as_json: bool) -> None:
 @cli.command()
 @_notebook_argument
 @_run_options
+@click.option(
+    "--isolated", is_flag=True, help="Prove it also in an empty environment that holds requirements.txt."
+)
 @_json_option
 def validate(
     notebook: str,
@@ -143,13 +185,24 @@ def validate(
     pairs: tuple[tuple[str, str], ...],
     rtol: float | None,
     force: bool,
+    isolated: bool,
     as_json: bool,
 ) -> None:
-    """Run the notebook clean and prove that the package answers as it does."""
+    """Run the notebook clean and prove that the package answers as it does.
+
+    With --isolated also where nothing but its requirements.txt is installed: in a virtual environment under
+    .nb2prod/envs, made with uv or pip and used again until the requirements change.
+    """
     from nb2prod.shells import api, render
 
     made = api.validate(
-        notebook, name=name, parameters=_parameters(pairs), rtol=rtol, force=force, watcher=render.Terminal()
+        notebook,
+        name=name,
+        parameters=_parameters(pairs),
+        rtol=rtol,
+        force=force,
+        isolated=isolated,
+        watcher=render.Terminal(),
     )
     data = {"reused": made.reused, "package": made.package, "executed": made.executed, "report": made.report}
 
@@ -193,6 +246,22 @@ def deploy(
         watcher=render.Terminal(),
     )
     _emit(made, as_json, lambda: render.deployment(made))
+
+
+@cli.command(help=DIFF_HELP, short_help="Say what changed between releases or a notebook, and what breaks.")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@click.option("--name", help="Name of the notebook's model (default: the file's name).")
+@click.option("--code", is_flag=True, help="Show the generated code's changes as a unified diff.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if old clients break.")
+@_json_option
+def diff(a: str, b: str | None, name: str | None, code: bool, exit_code: bool, as_json: bool) -> None:
+    from nb2prod.shells import api, difference
+
+    found = api.diff(a, b, name=name)
+    data = {**to_json(found), "breaks": found.breaks}
+    _emit(data, as_json, lambda: difference.lines(found, code=code))
+    sys.exit(1 if exit_code and found.breaks == "yes" else 0)
 
 
 # --- what is live --------------------------------------------------------------------------------

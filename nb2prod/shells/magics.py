@@ -18,11 +18,11 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
-NOTEBOOK_VERBS = frozenset({"check", "build", "validate", "deploy"})
+NOTEBOOK_VERBS = frozenset({"check", "explain", "build", "validate", "deploy"})
 CLEAN_RUN = "NB2PROD_CLEAN_RUN"
 """Set in the kernel of a clean run: a notebook that holds `%deploy` must not deploy itself from there."""
 
-VERBS = NOTEBOOK_VERBS | {"predict", "status", "logs", "dashboard", "up", "down", "doctor", "new"}
+VERBS = NOTEBOOK_VERBS | {"diff", "predict", "status", "logs", "dashboard", "up", "down", "doctor", "new"}
 
 
 class Result:
@@ -54,9 +54,10 @@ class Nb2prodMagics(Magics):
 
     @line_magic
     def validate(self, line: str) -> Result | None:
-        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--notebook PATH]
+        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--isolated] [--notebook PATH]
 
-        Run this notebook clean and prove that the extracted package answers as it does.
+        Run this notebook clean and prove that the extracted package answers as it does; with
+        --isolated also in an empty environment that holds its requirements.txt and nothing else.
         """
         return self._run("validate", line)
 
@@ -83,6 +84,8 @@ class Nb2prodMagics(Magics):
             raise UsageError(f"%{verb}: {error}") from None
         if verb in NOTEBOOK_VERBS:
             arguments = self._with_notebook(arguments)
+        elif verb == "diff":
+            arguments = self._with_new_side(arguments)
         return run_verb(verb, arguments)
 
     def _with_notebook(self, arguments: list[str]) -> list[str]:
@@ -97,6 +100,13 @@ class Nb2prodMagics(Magics):
             # the raw text: `In` holds magics as the calls that they stand for
             refuse_unsaved(path, str(history.input_hist_raw[-1]))
         return [str(path), *arguments]
+
+    def _with_new_side(self, arguments: list[str]) -> list[str]:
+        """This notebook is what is compared with, unless both sides are named."""
+        if "--notebook" not in arguments and sum(not a.startswith("-") for a in arguments) > 1:
+            return arguments
+        notebook, *others = self._with_notebook(arguments)
+        return [*others, notebook]
 
 
 def notebook_path(namespace: dict[str, Any]) -> Path:

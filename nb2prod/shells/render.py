@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from nb2prod.domain import Bundle, Deployment, Diagnostic, EndpointStatus, Report, Step
+from nb2prod.domain import Bundle, Deployment, Diagnostic, EndpointStatus, Report, Step, sized
 from nb2prod.errors import Nb2prodError, ParityError, RequestError, RunError
 
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
@@ -76,19 +76,25 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
     if found.batch_safe is not None:
         yield f"  batching    {'safe' if found.batch_safe else 'unsafe'}: {found.batch_reason}"
     yield from (f"  metric      {name} = {value:.6g}" for name, value in found.metrics.items())
-    yield from (f"  state       {s.key}: {s.type}, {_size(s.bytes)}, {s.codec}" for s in found.state)
+    yield from (f"  state       {s.key}: {s.type}, {sized(s.bytes)}, {s.codec}" for s in found.state)
+    yield from (f"  pickle      {s.key} ({s.type}): {s.why}" for s in found.pickled)
+    yield from _requirements(found)
     one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
     if one is not None and load is not None:
         costs = f"loads in {load:.0f} ms, one instance takes {one:.1f} ms, {found.peak_rss_mb:.0f} MB"
         yield f"  in process  {costs}"
 
 
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def _requirements(found: Report) -> Iterator[str]:
+    pins = [item.pin for item in found.requirements if not item.via]
+    more = len(found.requirements) - len(pins)
+    yield f"  requires    {', '.join(pins) or 'nothing'}" + (
+        f" (and {more} that these import)" if more else ""
+    )
+    if (alone := found.isolated) is not None:
+        costs = f"{alone.packages} packages, {sized(alone.megabytes * 1e6)}, {alone.installer}"
+        took = " and ".join(f"{name} {seconds:.1f} s" for name, seconds in alone.seconds.items())
+        yield f"  isolated    proven with nothing else installed: {costs}; {took}"
 
 
 def step(done: Step) -> str:

@@ -6,21 +6,24 @@ nb2prod, so that the package is shown to stand alone.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import itertools
 import json
+import os
 import pickle
 import platform
 import resource
 import statistics
 import sys
+import sysconfig
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 KEPT = 5
@@ -34,6 +37,9 @@ ROUNDING = 1e-9
 
 MAX_SECONDS = 10.0
 """Time for asking rows one by one."""
+
+MAX_DEPTH = 20
+"""Levels to which state is looked into."""
 
 SECONDS = 1.0
 """Longest time spent on one measurement."""
@@ -60,28 +66,37 @@ def main(job_file: str) -> None:
 def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     """Load the package and try it in every way; PackageFailed if it raises."""
     compare = _module(Path(job["compare"]), "_nb2prod_compare")
+    asked = Asked(Path(job["package"]))
+    sys.meta_path.insert(0, asked)
     started = time.perf_counter()
     runtime, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
     load_ms = (time.perf_counter() - started) * 1000
-    pickled = sorted(runtime.pickled_modules)
-    cases = runtime.CODECS["pickle"](Path(job["cases"]).read_bytes())
+    codecs = importlib.import_module(f"{runtime.__package__}.codecs")
+    cases = pickle.loads(Path(job["cases"]).read_bytes())
     before = _fingerprints(runtime)
-    compared = [_compare_case(case, predictor, compare, job["rtol"]) for case in cases]
+    answers = [_answers(case, predictor) for case in cases]
     example = cases[0]["instances"]
     rows = [row for case in reversed(cases) for row in case["instances"]]
     safe, reason = _batch_safety(rows, predictor, compare)
     latencies = _latencies(cases[-1]["instances"], predictor)
+    repeat = _repeat(example, predictor, compare, job["rtol"])
+    wire = _wire(predictor, compare, job["rtol"])
+    # from here on nothing is predicted: what the notebook's answers import is no need of the package
+    sys.meta_path.remove(asked)
     return {
         "error": None,
         "changed": _changed(before, _fingerprints(runtime)),
-        "cases": compared,
-        "repeat": _repeat(example, predictor, compare, job["rtol"]),
-        "wire": _wire(predictor, compare, job["rtol"]),
+        "cases": [
+            _compare_case(case, got, codecs, predictor.batch, compare, job["rtol"])
+            for case, got in zip(cases, answers, strict=True)
+        ],
+        "repeat": repeat,
+        "wire": wire,
         "batch_safe": safe,
         "batch_reason": reason,
         "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
-        "pickled": pickled,
+        "imports": asked.imports(),
         "python": platform.python_version(),
     }
 
@@ -114,18 +129,27 @@ def _guard(what: str, call: Callable[[], Any]) -> Any:
 # --- parity --------------------------------------------------------------------------------------
 
 
-def _compare_case(
-    case: Mapping[str, Any], predictor: Any, compare: ModuleType, rtol: float
-) -> dict[str, Any]:
+def _answers(case: Mapping[str, Any], predictor: Any) -> list[Any]:
     what = f"asked for the {case['name']}"
-    got = _guard(what, lambda: [predictor.run(request) for request in predictor.decode(case["instances"])])
-    expected = case["answers"]
-    pair = (expected[0], got[0]) if predictor.batch else (expected, got)
+    answers: list[Any] = _guard(what, lambda: [predictor.run(r) for r in predictor.decode(case["instances"])])
+    return answers
+
+
+def _compare_case(
+    case: Mapping[str, Any],
+    got: list[Any],
+    codecs: ModuleType,
+    batch: bool,
+    compare: ModuleType,
+    rtol: float,
+) -> dict[str, Any]:
+    expected = _guard("compared with the notebook's answers", lambda: codecs.read(case["answers"], "pickle"))
+    pair = (expected[0], got[0]) if batch else (expected, got)
     found = list(compare.mismatches(*pair, rtol))
     first = sorted(found, key=lambda mismatch: mismatch.row)[:KEPT]
     return {
         "name": case["name"],
-        "disordered": predictor.batch and _is_disordered(got[0], len(case["instances"])),
+        "disordered": batch and _is_disordered(got[0], len(case["instances"])),
         "rows": len(case["instances"]),
         "differing": len({mismatch.row for mismatch in found}),
         "first": [list(mismatch) for mismatch in first],
@@ -189,11 +213,71 @@ def _alone(rows: list[Any], predictor: Any) -> list[Any]:
     return answers
 
 
+# --- imports -------------------------------------------------------------------------------------
+
+_PATHS = {os.path.dirname(os.__file__), *map(sysconfig.get_path, ("stdlib", "platstdlib"))}
+_LIBRARY = tuple(f"{path}{os.sep}" for path in {*_PATHS, *map(os.path.realpath, _PATHS)})
+_SITES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class Asked:
+    """A finder of no modules: it notes who is the first to ask for each module, and finds none itself."""
+
+    def __init__(self, package: Path) -> None:
+        self._package = str(package)
+        self._by: dict[str, tuple[str | None, list[tuple[str, int]]]] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Called by each import that is not yet loaded."""
+        if name not in self._by:
+            frames = _frames(sys._getframe(1))
+            inner = next((f for f in frames if not _is_standard(f.f_code.co_filename)), None)
+            by = inner.f_globals.get("__name__") if inner is not None else None
+            at = [_line(f) for f in _frames(inner) if self._is_ours(f)] if self._is_ours(inner) else []
+            self._by[name] = (by, at)
+
+    def _is_ours(self, frame: FrameType | None) -> bool:
+        return frame is not None and os.path.dirname(frame.f_code.co_filename) == self._package
+
+    def imports(self) -> dict[str, dict[str, Any]]:
+        """The modules outside the standard library and the package that were loaded: their file, who asked
+        first (a module), and, if that was the package, its files and lines, innermost first."""
+        found = {}
+        for name, (by, at) in self._by.items():
+            file = _file(sys.modules.get(name))
+            if os.path.isfile(file) and not _is_standard(file) and os.path.dirname(file) != self._package:
+                found[name] = {"file": file, "by": by, "at": at}
+        return found
+
+
+def _line(frame: FrameType) -> tuple[str, int]:
+    return os.path.basename(frame.f_code.co_filename), frame.f_lineno
+
+
+def _file(module: ModuleType | None) -> str:
+    spec = getattr(module, "__spec__", None)
+    return str(getattr(spec, "origin", None) or getattr(module, "__file__", None) or "")
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+@functools.cache
+def _is_standard(file: str) -> bool:
+    """Whether a file is of the standard library, which may hold the folder of all others, or is this one."""
+    if file.startswith(_LIBRARY):
+        return not any(site in file for site in _SITES)
+    return file.startswith("<frozen") or file == __file__
+
+
 # --- state -------------------------------------------------------------------------------------------
 
 
-def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
-    """Each piece of state by key: is it a container or of a class of the notebook, and how it looks now."""
+def _fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
+    """Each piece of state by key, as it looks now: its own parts, and all of it."""
     module = sys.modules.get(f"{runtime.__package__}.state")
     found = {}
     for entry in runtime.manifest()["state"]:
@@ -203,15 +287,29 @@ def _fingerprints(runtime: ModuleType) -> dict[str, tuple[bool, bytes]]:
             data = pickle.dumps(value)
         except Exception:
             data = b""
-        plain = isinstance(value, dict | list | set | bytearray | deque)
-        own = type(value).__module__.startswith(f"{runtime.__package__}.")
-        found[entry["key"]] = (plain or own, data)
+        found[entry["key"]] = (_own_parts(value, f"{runtime.__package__}."), data)
     return found
+
+
+def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
+    """What of a value is plain data or of the notebook's classes; library objects may cache: by name."""
+    if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, Mapping):
+        return [(repr(key), _own_parts(item, package, depth + 1)) for key, item in value.items()]
+    if isinstance(value, list | tuple | deque):
+        return [_own_parts(item, package, depth + 1) for item in value]
+    if isinstance(value, set | frozenset | bytearray):
+        return sorted(map(repr, value))
+    if type(value).__module__.startswith(package):
+        return _own_parts(getattr(value, "__dict__", {}), package, depth + 1)
+    return type(value).__qualname__
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
     """Keys of the state that answering has changed, each with whether that is sure to matter."""
-    return [[key, before[key][0]] for key in before if before[key][1] != after[key][1]]
+    changed = [key for key in before if before[key][1] != after[key][1]]
+    return [[key, before[key][0] != after[key][0]] for key in changed]
 
 
 # --- speed ---------------------------------------------------------------------------------------
@@ -252,15 +350,24 @@ def _peak_rss_mb() -> float:
 def _error(failed: PackageFailed, package: Path) -> dict[str, Any]:
     error = failed.__cause__
     assert error is not None
-    frames = traceback.extract_tb(error.__traceback__)
+    missing = _missing(error)
+    frames = traceback.extract_tb(error.__traceback__)[::-1]
     return {
         "what": failed.what,
         "type": type(error).__name__,
         "message": str(error),
-        "module": error.name if isinstance(error, ModuleNotFoundError) else None,
+        "module": missing.name if missing is not None else None,
         "frames": [[Path(f.filename).name, f.lineno] for f in frames if Path(f.filename).parent == package],
         "traceback": "".join(traceback.format_exception(error)),
     }
+
+
+def _missing(error: BaseException) -> ModuleNotFoundError | None:
+    """The missing module behind an error: libraries often say it in an ImportError of their own."""
+    at: BaseException | None = error
+    while isinstance(at, ImportError) and not isinstance(at, ModuleNotFoundError):
+        at = at.__cause__ or at.__context__
+    return at if isinstance(at, ModuleNotFoundError) else None
 
 
 if __name__ == "__main__":

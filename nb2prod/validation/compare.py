@@ -161,7 +161,7 @@ def _equal(one: Any, other: Any, rtol: float) -> bool:
     if isinstance(one, float) or getattr(getattr(one, "dtype", None), "kind", "") == "f":
         return _equal_floats(float(one), float(other), rtol)
     if _missing(one):
-        return True  # both are of the one type that NaT or NA has
+        return _missing(other)
     # comparing runs the user's __eq__, which may raise anything
     try:
         return bool(one == other)
@@ -178,7 +178,8 @@ def _equal_floats(one: float, other: float, rtol: float) -> bool:
 
 
 def _missing(value: Any) -> bool:
-    return type(value).__name__ in ("NaTType", "NAType")
+    is_moment = getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M")
+    return type(value).__name__ in ("NaTType", "NAType") or (is_moment and bool(value != value))
 
 
 def _is_user_object(value: Any) -> bool:

@@ -17,17 +17,17 @@ from nb2prod.domain import (
     Diagnostic,
     Evidence,
     Notebook,
+    SeenValue,
     StateFile,
     to_json,
 )
 from nb2prod.validation import kernels
-from nb2prod.validation.requirements import pins
 from nb2prod.validation.script import check_parameters, node_id, runs, script
 
 Progress = Callable[[int, int, str], None]
 
-RUNTIME = Path(__file__).parent.parent / "extract" / "package" / "runtime.py"
-"""What every package carries. Read as a file by the kernel; no room imports another."""
+PACKAGE = Path(__file__).parent.parent / "extract" / "package"
+"""The files that every package carries. The kernel loads them by path; no room imports another."""
 
 
 def clean_run(
@@ -45,7 +45,7 @@ def clean_run(
 
     `folder` is emptied and then holds all that the run leaves. `progress` is called as each cell
     starts with how many are done, of how many, and what runs now. Timeouts are in seconds,
-    `cell_timeout` for each cell. The evidence pins what the captured state and the request need.
+    `cell_timeout` for each cell.
 
     Raises NotebookError: NB112 and NB113 parameters, NB220 to NB225 example, reference and answers;
     RunError: NB300 a cell failed, NB301 the kernel died, NB302 too slow, NB303 a role function failed,
@@ -84,7 +84,7 @@ def _write_job(notebook: Notebook, plan: CapturePlan, folder: Path) -> None:
         "plan": to_json(plan),
         "cells": cells,
         "folder": str(folder.resolve()),
-        "runtime": str(RUNTIME),
+        "package": str(PACKAGE),
         "compare": str(Path(__file__).with_name("compare.py")),
     }
     (folder / "job.json").write_text(json.dumps(to_json(job)), "utf-8")
@@ -126,9 +126,10 @@ def watched(notebook: Notebook, plan: CapturePlan) -> frozenset[str]:
 def _evidence(observed: Mapping[str, Any]) -> Evidence:
     return Evidence(
         contract=Contract.from_json(observed["contract"]),
-        state=tuple(StateFile(**item) for item in observed["state"]),
+        state=tuple(StateFile.from_json(item) for item in observed["state"]),
         rehomed=tuple(observed["rehomed"]),
-        requirements=pins(observed["modules"]),
+        decoding=tuple(observed["decoding"]),
+        values=tuple(SeenValue(**item) for item in observed["values"]),
     )
 
 

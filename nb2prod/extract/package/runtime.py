@@ -14,12 +14,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
-import hashlib
 import importlib
-import io
 import json
 import math
-import pickle
+import operator
 import re
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -27,14 +25,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import codecs
+from .codecs import DamagedState
+
 HERE = Path(__file__).resolve().parent
 
 BATCH_KINDS = frozenset({"frame", "records", "values", "array"})
 FIELD_KINDS = frozenset({"frame", "records", "record", "names"})
 MAX_PROBLEMS = 100
-
-pickled_modules: set[str] = set()
-"""Top-level modules that the pickled state referred to when it was loaded."""
 
 
 class InvalidRequest(ValueError):
@@ -47,10 +45,6 @@ class InvalidRequest(ValueError):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{where}{field}: expected {first['expected']}, got {first['got']}{more}")
         self.problems = [dict(problem) for problem in problems]
-
-
-class DamagedState(RuntimeError):
-    """A state file is missing, or is not the one that the manifest names."""
 
 
 class WrongAnswer(RuntimeError):
@@ -67,44 +61,12 @@ def manifest() -> dict[str, Any]:
     return data
 
 
-class _StateUnpickler(pickle.Unpickler):
-    """Finds the notebook's own functions and classes in the modules of this package."""
-
-    def persistent_load(self, pid: tuple[str, str]) -> Any:
-        module, name = pid
-        return functools.reduce(getattr, name.split("."), importlib.import_module(f"{__package__}.{module}"))
-
-    def find_class(self, module: str, name: str) -> Any:
-        pickled_modules.add(module.partition(".")[0])
-        return super().find_class(module, name)
-
-
-def _read_npy(data: bytes) -> Any:
-    import numpy as np
-
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
-CODECS: dict[str, Callable[[bytes], Any]] = {
-    "json": json.loads,
-    "npy": _read_npy,
-    "pickle": lambda data: _StateUnpickler(io.BytesIO(data)).load(),
-}
-
-
 def load_state(key: str) -> Any:
     """The state `key`, decoded; DamagedState if its file is not the one that was proven."""
     entry = next((item for item in manifest()["state"] if item["key"] == key), None)
     if entry is None or "sha256" not in entry:
         raise DamagedState(f"no captured state {key!r}: this package is a draft; run `nb2prod validate`")
-    path = HERE / entry["file"]
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DamagedState(f"{entry['file']}: {error}") from error
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise DamagedState(f"{entry['file']} is not the file that was proven: its SHA-256 differs")
-    return CODECS[entry["codec"]](data)
+    return codecs.load(HERE, entry)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -117,7 +79,7 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return type(value).__name__ in ("NaTType", "NAType") or (
-        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(value != value)
+        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(operator.ne(value, value))
     )
 
 
@@ -200,7 +162,7 @@ Check = Callable[[Any], str | None]
 _HIGHEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 _MOMENT = re.compile(
-    r"(\d{4})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d{1,9}))?)?(?P<offset>Z|[+-]\d\d:?\d\d)?)?",
+    r"(\d{4})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d{1,9}))?)?(?P<offset>Z|[+-]\d\d:?[0-5]\d)?)?",
     re.ASCII,
 )
 _DIGITS = {"s": 0, "ms": 3, "us": 6}
@@ -247,10 +209,41 @@ def _check_boolean(field: Mapping[str, Any]) -> Check:
     return lambda v: None if isinstance(v, bool) else "true or false"
 
 
+def _check_list(field: Mapping[str, Any]) -> Check:
+    length = field.get("length")
+    expected = "a list" if length is None else f"a list of {length}"
+    return lambda v: None if isinstance(v, list) and length in (None, len(v)) else expected
+
+
+def _check_record(field: Mapping[str, Any]) -> Check:
+    return lambda v: None if isinstance(v, dict) else "an object"
+
+
 def _check_category(field: Mapping[str, Any]) -> Check:
-    allowed = frozenset(field["categories"])
+    text_of = _category_texts(field["categories"])
     expected = "one of " + ", ".join(field["categories"][:20])
-    return lambda v: None if isinstance(v, str | int | float) and str(v) in allowed else expected
+    return lambda v: None if isinstance(v, str | int | float) and text_of(v) is not None else expected
+
+
+def _category_texts(texts: Sequence[str]) -> Callable[[Any], str | None]:
+    """From a JSON value to the category that it stands for: JSON has one way to write 1 and 1.0."""
+    known = set(texts)
+    numbers = {value: text for text in texts if (value := _number_of(text)) is not None}
+
+    def text_of(value: Any) -> str | None:
+        if (text := str(value)) in known:
+            return text
+        return numbers.get(value) if _is_number(value) else None
+
+    return text_of
+
+
+def _number_of(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if text in (str(value), f"{value:.0f}") else None
 
 
 def _check_datetime(field: Mapping[str, Any]) -> Check:
@@ -289,6 +282,9 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], Check]] = {
     "boolean": _check_boolean,
     "datetime": _check_datetime,
     "category": _check_category,
+    "record": _check_record,
+    "map": _check_record,
+    "list": _check_list,
     "any": lambda field: lambda v: None,
 }
 
@@ -299,6 +295,9 @@ _NOUNS = {
     "boolean": "true or false",
     "datetime": "an ISO 8601 date and time",
     "category": "a string",
+    "record": "an object",
+    "map": "an object",
+    "list": "a list",
     "any": "a value",
 }
 
@@ -307,15 +306,69 @@ def _checker(field: Mapping[str, Any]) -> Check:
     fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
 
     def check(value: Any) -> str | None:
-        if value is None or (isinstance(value, float) and value != value):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             return None if nullable else f"{noun}: never null"
         return fits(value)
 
     return check
 
 
+Found = tuple[str, str, Any]
+"""A problem inside a value: the path to it, what was expected, what is there (or _ABSENT)."""
+
+_ABSENT = object()
+
+
+def _inside(field: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]] | None:
+    """From a value that fits, and the path to it, to the problems in its parts; None if it has none."""
+    parts = field.get("parts") or ()
+    if field["dtype"] == "record":
+        return _inside_record(parts)
+    if not parts or (parts[0]["dtype"] == "any" and parts[0]["nullable"]):
+        return None
+    return _inside_elements(parts[0])
+
+
+def _inside_elements(part: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]]:
+    check, inside = _checker(part), _inside(part)
+
+    def look(value: Any, path: str) -> Iterator[Found]:
+        named = isinstance(value, dict)
+        for key, item in value.items() if named else enumerate(value):
+            if expected := check(item):
+                yield f"{path}.{key}" if named else f"{path}[{key}]", expected, item
+            elif inside is not None and isinstance(item, dict | list):
+                yield from inside(item, f"{path}.{key}" if named else f"{path}[{key}]")
+
+    return look
+
+
+def _inside_record(parts: Sequence[Mapping[str, Any]]) -> Callable[[Any, str], Iterator[Found]]:
+    looks = {part["name"]: (_checker(part), _inside(part)) for part in parts}
+    required = {part["name"]: _NOUNS[part["dtype"]] for part in parts if not part["optional"]}
+
+    def look(value: Mapping[str, Any], path: str) -> Iterator[Found]:
+        for name, noun in required.items():
+            if name not in value:
+                yield f"{path}.{name}", noun, _ABSENT
+        for name, item in value.items():
+            check, inside = looks.get(name, (_unknown, None))
+            if expected := check(item):
+                yield f"{path}.{name}", expected, item
+            elif inside is not None and isinstance(item, dict | list):
+                yield from inside(item, f"{path}.{name}")
+
+    return look
+
+
+def _unknown(value: Any) -> str:
+    return "no such field"
+
+
 def _shown(value: Any) -> str:
-    if isinstance(value, float) and value != value:
+    if value is _ABSENT:
+        return "nothing: it is missing"
+    if isinstance(value, float) and math.isnan(value):
         return "NaN"
     names = {type(None): "null", dict: "an object", list: "a list"}
     if type(value) in names:
@@ -344,6 +397,8 @@ class Predictor:
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
         self._checks = {name: _checker(field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
+        self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
+        self._casts = {name: _caster(field) for name, field in self._fields.items()}
         self._run = run
 
     def predict(self, instances: Sequence[Any]) -> list[Any]:
@@ -380,6 +435,13 @@ class Predictor:
             yield from self._check_array(i, instance)
         elif expected := self._first(instance):
             yield _problem(i, None, expected, instance)
+        elif self._inside:
+            yield from self._check_inside(i, next(iter(self._inside)), instance, path="")
+
+    def _check_inside(self, i: int, name: str, value: Any, *, path: str) -> Iterator[dict[str, Any]]:
+        if name in self._inside and isinstance(value, dict | list):
+            for where, expected, found in self._inside[name](value, path):
+                yield _problem(i, where.removeprefix("."), expected, found)
 
     def _check_record(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(instance, dict):
@@ -387,12 +449,13 @@ class Predictor:
             return
         for name, check in self._checks.items():
             if name not in instance:
-                noun = _NOUNS[self._fields[name]["dtype"]]
-                yield {"instance": i, "field": name, "expected": noun, "got": "nothing: it is missing"}
+                yield _problem(i, name, _NOUNS[self._fields[name]["dtype"]], _ABSENT)
             elif expected := check(instance[name]):
                 yield _problem(i, name, expected, instance[name])
+            elif name in self._inside:
+                yield from self._check_inside(i, name, instance[name], path=name)
         for name in instance.keys() - self._fields.keys():
-            yield _problem(i, str(name), "no such field", instance[name])
+            yield _problem(i, str(name), _unknown(instance[name]), instance[name])
 
     def _check_array(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         shape, got = tuple(self.contract["shape"]), _shape(instance)
@@ -403,6 +466,11 @@ class Predictor:
         for value in _flat(instance):
             if expected := self._first(value):
                 yield _problem(i, None, expected, value)
+                return
+            if self._inside and (
+                found := list(self._check_inside(i, next(iter(self._inside)), value, path=""))
+            ):
+                yield from found
                 return
 
     # -- instances to requests
@@ -434,8 +502,8 @@ class Predictor:
 
     def _instance(self, instance: Any) -> Any:
         if self.kind not in FIELD_KINDS:
-            return _value(instance, self.contract["fields"][0])
-        return {name: _value(instance[name], field) for name, field in self._fields.items()}
+            return next(iter(self._casts.values()))(instance)
+        return {name: cast(instance[name]) for name, cast in self._casts.items()}
 
     # -- answers out
 
@@ -475,10 +543,11 @@ def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
         return _categorical(values, field)
     if dtype == "integer" and None not in values:
         values = [int(value) for value in values]
+    cast = _caster(field)
     if dtype == "datetime" and "[" not in python:  # a column of Python's own dates
-        return pd.Series([_value(value, field) for value in values], dtype=object)
+        return pd.Series([cast(value) for value in values], dtype=object)
     if python == "object":
-        return pd.Series([math.nan if value is None else value for value in values], dtype=object)
+        return pd.Series([math.nan if value is None else cast(value) for value in values], dtype=object)
     return pd.Series(values, dtype=python)
 
 
@@ -494,17 +563,51 @@ def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
         categories = pd.Index([text == "True" for text in texts])
     else:
         categories = pd.Index(texts).astype(inner[1])
-    codes = {text: code for code, text in enumerate(texts)}
-    found = [-1 if value is None else codes[str(value)] for value in values]
+    codes, text_of = {text: code for code, text in enumerate(texts)}, _category_texts(texts)
+    found = [-1 if value is None else codes[text_of(value) or ""] for value in values]
     return pd.Categorical.from_codes(found, categories=categories, ordered=bool(inner and inner[2]))
 
 
-def _value(value: Any, field: Mapping[str, Any]) -> Any:
-    if value is None:
-        return _number(math.nan, field["python"]) if field["dtype"] == "number" else None
-    if field["dtype"] in _CASTS:
-        return _CASTS[field["dtype"]](value, field["python"])
-    return value
+Cast = Callable[[Any], Any]
+"""From a JSON value to what the notebook's code had in its place."""
+
+
+def _caster(field: Mapping[str, Any]) -> Cast:
+    dtype, python, parts = field["dtype"], field["python"], field.get("parts") or ()
+    as_it_comes = (dtype, python) == ("number", "object")
+    missing = _number(math.nan, python) if dtype == "number" and not as_it_comes else None
+    if parts:
+        cast = _PART_CASTS[dtype]({part["name"]: _caster(part) for part in parts})
+    elif dtype in _CASTS and not as_it_comes:
+        cast = _scalar_cast(_CASTS[dtype], python)
+    else:
+        return lambda value: value
+    return lambda value: missing if value is None else cast(value)
+
+
+def _scalar_cast(cast: Callable[[Any, str], Any], python: str) -> Cast:
+    return lambda value: cast(value, python)
+
+
+def _cast_record(casts: Mapping[str, Cast]) -> Cast:
+    return lambda value: {name: cast(value[name]) for name, cast in casts.items() if name in value}
+
+
+def _cast_map(casts: Mapping[str, Cast]) -> Cast:
+    (cast,) = casts.values()
+    return lambda value: {key: cast(item) for key, item in value.items()}
+
+
+def _cast_list(casts: Mapping[str, Cast]) -> Cast:
+    (cast,) = casts.values()
+    return lambda value: [cast(item) for item in value]
+
+
+_PART_CASTS: dict[str, Callable[[Mapping[str, Cast]], Cast]] = {
+    "record": _cast_record,
+    "map": _cast_map,
+    "list": _cast_list,
+}
 
 
 def _number(value: float, python: str) -> Any:
@@ -582,13 +685,33 @@ def load() -> Predictor:
 
 
 def notebook_lines(error: BaseException) -> list[str]:
-    """Where in the notebook an error arose: a line for each frame that was taken from a cell."""
-    mapped = {(m["file"], m["line"]): m for m in manifest().get("source_map", ())}
+    """Where in the notebook an error arose: a line for each frame that was taken from a cell.
+
+    Those of the errors in a group, and of what an error was raised from, come after it, with their names.
+    """
+    notebook = manifest()["notebook"]["file"]
+    mapped = {(m["file"], m["line"]): m for m in manifest()["source_map"]}
     found = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        entry = mapped.get((path.name, frame.lineno)) if path.parent == HERE else None
-        if entry is not None:
-            place = f"cell {entry['number']}, line {entry['cell_line']} ({path.name}:{frame.lineno})"
-            found.append(f"{place}: {frame.line}")
+    for raised in _with_causes(error):
+        for frame in traceback.extract_tb(raised.__traceback__):
+            path = Path(frame.filename)
+            entry = mapped.get((path.name, frame.lineno))
+            if entry is not None and path.resolve().parent == HERE:
+                name = "" if raised is error else f"{type(raised).__name__}: "
+                place = f"{notebook}, cell {entry['number']}, line {entry['cell_line']}"
+                found.append(f"{name}{place} ({path.name}:{frame.lineno}): {frame.line}")
+    return list(dict.fromkeys(found))
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """An error, the members of a group, and what each was raised from or while handling."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        raised = todo.pop(0)
+        if raised is None or any(raised is known for known in found):
+            continue
+        found.append(raised)
+        context = None if raised.__suppress_context__ else raised.__context__
+        todo += [*getattr(raised, "exceptions", ()), raised.__cause__, context]
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .finding import Finding, Refused
-from .pickling import Homes, Stored, Unstorable, pickled, restore, store, type_name
+from .pickling import Homes, Pickled, Unstorable, pickled, restore, type_name
 from .places import Cells, article, at, described, origin, refused_at
 from .replay import Plan, answer_of, call_stage, outputs_of
 
@@ -21,13 +21,13 @@ class Answers:
         self._stages = plan["stages"]
         self._cells = cells
         self._values: dict[str, Callable[[], Any]] = {}
-        self.final: Stored | None = None
+        self.final: Pickled | None = None
 
     def see_inline(self, stage: Plan, names: Mapping[str, Any], expression: Any, homes: Homes) -> None:
         """An inline stage's answer, right after its last cell has run."""
         self._keep(stage, answer_of(stage, names, expression), homes)
 
-    def call_functions(self, shell: Any, example: Mapping[str, Stored], homes: Homes) -> None:
+    def call_functions(self, shell: Any, example: Mapping[str, Pickled], homes: Homes) -> None:
         """Call the function-style stages on the example; Refused NB303 if one fails."""
         for name, stored in example.items():
             self._values.setdefault(name, _copies(stored))
@@ -52,7 +52,7 @@ class Answers:
         for name, value in outputs_of(stage, answer).items():
             self._values[name] = _copy(value, homes)
 
-    def _frozen(self, stage: Plan, answer: Any, homes: Homes) -> Stored:
+    def _frozen(self, stage: Plan, answer: Any, homes: Homes) -> Pickled:
         try:
             return pickled(answer, homes)
         except Unstorable as problem:
@@ -61,13 +61,13 @@ class Answers:
             raise refused_at(self._cells, stage["cells"][-1], "NB224", message, UNSENDABLE) from problem
 
 
-def _copies(stored: Stored) -> Callable[[], Any]:
+def _copies(stored: Pickled) -> Callable[[], Any]:
     return lambda: restore(stored)
 
 
 def _copy(value: Any, homes: Homes) -> Callable[[], Any]:
     """Gives the value as it is now, however it is changed later; itself where it cannot be copied."""
     try:
-        return _copies(store(value, homes))
+        return _copies(pickled(value, homes))
     except Unstorable:
         return lambda: value

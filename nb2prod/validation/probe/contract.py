@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from . import rows as rows_
 from .finding import refused
+from .nested import look_inside
 from .places import article
 from .rows import Rows
-
-MAX_CATEGORIES = 50
+from .seen import MAX_CATEGORIES, Seen, field_of, merged, without_distinct
 
 ALLOWED = (
     "An example is a dict (one record), a list of dicts or a DataFrame (rows), a list or an array (values), "
@@ -113,19 +113,6 @@ def _checked(names: list[Any], kind: str) -> tuple[str, ...]:
 # --- one field -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a column of values looks like. `distinct` are its texts, None if too many or not texts."""
-
-    dtype: str
-    python: str
-    nullable: bool = False
-    minimum: Any = None
-    maximum: Any = None
-    distinct: frozenset[str] | None = None
-    categories: tuple[str, ...] | None = None
-
-
 def seen_in_example(example: Rows, name: str, to_wire: Callable[[Any], Any]) -> Seen:
     """What a field of the example looks like; Refused NB220 if its values have no JSON form."""
     column = example.column(name)
@@ -141,24 +128,14 @@ def fields_of(
     """The fields of a contract: types from the example, ranges and nulls from all the reference too."""
     more = reference if reference is not None else [None] * len(example)
     return [
-        _field(name, _merged(seen, other) if other else replace(seen, distinct=None))
+        field_of(name, merged(seen, other) if other else without_distinct(seen))
         for name, seen, other in zip(names, example, more, strict=True)
     ]
 
 
-def _field(name: str, seen: Seen) -> dict[str, Any]:
-    categories = seen.categories
-    if categories is None and seen.dtype == "string" and seen.distinct:
-        categories = tuple(sorted(seen.distinct))
-    return {
-        "name": name,
-        "dtype": seen.dtype,
-        "python": seen.python,
-        "nullable": seen.nullable,
-        "minimum": seen.minimum,
-        "maximum": seen.maximum,
-        "categories": categories,
-    }
+def look_values(values: list[Any]) -> Seen:
+    """What plain values look like that are known to have a JSON form."""
+    return _look_part(values, 0)
 
 
 def look(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
@@ -239,6 +216,28 @@ def _end(value: Any) -> Any:
 
 def _look_list(values: list[Any], to_wire: Callable[[Any], Any]) -> Seen | None:
     there = [value for value in values if not _missing(value)]
+    seen = _look_plain(values, there)
+    if seen.dtype != "any":
+        return seen
+    if not _have_wire(there, to_wire):
+        return None
+    inside = look_inside(there, _look_part, 0) if there else None
+    return replace(inside, nullable=seen.nullable) if inside is not None else seen
+
+
+def _look_part(values: list[Any], depth: int) -> Seen:
+    """What values inside a dict or list look like; `python` is "object" where they stay as in JSON."""
+    there = [value for value in values if not _missing(value)]
+    inside = look_inside(there, _look_part, depth) if there else None
+    if inside is not None:
+        return replace(inside, nullable=len(there) < len(values))
+    seen, kinds = _look_plain(values, there), {type(value) for value in there}
+    mixed = seen.dtype == "number" and (len(kinds) > 1 or kinds == {int} or None in values)
+    return replace(seen, python="object") if mixed else seen
+
+
+def _look_plain(values: list[Any], there: list[Any]) -> Seen:
+    """What numbers, texts, truth values or moments look like; "any" if they are others, or a mixture."""
     nullable = len(there) < len(values)
     kinds = {type(value) for value in there}
     names = {_dtype(kind) for kind in kinds}
@@ -246,7 +245,7 @@ def _look_list(values: list[Any], to_wire: Callable[[Any], Any]) -> Seen | None:
         names = {"number"}
     python = next(iter(kinds)).__name__ if len(kinds) == 1 else "float" if names == {"number"} else "object"
     if len(names) != 1 or names == {"any"}:
-        return Seen("any", python, nullable) if _have_wire(there, to_wire) else None
+        return Seen("any", python, nullable, empty=not there)
     return _ranged_list(Seen(names.pop(), python, nullable), there)
 
 
@@ -317,44 +316,3 @@ def _few(texts: Iterable[str]) -> frozenset[str] | None:
         if len(distinct) > MAX_CATEGORIES:
             return None
     return frozenset(distinct)
-
-
-# --- example and reference together --------------------------------------------------------------
-
-
-def _merged(seen: Seen, more: Seen) -> Seen:
-    dtype, python = _wider(seen, more)
-    nullable = seen.nullable or more.nullable
-    ends = {}
-    if more.dtype in (seen.dtype, "integer", "number") and dtype != "any":
-        ends = {
-            "minimum": _pick(min, seen.minimum, more.minimum),
-            "maximum": _pick(max, seen.maximum, more.maximum),
-        }
-    distinct = _union(seen.distinct, more.distinct)
-    return replace(seen, dtype=dtype, python=python, nullable=nullable, distinct=distinct, **ends)
-
-
-def _wider(seen: Seen, more: Seen) -> tuple[str, str]:
-    """An integer in the example that is a float in the data is a number: the example was but one row."""
-    if seen.dtype == "integer" and more.dtype == "number":
-        return "number", "float64" if seen.python not in ("int",) else "float"
-    if seen.dtype == more.dtype and more.nullable and not seen.nullable:
-        return seen.dtype, more.python  # numpy's integers and booleans have no place for nulls
-    if seen.dtype == "any" and seen.python == "object" and seen.nullable and more.dtype != "any":
-        return more.dtype, more.python
-    return seen.dtype, seen.python
-
-
-def _pick(choose: Callable[..., Any], one: Any, other: Any) -> Any:
-    there = [value for value in (one, other) if value is not None]
-    try:
-        return choose(there) if there else None
-    except TypeError:
-        return one
-
-
-def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
-    if one is None or other is None or len(one | other) > MAX_CATEGORIES:
-        return None
-    return one | other

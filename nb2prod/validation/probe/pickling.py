@@ -1,4 +1,4 @@
-"""Values of the notebook as bytes, and back: json, npy or pickle.
+"""Values of the notebook as a pickle, and back.
 
 The notebook's own functions and classes are stored by the name of the generated module that holds
 them now, so that the bytes load without the notebook. Runs inside the notebook's kernel.
@@ -7,16 +7,12 @@ them now, so that the bytes load without the notebook. Runs inside the notebook'
 from __future__ import annotations
 
 import io
-import json
 import pickle
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
-
-EXTENSION = {"json": "json", "npy": "npy", "pickle": "pkl"}
 
 MAX_SEARCHED = 20_000
 """Objects looked at to say where in a value the part lies that cannot be stored."""
@@ -53,6 +49,10 @@ class Homes:
         }
         return cls(frozenset(rehome), {id(value): home for home, value in by_home.items()}, by_home)
 
+    def find(self, home: Home) -> Any:
+        """What has this home."""
+        return self.by_home[home]
+
 
 def _movable(value: Any) -> bool:
     """Made by the notebook: not None, and not a function or class that it only imported."""
@@ -70,14 +70,12 @@ def _with_nested(value: Any, home: Home) -> Iterator[tuple[Home, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A value as bytes. `used` names the notebook's functions and classes that it refers to."""
+class Pickled:
+    """A value as a pickle. `used` names the notebook's functions and classes that it refers to."""
 
-    codec: str
     data: bytes
-    type: str
     homes: Homes
-    used: frozenset[str] = frozenset()
+    used: frozenset[str]
 
 
 class _Pickler(pickle.Pickler):
@@ -111,29 +109,15 @@ def _no_home(obj: Any, homes: Homes) -> Unstorable:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, homes: Homes, modules: set[str]) -> None:
-        super().__init__(io.BytesIO(data))
-        self._homes = homes
-        self._modules = modules
+    def __init__(self, pickled: Pickled) -> None:
+        super().__init__(io.BytesIO(pickled.data))
+        self._homes = pickled.homes
 
     def persistent_load(self, pid: Any) -> Any:
-        return self._homes.by_home[tuple(pid)]
-
-    def find_class(self, module: str, name: str) -> Any:
-        self._modules.add(module.partition(".")[0])
-        return super().find_class(module, name)
+        return self._homes.find(tuple(pid))
 
 
-def store(value: Any, homes: Homes) -> Stored:
-    """A value as bytes in the plainest codec that is faithful; Unstorable if there is none."""
-    if _is_plain(value, set()):
-        return Stored("json", json.dumps(value).encode(), type_name(value), homes)
-    if (data := _npy(value)) is not None:
-        return Stored("npy", data, type_name(value), homes)
-    return pickled(value, homes)
-
-
-def pickled(value: Any, homes: Homes) -> Stored:
+def pickled(value: Any, homes: Homes) -> Pickled:
     """A value as a pickle (protocol 5); Unstorable if it cannot be one."""
     buffer = io.BytesIO()
     pickler = _Pickler(buffer, homes)
@@ -145,58 +129,18 @@ def pickled(value: Any, homes: Homes) -> Stored:
     except Exception as error:
         part = value if pickler.last is None else pickler.last
         raise Unstorable(part, str(error)) from error
-    return Stored("pickle", buffer.getvalue(), type_name(value), homes, frozenset(pickler.used))
+    return Pickled(buffer.getvalue(), homes, frozenset(pickler.used))
 
 
-def restore(stored: Stored, modules: set[str] | None = None) -> Any:
-    """A new copy of a stored value; the top-level modules that it refers to are added to `modules`."""
-    return _DECODERS[stored.codec](stored, set() if modules is None else modules)
-
-
-def _read_npy(data: bytes) -> Any:
-    import numpy as np
-
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
-_DECODERS: dict[str, Callable[[Stored, set[str]], Any]] = {
-    "json": lambda stored, modules: json.loads(stored.data),
-    "npy": lambda stored, modules: _read_npy(stored.data),
-    "pickle": lambda stored, modules: _Unpickler(stored.data, stored.homes, modules).load(),
-}
+def restore(pickled: Pickled) -> Any:
+    """A new copy of a pickled value."""
+    return _Unpickler(pickled).load()
 
 
 def type_name(value: Any) -> str:
     """`module.Class` of a value, builtins without their module."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _is_plain(value: Any, seen: set[int], depth: int = 0) -> bool:
-    """JSON gives back the very same: exact builtin types, no container in two places."""
-    kind = type(value)
-    if kind in (str, float, bool, type(None)):
-        return True
-    if kind is int:
-        return bool(value.bit_length() < 1024)
-    if kind not in (list, dict) or id(value) in seen or depth > 50:
-        return False
-    seen.add(id(value))
-    if kind is dict and any(type(key) is not str for key in value):
-        return False
-    return all(_is_plain(item, seen, depth + 1) for item in (value.values() if kind is dict else value))
-
-
-def _npy(value: Any) -> bytes | None:
-    numpy = sys.modules.get("numpy")
-    if numpy is None or type(value) is not numpy.ndarray or value.dtype.hasobject:
-        return None
-    buffer = io.BytesIO()
-    try:
-        numpy.save(buffer, value, allow_pickle=False)
-    except (ValueError, TypeError):
-        return None
-    return buffer.getvalue()
 
 
 def path_to(value: Any, part: Any) -> str | None:

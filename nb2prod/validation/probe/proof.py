@@ -16,6 +16,7 @@ from .answers import UNSENDABLE
 from .contract import fields_of
 from .finding import Finding, Refused, refused
 from .places import described
+from .predictions import field_of_answers
 from .request import Look, Request
 
 MAX_EXAMPLE = 20
@@ -58,13 +59,14 @@ class Asked:
 
 
 def contract_of(request: Request, reference: Look | None) -> dict[str, Any]:
-    """The contract without its response; `example` holds the first instances."""
+    """The contract without answer and response; `example` holds the first instances."""
     batch = request.kind in ("frame", "records", "values", "array")
     return {
         "kind": request.kind,
         "request": list(request.request),
         "fields": fields_of(request.labels, request.seen, reference.seen if reference else None),
         "shape": list(request.shape),
+        "answer": None,
         "example": request.look.instances[:MAX_EXAMPLE] if batch else request.look.instances,
         "response": [],
     }
@@ -89,14 +91,20 @@ def prove(
     cases = [{"name": "example", "instances": request.look.instances, "answers": [first]}]
     finding = _repeatable(asked, request.look.instances, first, compare)
     if finding is not None:
-        return Proof({**contract, "response": wire[:MAX_EXAMPLE]}, cases, [finding])
+        contract |= {"answer": _answer(cases, asked), "response": wire[:MAX_EXAMPLE]}
+        return Proof(contract, cases, [finding])
     if len(contract["example"]) < len(wire):
         wire = _encoded(asked, asked(contract["example"]), len(contract["example"]), runtime)
     findings: list[Finding] = []
     if reference is not None:
         instances = _affordable(asked, request.look.instances, reference.instances)
         cases += _reference_case(asked, instances, runtime, findings)
-    return Proof({**contract, "response": wire}, cases, findings)
+    return Proof({**contract, "answer": _answer(cases, asked), "response": wire}, cases, findings)
+
+
+def _answer(cases: list[dict[str, Any]], asked: Asked) -> dict[str, Any] | None:
+    answers = [answer for case in cases for answer in case["answers"]]
+    return field_of_answers(answers, batch=asked.predictor.batch, typical=len(cases) > 1)
 
 
 def _check_decodes(asked: Asked, instances: list[Any]) -> None:

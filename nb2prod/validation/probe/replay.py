@@ -9,13 +9,15 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import dis
 import inspect
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from types import CodeType
+from typing import Any, Protocol
 
 MISSING = object()
 
@@ -117,9 +119,17 @@ class Scenes:
     moment: dict[str, Any] = field(default_factory=dict)
 
 
+class Watcher(Protocol):
+    """Whoever looks at what passes between the roles."""
+
+    def taken(self, stage: Plan, values: Mapping[str, Any]) -> None: ...
+
+    def given(self, stage: Plan, values: Mapping[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Replay:
-    """The role cells as one function, with the state that was captured. `names` maps cell id to file name."""
+    """The role cells as one function, with the state that was captured. `watch` is told what passes by."""
 
     shell: Any
     plan: Plan
@@ -127,15 +137,21 @@ class Replay:
     scenes: Scenes
     state: Mapping[str, Any]
     last: KeepLast
+    watch: Watcher | None = None
 
     def __call__(self, request: Mapping[str, Any]) -> Any:
         """The last role's answer to one request, given as the names that the example binds."""
         values = dict(request)
         answer = None
         for stage in self.plan["stages"]:
+            if self.watch is not None:
+                self.watch.taken(stage, values)
             run = self._inline if stage["style"] == "inline" else self._function
             answer = run(stage, values)
-            values.update(outputs_of(stage, answer))
+            outputs = outputs_of(stage, answer)
+            if self.watch is not None:
+                self.watch.given(stage, outputs)
+            values.update(outputs)
         return answer
 
     def _inline(self, stage: Plan, values: Mapping[str, Any]) -> Any:
@@ -144,9 +160,9 @@ class Replay:
         for cell in stage["cells"]:
             scene = {**self.scenes.cells[cell], **self._items(cell, "before"), **bound}
             with swapped(self.shell.user_ns, scene):
-                value = run_cell(self.shell, self.sources[cell], self.last)
+                value, stored = run_cell(self.shell, self.sources[cell], self.last)
                 after = dict(self.shell.user_ns)
-            bound.update({k: v for k, v in after.items() if scene.get(k, MISSING) is not v})
+            bound.update({k: v for k, v in after.items() if k in stored or scene.get(k, MISSING) is not v})
         return answer_of(stage, {**values, **bound}, value)
 
     def _function(self, stage: Plan, values: Mapping[str, Any]) -> Any:
@@ -163,15 +179,22 @@ class Replay:
         }
 
 
-def run_cell(shell: Any, source: str, last: KeepLast) -> Any:
-    """Run a cell's source in the user's namespace; its last expression's value, or MISSING."""
+def run_cell(shell: Any, source: str, last: KeepLast) -> tuple[Any, frozenset[str]]:
+    """Run a cell in the user's namespace: its last expression's value, or MISSING, and what it binds."""
     code = shell.transform_cell(source)
     name = shell.compile.get_code_name(source, code, 0)
     flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     with last.watching():
         tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
-        finish(eval(compile(tree, name, "exec", flags, dont_inherit=True), shell.user_ns))
-        return last.value
+        compiled = compile(tree, name, "exec", flags, dont_inherit=True)
+        finish(eval(compiled, shell.user_ns))
+        return last.value, _stored(compiled)
+
+
+def _stored(code: CodeType) -> frozenset[str]:
+    """The names that a cell's code binds at its top level, even if to what they stood for before."""
+    stores = ("STORE_NAME", "STORE_GLOBAL")
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in stores)
 
 
 def finish(value: Any) -> Any:

@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from . import contract, rows
-from .contract import Seen
 from .finding import Refused, refused
-from .pickling import Homes, Stored, Unstorable, pickled, type_name
+from .pickling import Homes, Pickled, Unstorable, pickled, type_name
 from .places import article
 from .rows import Rows
+from .seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Request:
     request: tuple[str, ...]
     names: tuple[str, ...]
     shape: tuple[int, ...]
-    stored: Mapping[str, Stored]
+    stored: Mapping[str, Pickled]
     seen: tuple[Seen, ...]
     look: Look
 
@@ -75,7 +75,7 @@ def _too_many(requests: Mapping[str, Any], problem: Refused) -> Refused:
     )
 
 
-def _stored(requests: Mapping[str, Any], homes: Homes) -> dict[str, Stored]:
+def _stored(requests: Mapping[str, Any], homes: Homes) -> dict[str, Pickled]:
     try:
         return {name: pickled(value, homes) for name, value in requests.items()}
     except Unstorable as problem:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import pickle
 import re
 import sys
 from collections.abc import Mapping
@@ -13,17 +15,18 @@ from typing import Any
 
 from .answers import Answers
 from .finding import Finding, Refused
-from .pickling import Homes, Stored, pickled, restore
+from .pickling import Homes, pickled, restore
 from .places import at, failed_line, refused_at
-from .proof import Ask, Proof, prove
+from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import Look, Request, look_at, see_reference, see_request, source_of
 from .state import StateCapture
+from .types import MORE, Watch, watch_roles
 from .unchanged import Unchanged
 
 
-def _load(path: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
+def _load(path: str, name: str, search: list[str] | None = None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -40,12 +43,15 @@ class Session:
         self.plan: Plan = job["plan"]
         self.cells: Mapping[str, Mapping[str, Any]] = job["cells"]
         self.folder = Path(job["folder"])
-        self.tools = (_load(job["runtime"], "_nb2prod_runtime"), _load(job["compare"], "_nb2prod_compare"))
+        package = _load(f"{job['package']}/__init__.py", "_nb2prod_package", [job["package"]])
+        runtime = importlib.import_module(f"{package.__name__}.runtime")
+        self.tools = (runtime, _load(job["compare"], "_nb2prod_compare"))
         self.last = KeepLast()
         shell.ast_transformers.append(self.last)
         self._scenes = Scenes()
-        self._state = StateCapture(self.plan["state"], self.folder / "state", self.tools[1].same)
-        self._unchanged = Unchanged(self.plan["watched"], self.tools[1].same)
+        same = self.tools[1].same
+        self._state = StateCapture(self.plan["state"], self.folder / "state", runtime.codecs, same)
+        self._unchanged = Unchanged(self.plan["watched"], same)
         self._answers = Answers(self.plan, self.cells)
         self._metrics: dict[str, float] = {}
         self._candidates: dict[str, Any] = {}
@@ -53,6 +59,7 @@ class Session:
         self._reference: Look | None = None
         self._waiting: Any = MISSING
         self._proof: Proof | None = None
+        self._watch = Watch()
 
     @property
     def names(self) -> dict[str, Any]:
@@ -152,7 +159,10 @@ class Session:
         cell = self.plan["example_cells"][-1]
         missing = [name for name in self.plan["request"] if name not in self.names]
         if missing:
-            raise refused_at(self.cells, cell, "NB220", f"the example cell has not bound {missing[0]!r}")
+            message = f"the example cell has not bound {missing[0]!r}"
+            raise refused_at(
+                self.cells, cell, "NB220", message, f"Bind it on every path: `{missing[0]} = ...`."
+            )
         requests = {name: self.names[name] for name in self.plan["request"]}
         self._request = see_request(requests, self._homes(), self.tools[0])
         self._remember_candidates()
@@ -192,16 +202,27 @@ class Session:
         except Refused as problem:
             raise self._located(problem, self.plan["stages"][-1]["cells"][-1]) from problem
         self._write_cases(self._proof.cases)
+        self._watch_roles(self._request, self._proof.contract)
         self._scenes = Scenes()
 
     def _fresh(self) -> Ask:
         """The role cells as a function, over new copies of the captured state."""
         sources = {cell: str(info["source"]) for cell, info in self.cells.items()}
-        state = self._state.restored(set())
-        return Replay(self.shell, self.plan, sources, self._scenes, state, self.last)
+        state = self._state.restored()
+        return Replay(self.shell, self.plan, sources, self._scenes, state, self.last, self._watch)
+
+    def _watch_roles(self, request: Request, contract: Mapping[str, Any]) -> None:
+        """See the types of what passes between the roles."""
+        predictor, ask = self.tools[0].Predictor(contract, None), self._fresh()
+        asked = Asked(predictor, request, lambda: ask)
+        more = self._reference.instances[:MORE] if self._reference is not None else []
+        fitting = [instance for instance in more if not predictor.problems([instance])]
+        watch_roles(self._watch, asked, request.look.instances, fitting, batch=predictor.batch)
 
     def _write_cases(self, cases: list[dict[str, Any]]) -> None:
-        (self.folder / "cases.pkl").write_bytes(pickled(cases, self._homes()).data)
+        """Each case's answers as bytes of their own: their types need not be there to read the instances."""
+        apart = [{**case, "answers": pickled(case["answers"], self._homes()).data} for case in cases]
+        (self.folder / "cases.pkl").write_bytes(pickle.dumps(apart))
 
     def finish(self) -> None:
         """Write what was observed to `observed.json`."""
@@ -209,17 +230,17 @@ class Session:
         assert self._request is not None
         data = self._reference or self._request.look
         kept = self._state.kept()
-        modules: set[str] = set()
-        self._state.restored(modules)
+        files = self._state.files()
         observed = {
             "contract": self._proof.contract,
-            "state": self._state.files(),
+            "state": files,
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
-            "modules": sorted(modules | _needed_modules(self._request, kept)),
+            "decoding": sorted(_decoding(self._request)),
+            "values": self._watch.values(),
             "metrics": self._metrics,
             "data_digest": data.digest,
             "reference_rows": data.count,
-            "findings": [finding.to_json() for finding in self._proof.findings],
+            "findings": [f.to_json() for f in (*self._proof.findings, *self._state.findings())],
             "prefix": sys.prefix,
         }
         self.write("observed.json", observed)
@@ -237,10 +258,10 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _needed_modules(request: Request, kept: Mapping[str, Stored]) -> set[str]:
-    """What the package's runtime imports to read this state and to rebuild such a request."""
-    needed = {"numpy"} if any(stored.codec == "npy" for stored in kept.values()) else set()
-    kinds = {seen.python for seen in request.seen}
+def _decoding(request: Request) -> set[str]:
+    """The modules with which the package's runtime rebuilds such a request."""
+    needed: set[str] = set()
+    kinds = {part.python for seen in request.seen for part in seen.all_parts()}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
     if request.kind == "array" or any(re.fullmatch(r"(u?int|float)\d+", kind) for kind in kinds):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from .finding import Refused, refused
-from .pickling import EXTENSION, Homes, Stored, Unstorable, path_to, restore, store, type_name
+from .faithful import difference
+from .finding import Finding, Refused, refused
+from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
+from .storing import Stored, store
 
 _HINT = {
     "value": "Write a function that makes it, inside a role cell or a helper cell: serving code calls that.",
@@ -19,21 +21,34 @@ _HINT = {
 _CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312"}
 
 
+LARGE = 100_000_000
+"""Bytes of one piece of state that are worth a warning."""
+
+
 class StateCapture:
-    """The state items of a plan, and what has been captured of them, by key. `same` compares two values."""
+    """The state items of a plan, and what has been captured of them, by key.
+
+    `codecs` is the package's module of that name; `same` compares two values.
+    """
 
     def __init__(
-        self, items: list[Mapping[str, Any]], folder: Path, same: Callable[[Any, Any], bool]
+        self,
+        items: list[Mapping[str, Any]],
+        folder: Path,
+        codecs: ModuleType,
+        same: Callable[[Any, Any], bool],
     ) -> None:
-        self._items = items
-        self._same = same
+        self._items = {item["key"]: item for item in items}
         self._folder = folder
+        self._codecs = codecs
+        self._same = same
         self.stored: dict[str, Stored] = {}
+        self._copies: dict[str, Pickled] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def capture(self, cell: str, when: str, names: Mapping[str, Any], rehome: Mapping[str, str]) -> None:
         """Store what is due now; Refused NB310, NB311 or NB312 if it cannot be stored."""
-        due = [item for item in self._items if item["cell"] == cell and item["when"] == when]
+        due = [item for item in self._items.values() if item["cell"] == cell and item["when"] == when]
         homes = Homes.now(names, rehome) if due else None
         for item in due:
             if homes is not None and item["name"] in names:
@@ -42,71 +57,104 @@ class StateCapture:
     def _store(self, item: Mapping[str, Any], value: Any, homes: Homes) -> None:
         if item["literal"] is not None and repr(value) == item["literal"]:
             return
+        if item["same_as"] is not None and self._is_as(item["same_as"], value):
+            return
         try:
-            stored = store(value, homes)
+            stored, data = store(value, homes, self._codecs)
         except Unstorable as problem:
             if item["optional"]:
                 return
             raise _refused(item, value, problem) from problem
-        if item["same_as"] is not None and self._is_as(item["same_as"], stored, value):
-            return
         self.stored[item["key"]] = stored
-        self._path(item["key"], stored).write_bytes(stored.data)
+        self._path(item["key"]).write_bytes(data)
 
-    def _is_as(self, key: str, stored: Stored, value: Any) -> bool:
+    def _is_as(self, key: str, value: Any) -> bool:
         """Whether a value is still the one that was captured under a key."""
-        earlier = self.stored.get(key)
-        if earlier is None:
+        if key not in self.stored:
             return False
-        return earlier.data == stored.data or self._same(restore(earlier), value)
+        earlier = self._read(key)[0]
+        return difference(earlier, value) is None or self._same(earlier, value)
 
-    def _path(self, key: str, stored: Stored) -> Path:
-        return self._folder / f"{key}.{EXTENSION[stored.codec]}"
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.{self.stored[key].extension}"
 
     def kept(self) -> dict[str, Stored]:
         """What the package needs; Refused NB313 if a part of that was never bound.
 
         Optional items are kept only if other state refers to functions of the notebook, which may read them.
         """
-        optional = {item["key"] for item in self._items if item["optional"]}
-        for item in self._items:
+        optional = {key for key, item in self._items.items() if item["optional"]}
+        for key, item in self._items.items():
             conditional = item["optional"] or item["literal"] is not None or item["same_as"] is not None
-            if item["key"] not in self.stored and not conditional:
+            if key not in self.stored and not conditional:
                 raise _never_bound(item)
         needed = {key: stored for key, stored in self.stored.items() if key not in optional}
         return self.stored if any(stored.used for stored in needed.values()) else needed
 
-    def restored(self, modules: set[str]) -> dict[str, Any]:
-        """New copies of what is kept; the modules that it refers to are added to `modules`."""
-        items = {item["key"]: item for item in self._items}
-        return {key: _read_back(items[key], stored, modules) for key, stored in self.kept().items()}
+    def restored(self) -> dict[str, Any]:
+        """New copies of what is kept."""
+        return {key: self._copy(key) for key in self.kept()}
+
+    def _copy(self, key: str) -> Any:
+        """A new copy; where reading the file is slow, by a pickle of what it first gave."""
+        if "skops" not in self.stored[key].codec:
+            return self._read(key)[0]
+        if key not in self._copies:
+            self._copies[key] = pickled(self._read(key)[0], self.stored[key].homes)
+        return restore(self._copies[key])
+
+    def _read(self, key: str) -> tuple[Any, frozenset[str]]:
+        """A new copy, and the modules that reading it needs."""
+        stored, data = self.stored[key], self._path(key).read_bytes()
+        # reading runs the user's __setstate__, which may raise anything
+        try:
+            if stored.codec != "pickle":
+                value = self._codecs.read(data, stored.codec, stored.trusted, stored.homes.find)
+                return value, stored.modules
+            unpickler = self._codecs.Unpickler(data, stored.homes.find)
+            return unpickler.load(), frozenset(unpickler.modules)
+        except Exception as error:
+            item = self._items[key]
+            message = f"{item['name']!r} was stored, but cannot be read back: {described(error)}"
+            raise refused("NB310", message, _HINT["value"], **_bound(item)) from error
 
     def files(self) -> list[dict[str, Any]]:
-        """The kept items as entries of a manifest; the files of the others are removed."""
+        """The kept items, each read back once, as entries of a manifest; the files of others are removed."""
         kept = self.kept()
         for key in self.stored.keys() - kept.keys():
-            self._path(key, self.stored[key]).unlink()
-        return [_entry(key, stored) for key, stored in kept.items()]
+            self._path(key).unlink()
+        return [self._entry(key, stored) for key, stored in kept.items()]
+
+    def _entry(self, key: str, stored: Stored) -> dict[str, Any]:
+        return {
+            "key": key,
+            "file": f"state/{self._path(key).name}",
+            "codec": stored.codec,
+            "type": stored.type,
+            "bytes": stored.size,
+            "sha256": stored.sha256,
+            "modules": sorted(self._read(key)[1] if stored.codec == "pickle" else stored.modules),
+            "trusted": list(stored.trusted),
+            "why": stored.why,
+        }
+
+    def findings(self, limit: int = LARGE) -> list[Finding]:
+        """Warnings NB314 for the kept items of more than `limit` bytes."""
+        return [
+            _large(self._items[key], stored) for key, stored in self.kept().items() if stored.weight > limit
+        ]
 
 
-def _read_back(item: Mapping[str, Any], stored: Stored, modules: set[str]) -> Any:
-    # unpickling runs the user's __setstate__, which may raise anything
-    try:
-        return restore(stored, modules)
-    except Exception as error:
-        message = f"{item['name']!r} was stored, but cannot be read back: {described(error)}"
-        raise refused("NB310", message, _HINT["value"], **_bound(item)) from error
-
-
-def _entry(key: str, stored: Stored) -> dict[str, Any]:
-    return {
-        "key": key,
-        "file": f"state/{key}.{EXTENSION[stored.codec]}",
-        "codec": stored.codec,
-        "type": stored.type,
-        "bytes": len(stored.data),
-        "sha256": hashlib.sha256(stored.data).hexdigest(),
-    }
+def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
+    read = f", because serving code reads it in cell {item['read_number']}, line {item['read_line']}"
+    what = f"{item['name']!r} ({article(stored.type.rpartition('.')[2])}) of {stored.weight / 1e6:,.0f} MB"
+    return Finding(
+        "NB314",
+        f"{what} goes into the package" + (read if item["read_number"] is not None else ""),
+        "Compute what serving needs of it before the role cell (a mean, a lookup table), and read only that.",
+        severity="warning",
+        **_bound(item),
+    )
 
 
 def _bound(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .finding import refused
-from .pickling import Homes, Stored, Unstorable, pickled, restore
+from .pickling import Homes, Pickled, Unstorable, pickled, restore
 
 MAX_OBJECTS = 100_000
 """Objects looked at to find one that two values share."""
@@ -41,7 +41,7 @@ class Unchanged:
     def __init__(self, items: Iterable[Mapping[str, Any]], same: Same) -> None:
         self._items = list(items)
         self._same = same
-        self._passing: dict[str, Stored] = {}
+        self._passing: dict[str, Pickled] = {}
         self._defined: dict[tuple[str, str, int], Mapping[str, str]] = {}
 
     def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
@@ -85,7 +85,7 @@ class Unchanged:
             "Tag this cell with the role it belongs to, or work on a copy here.",
         )
 
-    def _is_as(self, stored: Stored, value: Any) -> bool:
+    def _is_as(self, stored: Pickled, value: Any) -> bool:
         try:
             if pickled(value, stored.homes).data == stored.data:
                 return True
@@ -133,11 +133,11 @@ def snapshot(definition: Any) -> dict[str, str]:
     if isinstance(definition, type):
         inner = {name: value for name, value in vars(definition).items() if not _is_pythons(name, value)}
         return {f".{name}": _text(value) for name, value in inner.items()}
-    parts = dict(getattr(definition, "__dict__", None) or {})
-    found = {f".{name}": _text(value) for name, value in parts.items() if name != "__wrapped__"}
-    if isinstance(definition, FunctionType):
-        found |= {"its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
-    return found
+    if not isinstance(definition, FunctionType):
+        return {}  # a logger, a pattern: what becomes of it is its library's business
+    parts = {name: value for name, value in vars(definition).items() if name != "__wrapped__"}
+    found = {f".{name}": _text(value) for name, value in parts.items()}
+    return {**found, "its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
 
 
 def _is_pythons(name: str, value: Any) -> bool:

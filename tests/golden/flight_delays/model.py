@@ -5,6 +5,6 @@ from .state import model
 
 
 def predict(X):
-    """From `X` to `p_late`, as cell 35 does."""
+    """From `X` to `p_late`: cell 35 of flight_delays.ipynb."""
     p_late = model.predict_proba(X[NUMERIC + CATEGORICAL])[:, 1]
     return p_late

@@ -5,7 +5,7 @@ from .state import encoder, medians
 
 
 def preprocess(request):
-    """From `request` to `X`, as cell 34 does."""
+    """From `request` to `X`: cell 34 of flight_delays.ipynb."""
     # same steps as for the training data
     X = add_features(request)
     X[NUMERIC] = X[NUMERIC].fillna(medians)

@@ -1,5 +1,6 @@
 """Functions and constants of loan_default.ipynb that its roles use."""
 
+# cell 11
 NUMERIC = ["seniority", "time", "expenses", "income", "assets", "debt", "amount", "price"]
 CATEGORICAL = ["home", "records", "job"]
 

@@ -4,6 +4,7 @@ import html
 import re
 
 
+# cell 11
 def clean(text):
     """Lower case, without HTML and with single spaces."""
     text = html.unescape(text)

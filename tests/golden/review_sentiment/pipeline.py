@@ -4,7 +4,7 @@ from . import model, postprocess, preprocess
 
 
 def run(review):
-    """The answer of the last role to one request."""
+    """From a request to the answer: cells 24, 25 and 26 of review_sentiment.ipynb."""
     X = preprocess.preprocess(review)
     p = model.predict(X)
     return postprocess.postprocess(p)

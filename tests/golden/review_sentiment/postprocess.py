@@ -2,7 +2,7 @@
 
 
 def postprocess(p):
-    """From `p` to the answer, as cell 26 does."""
+    """From `p` to the answer: cell 26 of review_sentiment.ipynb."""
     THRESHOLD = 0.5
 
     label = "great" if p >= THRESHOLD else "other"

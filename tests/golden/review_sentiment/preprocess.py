@@ -5,7 +5,7 @@ from .state import vectorizer
 
 
 def preprocess(review):
-    """From `review` to `X`, as cell 24 does."""
+    """From `review` to `X`: cell 24 of review_sentiment.ipynb."""
     text = clean(review)
     X = vectorizer.transform([text])
     return X

@@ -1,0 +1,113 @@
+"""What the proving process found, as errors that name cell and line."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nb2prod.domain import Bundle, Diagnostic, Difference, Report
+from nb2prod.errors import ParityError
+from nb2prod.validation.installed import prefixes
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of the notebook."""
+
+    cell: str
+    number: int
+    line: int
+
+
+def place_of(bundle: Bundle, frames: Iterable[tuple[str, int]], module: str | None = None) -> Place | None:
+    """The innermost of the package's lines that was taken from the notebook; else the import of `module`."""
+    lines = {(mapped.file, mapped.line): mapped for mapped in bundle.source_map}
+    for file, line in frames:
+        if (mapped := lines.get((file, line))) is not None:
+            return Place(mapped.cell, mapped.number, mapped.cell_line)
+    imports = (item for needs in bundle.needs.values() for item in needs.imports)
+    found = next((item for item in imports if module in [*prefixes(item.module)]), None)
+    return Place(found.cell, found.number, found.line) if found is not None else None
+
+
+def where(place: Place | None) -> dict[str, Any]:
+    """A place as the arguments of an error."""
+    return {"cell": place.cell, "number": place.number, "line": place.line} if place is not None else {}
+
+
+def differences_in(result: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """The first differing rows of what the proving process found."""
+    found = [
+        Difference(case["name"], row, expected, got, detail)
+        for case in result["cases"]
+        for row, expected, got, detail in case["first"]
+    ]
+    odd = [("response", result["wire"])] if result["wire"] and not found else []
+    odd += [("example, asked twice", result["repeat"])] if result["repeat"] else []
+    return tuple([*found, *(Difference(name, *first) for name, first in odd)][:SHOWN])
+
+
+def differ(report: Report, result: Mapping[str, Any], bundle: Bundle) -> ParityError:
+    """The error for a report with differences."""
+    place = last_role(bundle)
+    rows = "\n".join(
+        f"  {d.case}, row {d.row}: expected {d.expected}, got {d.got}"
+        + (f" ({d.detail})" if d.detail else "")
+        for d in report.differences
+    )
+    differing = sum(case["differing"] for case in result["cases"])
+    if not differing and result["repeat"]:
+        message = "the package answers the same request differently each time"
+        hint = "Seed random generators inside the role cells, and change no state that they read."
+        return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint, **place)
+    message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
+    hint = (
+        "A request comes as the contract says: index 0 to n-1, types that fit example and reference alike."
+        " If that is not the example's, mend the example. Rounding is allowed by a tolerance (--rtol)."
+    )
+    hint = unlike(report.diagnostics) or hint
+    return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **place)
+
+
+def unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
+    """What the clean run has already said about an answer that its own role cells do not repeat."""
+    found = next((d for d in diagnostics if d.code == "NB324"), None)
+    return f"Perhaps no fault of the package: {found.message}. {found.hint}" if found is not None else None
+
+
+def last_role(bundle: Bundle) -> dict[str, Any]:
+    """The cell that gives the answer, as the arguments of an error."""
+    cell = bundle.plan.stages[-1].cells[-1]
+    number = next((mapped.number for mapped in bundle.source_map if mapped.cell == cell), None)
+    return {"cell": cell, "number": number}
+
+
+def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) -> ParityError:
+    """The error for a package that raised."""
+    if error["module"]:
+        hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
+        hint += "the package: install it, or move its code into a cell."
+    own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
+    frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
+    inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""
+    found = ParityError(
+        f"the extracted package fails{inside}, {error['what']}: {error['type']}: {error['message']}",
+        code="NB322",
+        hint=hint,
+        **where(place_of(bundle, error["frames"], error["module"])),
+    )
+    found.add_note(error["traceback"])
+    return found
+
+
+def died(done: subprocess.CompletedProcess[str]) -> ParityError:
+    """The error for a proving process that gave no result."""
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    tail = done.stderr.strip()[-2000:]
+    return ParityError(
+        f"the process that loaded the package died ({how})" + (f":\n{tail}" if tail else ""), code="NB322"
+    )

@@ -1,0 +1,612 @@
+"""Every refusal carries the edit that satisfies it: each hint is followed here by hand.
+
+A notebook mended so must not only extract: its package answers as the notebook does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nb2prod.errors import Nb2prodError, NotebookError
+from nb2prod.extract import check, extract
+from nb2prod.notebook import read
+from nb2prod.shells import api
+from nb2prod.validation import expand
+from tests import plans
+from tests.made import TINY, notebook
+from tests.test_docs import used_codes
+from tests.test_extract import EXAMPLE, Cells, refusals, same_answer
+
+NO_ERRORS = {"NB100", "NB110", "NB111", "NB116", "NB135", "NB210", "NB218"}
+"""Warnings and notes, and the code that stands for any other."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A notebook that is refused, words of the hint, and the notebooks that following it makes."""
+
+    cells: Cells
+    hint: str
+    mended: tuple[Cells, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    mended_options: dict[str, Any] = field(default_factory=dict)
+
+
+MODEL = ("model", "request['a'] + 1")
+HELPER = ("", "def f(x):\n    return x + missing")
+SEEN = ("", "seen = list(range(2))")
+FITTED = (
+    "",
+    "class Mean:\n"
+    "    def fit(self, X):\n        self.mean = sum(X) / len(X)\n"
+    "    def predict(self, x):\n        return x - self.mean\n"
+    "X = list(range(3))\nmean = Mean()",
+)
+
+# --- what the text alone shows --------------------------------------------------------------------
+
+MENDED: dict[str, Case] = {
+    "NB120 syntax": Case(
+        (EXAMPLE, ("model", "request['a'] +* 2")),
+        "Correct the cell.",
+        ((EXAMPLE, ("model", "request['a'] * 2")),),
+    ),
+    "NB120 syntax elsewhere": Case(
+        (("", "x = ("), EXAMPLE, MODEL),
+        "Correct the cell, or tag it `skip`.",
+        ((("", "x = ()"), EXAMPLE, MODEL), (("skip", "x = ("), EXAMPLE, MODEL)),
+    ),
+    "NB120 depth": Case(
+        (EXAMPLE, ("model", "request['a']" + " + 1" * 3000)),
+        "Split it into several statements.",
+        ((EXAMPLE, ("model", f"x = request['a']{' + 1' * 30}\nx{' + 1' * 30}")),),
+    ),
+    "NB121": Case(
+        (("", "print 1"), EXAMPLE, MODEL), "write print(...)", ((("", "print(1)"), EXAMPLE, MODEL),)
+    ),
+    "NB122": Case(
+        (EXAMPLE, MODEL, ("check", "%%bash\nls")),
+        "Remove `%%bash`, or the tag.",
+        ((EXAMPLE, MODEL, ("check", "assert True")), (EXAMPLE, MODEL, ("", "%%bash\nls"))),
+    ),
+    "NB130": Case((EXAMPLE, ("", "request['a'] + 1")), "add the tag `model`", ((EXAMPLE, MODEL),)),
+    "NB131": Case(
+        (("", "request = {'a': 3}"), MODEL), "tag it `example`", ((("example", "request = {'a': 3}"), MODEL),)
+    ),
+    "NB132": Case(
+        (("example", "print({'a': 3})"), ("model", "1")),
+        "`request = ...`",
+        ((("example", "request = {'a': 3}"), MODEL),),
+    ),
+    "NB133": Case(
+        (EXAMPLE, ("model skip", "request['a']")),
+        "Remove one of the two tags",
+        ((EXAMPLE, ("model", "request['a']")),),
+    ),
+    "NB134": Case(
+        (EXAMPLE, ("preprocess model", "x = request['a']\nx + 1")),
+        "Split it: one role a cell.",
+        ((EXAMPLE, ("preprocess", "x = request['a']"), ("model", "x + 1")),),
+    ),
+    "NB201": Case(
+        (HELPER, EXAMPLE, ("model", "f(request['a'])")),
+        "Bind `missing` in an earlier cell",
+        ((("", "missing = 1"), HELPER, EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB201 misspelt": Case(
+        (("", "limit = 2"), EXAMPLE, ("model", "request['a'] + limt")),
+        "Did you mean `limit`?",
+        ((("", "limit = 2"), EXAMPLE, ("model", "request['a'] + limit")),),
+    ),
+    "NB202": Case(
+        (("skip", "k = 2"), EXAMPLE, ("model", "request['a'] * k")),
+        "Remove the tag `skip` from cell 1.",
+        ((("", "k = 2"), EXAMPLE, ("model", "request['a'] * k")),),
+    ),
+    "NB203": Case(
+        (EXAMPLE, ("model", "request['a'] * k"), ("", "k = max([2])")),
+        "Move cell 3 up, before this one.",
+        ((EXAMPLE, ("", "k = max([2])"), ("model", "request['a'] * k")),),
+    ),
+    "NB203 in a helper": Case(
+        (("", "def f(x):\n    return x * k"), EXAMPLE, ("model", "f(request['a'])"), ("", "k = max([2])")),
+        "Move cell 4 up, before this one.",
+        ((("", "k = max([2])"), ("", "def f(x):\n    return x * k"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB203 in one cell": Case(
+        (EXAMPLE, ("", "def f(x, k=k):\n    return x * k\nk = 2"), ("model", "f(request['a'])")),
+        "Move line 3 up, before this line.",
+        ((EXAMPLE, ("", "k = 2\ndef f(x, k=k):\n    return x * k"), ("model", "f(request['a'])")),),
+    ),
+    "NB204 computed": Case(
+        (EXAMPLE, ("", "x = request['a']"), ("model", "x + request['b']")),
+        "Tag this cell with the role it belongs to, or move the line into the role cell.",
+        (
+            (EXAMPLE, ("preprocess", "x = request['a']"), ("model", "x + request['b']")),
+            (EXAMPLE, ("model", "x = request['a']"), ("model", "x + request['b']")),
+            (EXAMPLE, ("model", "x = request['a']\nx + request['b']")),
+        ),
+    ),
+    "NB204 by a role's function": Case(
+        (EXAMPLE, ("", "def f(r):\n    return r['a']"), ("", "x = f(request)"), ("model", "x + 1")),
+        "Tag this cell with the role it belongs to",
+        (
+            (
+                EXAMPLE,
+                ("", "def f(r):\n    return r['a']"),
+                ("preprocess", "x = f(request)"),
+                ("model", "x + 1"),
+            ),
+        ),
+    ),
+    "NB204 changed": Case(
+        (EXAMPLE, ("preprocess", "x = [request['a']]"), ("", "x[0] = 5"), ("model", "x[0]")),
+        "Tag this cell `model`, or move the line into the model cell.",
+        (
+            (EXAMPLE, ("preprocess", "x = [request['a']]"), ("model", "x[0] = 5"), ("model", "x[0]")),
+            (EXAMPLE, ("preprocess", "x = [request['a']]"), ("model", "x[0] = 5\nx[0]")),
+        ),
+    ),
+    "NB204 the request changed": Case(
+        (EXAMPLE, ("", "request['a'] = 9"), MODEL),
+        "Tag this cell `model`, or move the line into the model cell.",
+        (
+            (EXAMPLE, ("model", "request['a'] = 9"), MODEL),
+            (EXAMPLE, ("model", "request['a'] = 9\nrequest['a'] + 1")),
+        ),
+    ),
+    "NB206": Case(
+        (("", "k = 2\ndel k"), EXAMPLE, ("model", "request['a'] * k")),
+        "Delete it after the role cells, or not at all.",
+        (
+            (("", "k = 2"), EXAMPLE, ("model", "request['a'] * k"), ("", "del k")),
+            (("", "k = 2"), EXAMPLE, ("model", "request['a'] * k")),
+        ),
+    ),
+    "NB207": Case(
+        (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2")),
+        "an expression on its last line, or an assignment",
+        (
+            (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2\ny")),
+            (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2\nanswer = y")),
+        ),
+    ),
+    "NB208 a parameter": Case(
+        (EXAMPLE, ("model", "def model(x, threshold):\n    return x['a'] > 2")),
+        "Give `threshold` a default, or one of the example's names (`request`)",
+        (
+            (EXAMPLE, ("model", "def model(x, threshold=2):\n    return x['a'] > threshold")),
+            (
+                EXAMPLE,
+                ("preprocess", "x = request['b']"),
+                ("model", "def model(x, request):\n    return x > request['a']"),
+            ),
+        ),
+    ),
+    "NB208 no parameter": Case(
+        (EXAMPLE, ("model", "def model():\n    return 1")),
+        "Give it a parameter",
+        ((EXAMPLE, ("model", "def model(request):\n    return request['a']")),),
+    ),
+    "NB209": Case(
+        (
+            ("", "n = max([0])"),
+            EXAMPLE,
+            ("model", "def model(x):\n    global n\n    n += x['a']\n    return n"),
+        ),
+        "Drop `global n` and return the value under a local name",
+        (
+            (
+                ("", "n = max([0])"),
+                EXAMPLE,
+                ("model", "def model(x):\n    grown = n + x['a']\n    return grown"),
+            ),
+        ),
+    ),
+    "NB212": Case(
+        (("", "a = 1\ndef f(x):\n    return x + a"), EXAMPLE, ("model", "a = 5\nf(request['a']) + a")),
+        "Pass `a` to the function as an argument, or give it another name here.",
+        (
+            (
+                ("", "a = 1\ndef f(x, a):\n    return x + a"),
+                EXAMPLE,
+                ("model", "a = 5\nf(request['a'], a) + a"),
+            ),
+            (("", "a = 1\ndef f(x):\n    return x + a"), EXAMPLE, ("model", "b = 5\nf(request['a']) + b")),
+        ),
+    ),
+    "NB213": Case(
+        (
+            ("", "flag = max([0, 1])\nif flag:\n    def f(x):\n        return x"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Define `f` once, without a condition.",
+        ((("", "flag = max([0, 1])\ndef f(x):\n    return x"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB214": Case(
+        (
+            ("", "k = max([2, 5])\ndef scale(x):\n    return x * k"),
+            EXAMPLE,
+            ("preprocess", "x = scale(request['a'])"),
+            ("", "k = max([1, 0])"),
+            ("model", "scale(x)"),
+        ),
+        "Give the two values two names, or pass the value as an argument.",
+        (
+            (
+                (
+                    "",
+                    "k = max([2, 5])\ndef scale(x):\n    return x * k\ndef again(x):\n    return x * k2",
+                ),
+                EXAMPLE,
+                ("preprocess", "x = scale(request['a'])"),
+                ("", "k2 = max([1, 0])"),
+                ("model", "again(x)"),
+            ),
+            (
+                ("", "k = max([2, 5])\ndef scale(x, k):\n    return x * k"),
+                EXAMPLE,
+                ("preprocess", "x = scale(request['a'], k)"),
+                ("", "k = max([1, 0])"),
+                ("model", "scale(x, k)"),
+            ),
+        ),
+    ),
+    "NB215": Case(
+        (("", "X = [1]"), EXAMPLE, ("model", "fitted = sum(X)")),
+        "Tag the cell that answers the example, not the one that trains",
+        ((("", "X = [1]"), ("", "fitted = sum(X)"), EXAMPLE, ("model", "fitted + request['a']")),),
+    ),
+    "NB216": Case(
+        (EXAMPLE, ("postprocess", "z = request['a']"), ("model", "y = z + 1"), ("postprocess", "y * 2")),
+        "Tag cell 2 with an earlier role",
+        ((EXAMPLE, ("preprocess", "z = request['a']"), ("model", "y = z + 1"), ("postprocess", "y * 2")),),
+    ),
+    "NB216 in another order": Case(
+        (EXAMPLE, ("model", "z = request['a']"), ("preprocess", "y = z + 1")),
+        "each reads what those before it give, in the order preprocess, model, postprocess",
+        ((EXAMPLE, ("preprocess", "z = request['a']"), ("model", "y = z + 1")),),
+    ),
+    "NB217": Case(
+        (("", "import math"), EXAMPLE, ("model", "math = math.floor(request['a'])\nmath + 1")),
+        "Give the new value another name than `math`.",
+        ((("", "import math"), EXAMPLE, ("model", "whole = math.floor(request['a'])\nwhole + 1")),),
+    ),
+    "NB219 bound anew": Case(
+        (
+            ("", "k = max([2])\ndef f(x, k=k):\n    return x * k\nk = max([1])"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Put this line into a cell of its own, after the definition.",
+        (
+            (
+                ("", "k = max([2])\ndef f(x, k=k):\n    return x * k"),
+                ("", "k = max([1])"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
+    "NB219 changed, then bound anew": Case(
+        (
+            ("", "k = list(range(3))\ndef f(x, k=k):\n    return x * len(k)"),
+            ("", "k.append(1)\nk = max([1])"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Change it before the definition, or give the two values two names.",
+        (
+            (
+                ("", "k = list(range(3))\nk.append(1)\ndef f(x, k=k):\n    return x * len(k)"),
+                ("", "k = max([1])"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+            (
+                ("", "k = list(range(3))\ndef f(x, k=k):\n    return x * len(k)"),
+                ("", "k.append(1)\nother = max([1])"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
+    "NB227": Case(
+        (("", "class C:\n    k = 1"), ("", "C.k = 2"), EXAMPLE, ("model", "C.k + request['a']")),
+        "Make the change part of the definition of `C`.",
+        ((("", "class C:\n    k = 2"), EXAMPLE, ("model", "C.k + request['a']")),),
+    ),
+    "NB227 of a library": Case(
+        (("", "import string\nstring.digits = 'x'"), EXAMPLE, ("model", "len(string.digits) + request['a']")),
+        "Write a function or a subclass of your own, and call that.",
+        (
+            (
+                ("", "import string\ndef digits():\n    return 'x'"),
+                EXAMPLE,
+                ("model", "len(digits()) + request['a']"),
+            ),
+        ),
+    ),
+    "NB228": Case(
+        (
+            SEEN,
+            ("", "def f(x):\n    seen.append(x)\n    return len(seen)"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Pass `seen` to the function as an argument and work on a copy, or return the new value.",
+        (
+            (
+                SEEN,
+                ("", "def f(x, seen):\n    own = seen.copy()\n    own.append(x)\n    return len(own)"),
+                EXAMPLE,
+                ("model", "f(request['a'], seen)"),
+            ),
+            (
+                SEEN,
+                ("", "def f(x):\n    return [*seen, x]"),
+                EXAMPLE,
+                ("model", "len(f(request['a']))"),
+            ),
+        ),
+    ),
+    "NB230": Case(
+        (("", "limit = 2"), EXAMPLE, ("model", "globals()['limit'] + request['a']")),
+        "Read the names directly, or keep the values in a dict and look them up there.",
+        (
+            (("", "limit = 2"), EXAMPLE, ("model", "limit + request['a']")),
+            (("", "values = {'limit': 2}"), EXAMPLE, ("model", "values['limit'] + request['a']")),
+        ),
+    ),
+    "NB231": Case(
+        (
+            ("", "def f(x, seen=[]):\n    seen.append(x)\n    return len(seen)"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Write `seen=None`, and make the value inside the function.",
+        (
+            (
+                ("", "def f(x, seen=None):\n    seen = seen or []\n    seen.append(x)\n    return len(seen)"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
+    "NB232 on data of the notebook": Case(
+        (FITTED, EXAMPLE, ("model", "mean.fit(X)\nmean.predict(request['a'])")),
+        "Move the training to a cell of its own above",
+        ((FITTED, ("", "mean.fit(X)"), EXAMPLE, ("model", "mean.predict(request['a'])")),),
+    ),
+    "NB232 on the request": Case(
+        (FITTED, EXAMPLE, ("model", "X = [request['a']]\nmean.fit(X)\nmean.predict(request['a'])")),
+        "Fit `mean` before the role cells; here, only use it",
+        ((FITTED, ("", "mean.fit(X)"), EXAMPLE, ("model", "mean.predict(request['a'])")),),
+    ),
+    "NB233": Case(
+        (
+            EXAMPLE,
+            ("preprocess", "for i in range(0):\n    a = 0\nx = request['a']"),
+            ("model", "def f(x):\n    return x + a\nx"),
+        ),
+        "Bind `a` on every path: give it a value before the loop or condition.",
+        (
+            (
+                EXAMPLE,
+                ("preprocess", "a = 0\nfor i in range(0):\n    a = 0\nx = request['a']"),
+                ("model", "def f(x):\n    return x + a\nf(x)"),
+            ),
+        ),
+    ),
+    "NB234": Case(
+        (EXAMPLE, ("model", "files = !ls\nlen(files) + request['a']")),
+        "Do it in a cell of its own above, or with Python",
+        ((EXAMPLE, ("model", "import os\nfiles = os.listdir('/')\nlen(files) + request['a']")),),
+    ),
+    "NB235": Case(
+        (
+            ("", "def f(x):\n    return x if __name__ == '__main__' else 0"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Remove the condition on `__name__`",
+        ((("", "def f(x):\n    return x"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_a_notebook_mended_as_told_extracts_and_answers(name: str, tmp_path: Path) -> None:
+    case, code = MENDED[name], name.partition(" ")[0]
+    hints = [d.hint or "" for d in refusals(tmp_path, case.cells) if d.code == code]
+    assert any(case.hint in hint for hint in hints), hints
+    for i, cells in enumerate(case.mended):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        same_answer(folder, cells)
+
+
+def test_the_hint_of_a_warning_ends_it(tmp_path: Path) -> None:
+    """NB218: to make the copy oneself says that it is meant."""
+    cells = (SEEN, EXAMPLE, ("model", "seen.append(7)\nlen(seen) + request['a']"))
+    (found,) = check(read(notebook(tmp_path, *cells)))
+    assert (found.code, found.severity) == ("NB218", "warning")
+    assert "`seen = seen.copy()` above this line" in (found.hint or "")
+    mended = (SEEN, EXAMPLE, ("model", "seen = seen.copy()\nseen.append(7)\nlen(seen) + request['a']"))
+    assert check(read(notebook(tmp_path, *mended))) == ()
+    same_answer(tmp_path, mended)
+
+
+# --- what only the clean run shows ----------------------------------------------------------------
+
+PARAMETER = "k = 1\nj = 2"
+KERNEL_ONLY = "import sys\nassert 'ipykernel' in sys.modules\nvalue = 2\n"
+
+RUN: dict[str, Case] = {
+    "NB112": Case(
+        (("", PARAMETER), EXAMPLE, MODEL),
+        "Tag the cell that binds their defaults with `parameters`.",
+        ((("parameters", PARAMETER), EXAMPLE, MODEL),),
+        {"parameters": {"k": 3}},
+        {"parameters": {"k": 3}},
+    ),
+    "NB113": Case(
+        (("parameters", PARAMETER), EXAMPLE, MODEL),
+        "bind a default for the new one in that cell",
+        ((("parameters", f"{PARAMETER}\nm = 0"), EXAMPLE, MODEL),),
+        {"parameters": {"m": 3}},
+        {"parameters": {"m": 3}},
+    ),
+    "NB115": Case(
+        (EXAMPLE, MODEL), "Installed: ", ((EXAMPLE, MODEL),), {"kernel": "nope"}, {"kernel": "python3"}
+    ),
+    "NB220": Case(
+        (("example", "row = (1, 2)"), ("model", "[x + 1 for x in row]")),
+        "Make it a list.",
+        ((("example", "row = [1, 2]"), ("model", "[x + 1 for x in row]")),),
+    ),
+    "NB220 unbound": Case(
+        (("example", "if max([0]):\n    row = 1"), ("model", "row + 1")),
+        "Bind it on every path",
+        ((("example", "row = 1"), ("model", "row + 1")),),
+    ),
+    "NB221": Case(
+        (("example", "row = {1: 2}"), ("model", "len(row)")),
+        "str(k)",
+        ((("example", "row = {str(k): v for k, v in {1: 2}.items()}"), ("model", "len(row)")),),
+    ),
+    "NB222": Case(
+        (("example", "rows = []"), ("model", "[x + 1 for x in rows]")),
+        "at least one row",
+        ((("example", "rows = [1]"), ("model", "[x + 1 for x in rows]")),),
+    ),
+    "NB223": Case(
+        (("example", "rows = [1, 2]"), ("model", "[x for x in rows if x > 1]")),
+        "Keep every row, in order: mark bad rows",
+        ((("example", "rows = [1, 2]"), ("model", "[x if x > 1 else None for x in rows]")),),
+    ),
+    "NB224": Case(
+        (("example", "word = 'a'"), ("model", "word.encode()")),
+        "text",
+        ((("example", "word = 'a'"), ("model", "word.upper()")),),
+    ),
+    "NB225": Case(
+        (EXAMPLE, MODEL, ("reference", "[{'a': 1}]")),
+        "a list of what requests will hold",
+        ((EXAMPLE, MODEL, ("reference", "[{'a': 1, 'b': 2}]")),),
+    ),
+    "NB229": Case(
+        (
+            ("", "seen = [1]\nboth = {'s': seen}"),
+            EXAMPLE,
+            ("model", "seen.append(1)\nlen(both['s'])+request['a']"),
+        ),
+        "Make it a copy before this cell: `seen = copy.deepcopy(seen)`.",
+        (
+            (
+                ("", "import copy\nseen = [1]\nboth = {'s': seen}"),
+                ("", "seen = copy.deepcopy(seen)"),
+                EXAMPLE,
+                ("model", "seen.append(1)\nlen(both['s'])+request['a']"),
+            ),
+        ),
+    ),
+    "NB205": Case(
+        (("", "from kernel_only import *"), EXAMPLE, ("model", "value + request['a']")),
+        "Import by name: `from module import name`.",
+        ((("", "from kernel_only import value"), EXAMPLE, ("model", "value + request['a']")),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_notebook_mended_as_told_runs(name: str, tmp_path: Path) -> None:
+    case, code = RUN[name], name.partition(" ")[0]
+
+    def run(folder: Path, cells: Cells, options: dict[str, Any]) -> None:
+        folder.mkdir()
+        (folder / "kernel_only.py").write_text(KERNEL_ONLY, "utf-8")
+        book = expand(read(notebook(folder, *cells)))
+        plans.run(book, extract(book).plan, **options)
+
+    with pytest.raises(Nb2prodError) as caught:
+        run(tmp_path / "refused", case.cells, case.options)
+    hints = [d.hint or "" for d in caught.value.diagnostics if d.code == code]
+    assert any(case.hint in hint for hint in hints), caught.value.diagnostics
+    for i, cells in enumerate(case.mended):
+        run(tmp_path / str(i), cells, case.mended_options)
+
+
+# --- what the file itself shows -------------------------------------------------------------------
+
+
+def refused_file(path: Path, name: str | None = None) -> tuple[str, str]:
+    """The code and hint with which a file is refused."""
+    with pytest.raises(NotebookError) as caught:
+        read(path, name)
+    return caught.value.code, caught.value.hint or ""
+
+
+def test_nb101_check_the_path(tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY)
+    assert refused_file(tmp_path / "mde.ipynb") == ("NB101", "Check the path.")
+    extract(read(path))
+
+
+def test_nb102_give_an_ipynb_file(tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text("x = 1")
+    assert refused_file(tmp_path / "made.py") == ("NB102", "Give the path of an .ipynb file.")
+    extract(read(notebook(tmp_path, *TINY)))
+
+
+def test_nb103_names_what_is_supported(tmp_path: Path) -> None:
+    kernel = {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}
+    path = notebook(tmp_path, *TINY, metadata=kernel)
+    # no edit makes another language Python: the hint says so
+    assert (
+        refused_file(path)[1] == "nb2prod extracts Python; a notebook in another language cannot be deployed."
+    )
+
+
+def test_nb104_new_writes_a_starter(tmp_path: Path) -> None:
+    code, hint = refused_file(notebook(tmp_path, ("", "")))
+    assert (code, hint) == ("NB104", "`nb2prod new NAME` writes a starter notebook that deploys as it is.")
+    extract(read(api.new("starter", folder=tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["my model", "2nd", "class", "größe"])
+def test_nb105_the_name_told_is_a_good_one(name: str, tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY, name=name)
+    code, hint = refused_file(path)
+    assert code == "NB105"
+    told = re.findall(r"--name (\w+)", hint)[0]
+    assert extract(read(path, told)).name == told
+    extract(read(path.rename(tmp_path / f"{told}.ipynb")))
+
+
+def test_nb106_save_as_format_4(tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY)
+    data = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**data, "nbformat": 5}), "utf-8")
+    code, hint = refused_file(path)
+    assert code == "NB106"
+    assert "Save it as format 4" in hint
+    path.write_text(json.dumps({**data, "nbformat": 4}), "utf-8")
+    extract(read(path))
+
+
+# --- none is left out -----------------------------------------------------------------------------
+
+
+def test_every_refusal_of_a_notebook_is_mended_here() -> None:
+    here = {name.partition(" ")[0] for name in [*MENDED, *RUN]}
+    here |= {f"NB{n}" for n in re.findall(r"test_nb(\d{3})_", Path(__file__).read_text("utf-8"))}
+    errors = {code for code in used_codes() if code[:3] in ("NB1", "NB2")} - NO_ERRORS
+    assert errors == here
