@@ -67,7 +67,8 @@ class Cell:
     """One cell as it was read. `number` counts all cells of the notebook from 1, as a reader would.
 
     `code` is the source as plain Python, line for line: IPython's magics are rewritten as the calls
-    that they stand for. It is empty where the cell is not Python (`magic` names its cell magic).
+    that they stand for, or the code that they run. Where a cell magic rules the cell (`magic` names it),
+    `code` holds no more than what that binds or reads. `execution_count` says when the cell last ran.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Cell:
     tags: tuple[str, ...] = ()
     code: str = ""
     magic: str | None = None
+    execution_count: int | None = None
 
     @property
     def roles(self) -> tuple[Role, ...]:

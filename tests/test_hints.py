@@ -23,7 +23,7 @@ from tests.made import TINY, notebook
 from tests.test_docs import used_codes
 from tests.test_extract import EXAMPLE, Cells, refusals, same_answer
 
-NO_ERRORS = {"NB100", "NB110", "NB111", "NB116", "NB135", "NB210", "NB218"}
+NO_ERRORS = {"NB100", "NB110", "NB111", "NB116", "NB135", "NB210", "NB218", "NB108", "NB136", "NB137"}
 """Warnings and notes, and the code that stands for any other."""
 
 
@@ -422,9 +422,24 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
-    "NB234": Case(
+    "NB124": Case(
+        (("", "x = max([1])\n%%time\ny = 2"), EXAMPLE, ("model", "request['a'] + x")),
+        "Move it to the first line",
+        ((("", "%%time\nx = max([1])\ny = 2"), EXAMPLE, ("model", "request['a'] + x")),),
+    ),
+    "NB125": Case(
+        (("", "%sql\nselect 1"), EXAMPLE, MODEL),
+        "Tag the cell `skip`",
+        ((("skip", "%sql\nselect 1"), EXAMPLE, MODEL),),
+    ),
+    "NB126": Case(
+        (("", "%run setup.py"), EXAMPLE, ("model", "request['a'] + k")),
+        "Bind `k` in a cell of this notebook",
+        ((("", "k = max([2])"), EXAMPLE, ("model", "request['a'] + k")),),
+    ),
+    "NB123": Case(
         (EXAMPLE, ("model", "files = !ls\nlen(files) + request['a']")),
-        "Do it in a cell of its own above, or with Python",
+        "or write it in Python",
         ((EXAMPLE, ("model", "import os\nfiles = os.listdir('/')\nlen(files) + request['a']")),),
     ),
     "NB235": Case(
@@ -579,17 +594,26 @@ def test_nb101_check_the_path(tmp_path: Path) -> None:
 
 def test_nb102_give_an_ipynb_file(tmp_path: Path) -> None:
     (tmp_path / "made.py").write_text("x = 1")
-    assert refused_file(tmp_path / "made.py") == ("NB102", "Give the path of an .ipynb file.")
+    code, hint = refused_file(tmp_path / "made.py")
+    assert (code, hint[:32]) == ("NB102", "Give the path of an .ipynb file;")
     extract(read(notebook(tmp_path, *TINY)))
+
+
+def test_nb107_resolve_the_conflict(tmp_path: Path) -> None:
+    path = notebook(tmp_path, *TINY)
+    text = path.read_text("utf-8")
+    path.write_text(f"<<<<<<< HEAD\n{text}\n=======\n{text}\n>>>>>>> other\n", "utf-8")
+    code, hint = refused_file(path)
+    assert (code, hint[:16]) == ("NB107", "Resolve it first")
+    path.write_text(text, "utf-8")
+    extract(read(path))
 
 
 def test_nb103_names_what_is_supported(tmp_path: Path) -> None:
     kernel = {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}
     path = notebook(tmp_path, *TINY, metadata=kernel)
     # no edit makes another language Python: the hint says so
-    assert (
-        refused_file(path)[1] == "nb2prod extracts Python; a notebook in another language cannot be deployed."
-    )
+    assert "nb2prod extracts Python" in refused_file(path)[1]
 
 
 def test_nb104_new_writes_a_starter(tmp_path: Path) -> None:

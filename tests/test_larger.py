@@ -16,9 +16,7 @@ import nb2prod
 from nb2prod.notebook import read
 from tests.graphs import NAMES, captured_by, graph_of, is_exact, path_of, table_of
 
-DEVIATES: dict[str, str] = {
-    "big_five_survey": "literals that are bound in a pair are taken for state, not for constants",
-}
+DEVIATES: dict[str, str] = {}
 """Notebooks on which the engine is wrong, and why."""
 
 PROVEN = ("penguins_final_v2", "titanic_survival")

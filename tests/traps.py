@@ -15,6 +15,8 @@ about the notebook; pipeline.py where it says something.
 from __future__ import annotations
 
 import ast
+import asyncio
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -142,16 +144,18 @@ def own_answer(shell: Any, found: Trap) -> Any:
         if role in inline:
             answer = inline[role]
             value = answer(value) if callable(answer) else answer
+            value = asyncio.run(value) if inspect.iscoroutine(value) else value
     return value
 
 
 def _result(shell: Any, source: str, result: Any) -> Any:
-    last = ast.parse(shell.transform_cell(source)).body[-1]
+    body = source.partition("\n")[2] if source.startswith("%%") else source
+    last = ast.parse(shell.transform_cell(body)).body[-1]
     match last:
         case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) | ast.AugAssign(target=target):
             while isinstance(target, ast.Subscript | ast.Attribute):
                 target = target.value  # type: ignore[assignment]
             return shell.user_ns[target.id]  # type: ignore[attr-defined]
-        case ast.FunctionDef(name=name):
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             return shell.user_ns[name]
     return result

@@ -1,4 +1,4 @@
-"""What can be said of a notebook before anything is extracted: tags, syntax, the cells that must be there."""
+"""What can be said of a notebook before anything is extracted: tags, syntax, order, the cells it needs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,36 @@ import difflib
 from collections.abc import Iterator
 
 from nb2prod.domain import TAGS, Cell, Diagnostic, Notebook
-from nb2prod.extract import names
 from nb2prod.extract.findings import at
+from nb2prod.extract.ipython import installs
+from nb2prod.extract.order import last_run
 from nb2prod.extract.program import parse
+from nb2prod.extract.syntax import syntax
+
+_LONGEST = 2 * max(len(tag) for tag in TAGS)
 
 
 def first_checks(notebook: Notebook) -> tuple[Diagnostic, ...]:
-    """Findings of the first look: NB110 to NB135."""
-    return (*_tags(notebook), *_syntax(notebook), *_needed(notebook))
+    """Findings of the first look: NB108 to NB137."""
+    return (
+        *_kernel(notebook),
+        *_tags(notebook),
+        *syntax(notebook),
+        *last_run(notebook),
+        *installs(notebook),
+        *_needed(notebook),
+    )
+
+
+def _kernel(notebook: Notebook) -> Iterator[Diagnostic]:
+    if notebook.kernel in ("python2", "ipython2"):
+        yield at(
+            None,
+            "NB108",
+            f"the notebook was written for Python 2 (kernel {notebook.kernel!r}): Python 3 runs it",
+            "Run it under Python 3 and compare: `/` no longer rounds, and map, zip and keys() are no lists.",
+            "warning",
+        )
 
 
 def _tags(notebook: Notebook) -> Iterator[Diagnostic]:
@@ -40,51 +62,10 @@ def _meant(tag: str) -> str | None:
     if tag in TAGS:
         return None
     plain = tag.lower().replace("-", "").replace("_", "").replace(" ", "")
-    if plain in TAGS:
-        return plain
+    if plain in TAGS or len(plain) > _LONGEST:
+        return plain if plain in TAGS else None
     close = difflib.get_close_matches(plain, TAGS, n=1, cutoff=0.84)
     return close[0] if close else None
-
-
-def _syntax(notebook: Notebook) -> Iterator[Diagnostic]:
-    for cell in notebook.code:
-        if "skip" in cell.tags:
-            continue
-        if cell.magic is not None and any(t in TAGS for t in cell.tags):
-            hint = f"Remove `%%{cell.magic}`, or the tag."
-            yield at(
-                cell,
-                "NB122",
-                f"a tagged cell is ruled by `%%{cell.magic}`: it is not plain Python",
-                hint,
-                line=1,
-            )
-        try:
-            names.of(parse(cell.code).body)
-        except (RecursionError, MemoryError):
-            message = "an expression or a block is nested too deeply"
-            yield at(cell, "NB120", message, "Split it into several statements.")
-        except SyntaxError as error:
-            yield _syntax_error(cell, error)
-        except ValueError as error:
-            yield at(cell, "NB120", f"not Python: {error}", _correct(cell))
-
-
-def _syntax_error(cell: Cell, error: SyntaxError) -> Diagnostic:
-    line = error.lineno or 1
-    lines = cell.code.split("\n")
-    text = lines[line - 1].strip() if line <= len(lines) else ""
-    if "Missing parentheses in call to" in error.msg or "exception types must be" in error.msg:
-        hint = "This is Python 2: write print(...), except ... as e."
-        return at(cell, "NB121", f"Python 2 syntax: {text}", hint, line=line)
-    return at(cell, "NB120", f"syntax error: {error.msg}: {text}", _correct(cell), line=line)
-
-
-def _correct(cell: Cell) -> str:
-    """What to do about a cell that is no Python: one that has a part to play cannot be skipped."""
-    if any(tag in TAGS for tag in cell.tags):
-        return "Correct the cell."
-    return "Correct the cell, or tag it `skip`."
 
 
 def _needed(notebook: Notebook) -> Iterator[Diagnostic]:

@@ -26,6 +26,7 @@ from nb2prod.domain import (
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
 from nb2prod.extract.hints import safe
+from nb2prod.extract.ipython import dropped
 from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.needs import needs_of
@@ -57,6 +58,8 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     _stop_on_errors(findings)
     layout = layout_of(program_of(notebook))
     findings += layout.findings
+    for code in layout.codes.values():
+        findings += dropped(layout.program, code.cells) if code.style == "inline" else ()
     _stop_on_errors(findings)
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import effects, names
+from nb2prod.extract import effects, ipython, names
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
@@ -36,12 +36,9 @@ def from_request(name: str, binding: Statement, reader: Statement, *, in_role: b
 
 
 def unbound(program: Program, name: str, position: int, reader: Statement) -> Diagnostic:
-    """NB201 to NB206, NB234: why nothing binds a name by then."""
-    if name == "get_ipython":
-        why = "serving code runs a magic or a shell command, which only a notebook can"
-        return at(
-            reader, "NB234", why, "Do it in a cell of its own above, or with Python: a magic is not shipped."
-        )
+    """NB201 to NB206, NB123, NB126: why nothing binds a name by then."""
+    if ipython.is_own(name):
+        return ipython.only_there(name, reader)
     deleted = program.reaching(name, position).deleted
     if deleted is not None:
         why = f"`{name}` is read here, but {place(deleted)} deletes it"
@@ -55,6 +52,8 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
         own = later.cell.id == reader.cell.id
         what = f"line {later.node.lineno}" if own else f"cell {later.cell.number}"
         return at(reader, "NB203", why, f"Move {what} up, before this {'line' if own else 'one'}.")
+    if where := ipython.perhaps_bound(program, name, position):
+        return ipython.elsewhere(name, where, reader)
     bound = {known for s in program.statements[:position] for known in s.names.may}
     close = difflib.get_close_matches(name, sorted(bound), n=1, cutoff=0.75)
     meant = f"Did you mean `{close[0]}`? Else bind" if close else "Bind"

@@ -1,48 +1,51 @@
-"""Reads a notebook file. The file is never written; old formats are upgraded in memory."""
+"""Reads notebook files of any format, from any editor. The file is never written."""
 
 from __future__ import annotations
 
 import json
 import keyword
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nb2prod.domain import Cell, Notebook, digest
 from nb2prod.errors import UnreadableNotebook
+from nb2prod.notebook.formats import NEWEST, Damaged, cells_of, is_python, language_of, mapping
 from nb2prod.notebook.magics import PlainCode, plain_code
-
-PYTHON = frozenset({"python", "python3", "ipython", "ipython3", ""})
+from nb2prod.notebook.mistaken import conflict, what_else
 
 
 def read(path: Path, name: str | None = None) -> Notebook:
     """The notebook in a file; `name` replaces the name that the file gives it.
 
     Raises UnreadableNotebook: NB101 no such file, NB102 not a notebook, NB103 another language,
-    NB104 no code, NB105 a name that cannot name a Python package, NB106 a newer format.
+    NB104 no code, NB105 a name that cannot name a Python package, NB106 a newer format, NB107 an
+    unresolved git conflict.
     """
     name = _name(path, name)
     raw = _parse(path)
-    version = f"{raw.get('nbformat')}.{raw.get('nbformat_minor', 0)}"
-    notebook = _upgrade(raw, path)
-    metadata = notebook.get("metadata", {})
-    language = _language(metadata)
-    if language.lower() not in PYTHON:
+    try:
+        found = cells_of(raw)
+    except Damaged as error:
+        raise _not_a_notebook(path, str(error)) from error
+    language = language_of(raw, found)
+    kernel = _kernel(raw)
+    if not is_python(language):
         raise UnreadableNotebook(
-            f"{path.name} is written in {language}, with the kernel {_kernel(metadata)!r}",
+            f"{path.name} is written in {language}, with the kernel {kernel!r}",
             code="NB103",
-            hint="nb2prod extracts Python; a notebook in another language cannot be deployed.",
+            hint="nb2prod extracts Python that the kernel runs itself; nothing else can be deployed.",
         )
-    cells = tuple(_cells(notebook["cells"], raw))
+    cells = tuple(_cells(found, raw))
     if not any(cell.kind == "code" and cell.source.strip() for cell in cells):
         raise UnreadableNotebook(
             f"{path.name} has no code cell",
             code="NB104",
             hint="`nb2prod new NAME` writes a starter notebook that deploys as it is.",
         )
-    return Notebook(name, path.resolve(), cells, "python", _kernel(metadata), version)
+    version = f"{raw['nbformat']}.{_minor(raw)}"
+    return Notebook(name, path.resolve(), cells, "python", kernel, version)
 
 
 def _name(path: Path, name: str | None) -> str:
@@ -59,85 +62,98 @@ def _name(path: Path, name: str | None) -> str:
 
 
 def _parse(path: Path) -> dict[str, Any]:
+    content = _content(path)
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        if line := conflict(content):
+            raise UnreadableNotebook(
+                f"{path.name} holds an unresolved git conflict (line {line} of the file)",
+                code="NB107",
+                hint="Resolve it first: `git checkout --ours` or `--theirs` keeps one side; nbdime merges.",
+            ) from error
+        raise _not_a_notebook(path, *what_else(content, error)) from error
+    version = data.get("nbformat") if isinstance(data, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise _not_a_notebook(path, "it has no `nbformat`")
+    if version > NEWEST:
+        raise UnreadableNotebook(
+            f"{path.name} is in notebook format {version}, newer than nb2prod knows ({NEWEST})",
+            code="NB106",
+            hint=f"Save it as format {NEWEST} from JupyterLab, or update nb2prod.",
+        )
+    return dict(data)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise UnreadableNotebook(
             f"cannot read {path}: {error.strerror or error}", code="NB101", hint="Check the path."
         ) from error
-    except ValueError as error:
-        raise _not_a_notebook(path, f"it is not JSON ({error})") from error
-    if not isinstance(data, dict) or not isinstance(data.get("nbformat"), int):
-        raise _not_a_notebook(path, "it has no `nbformat`")
-    if data["nbformat"] > 4:
-        raise UnreadableNotebook(
-            f"{path.name} is in notebook format {data['nbformat']}, newer than nb2prod knows (4)",
-            code="NB106",
-            hint="Save it as format 4 from JupyterLab, or update nb2prod.",
-        )
-    return data
 
 
-def _not_a_notebook(path: Path, why: str) -> UnreadableNotebook:
-    return UnreadableNotebook(
-        f"{path.name} is not a notebook: {why}", code="NB102", hint="Give the path of an .ipynb file."
-    )
+def _not_a_notebook(
+    path: Path, why: str, hint: str = "Give the path of an .ipynb file."
+) -> UnreadableNotebook:
+    return UnreadableNotebook(f"{path.name} is not a notebook: {why}", code="NB102", hint=hint)
 
 
-def _upgrade(raw: dict[str, Any], path: Path) -> Mapping[str, Any]:
-    if raw["nbformat"] == 4 and isinstance(raw.get("cells"), list):
-        return raw
-    import nbformat
-    import nbformat.reader
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            read: Any = nbformat.reader.reads(json.dumps(raw))  # type: ignore[no-untyped-call]
-            upgraded: Mapping[str, Any] = nbformat.convert(read, 4)  # type: ignore[no-untyped-call]
-    except (KeyError, AttributeError, TypeError, ValueError, nbformat.ValidationError) as error:
-        raise _not_a_notebook(path, f"its format {raw['nbformat']} is damaged ({error!r})") from error
-    if not isinstance(upgraded.get("cells"), list):
-        raise _not_a_notebook(path, "it has no list of cells")
-    return upgraded
-
-
-def _language(metadata: Mapping[str, Any]) -> str:
-    info = metadata.get("language_info") or {}
-    spec = metadata.get("kernelspec") or {}
-    return str(info.get("name") or spec.get("language") or "")
-
-
-def _kernel(metadata: Mapping[str, Any]) -> str | None:
-    name = (metadata.get("kernelspec") or {}).get("name")
+def _kernel(raw: Mapping[str, Any]) -> str | None:
+    name = mapping(mapping(raw.get("metadata")).get("kernelspec")).get("name")
     return str(name) if name else None
 
 
-def _cells(cells: list[Any], raw: Mapping[str, Any]) -> Iterator[Cell]:
-    keeps_ids = (raw["nbformat"], raw.get("nbformat_minor", 0)) >= (4, 5)
+def _minor(raw: Mapping[str, Any]) -> int:
+    minor = raw.get("nbformat_minor")
+    return minor if isinstance(minor, int) else 0
+
+
+def _cells(cells: list[Mapping[str, Any]], raw: Mapping[str, Any]) -> Iterator[Cell]:
+    keeps_ids = (raw["nbformat"], _minor(raw)) >= (4, 5)
     seen: dict[str, int] = {}
+    taken: set[str] = set()
     for number, cell in enumerate(cells, 1):
-        if not isinstance(cell, Mapping):
-            continue
-        source = _text(cell.get("source", ""))
+        source = _text(cell.get("source"))
         kind = cell.get("cell_type", "code")
         base = str(cell.get("id") or "") if keeps_ids else ""
-        base = base or digest(kind, source)[:8]
-        seen[base] = seen.get(base, 0) + 1
-        unique = base if seen[base] == 1 else f"{base}-{seen[base]}"
-        tags = (cell.get("metadata") or {}).get("tags") or ()
+        base = base or digest(str(kind), source.encode("utf-8", "surrogatepass"))[:8]
         plain = plain_code(source) if kind == "code" else PlainCode("")
         yield Cell(
             number,
-            unique,
+            _unique(base, seen, taken),
             kind if kind in ("code", "markdown") else "raw",
             source,
-            tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else (),
+            _tags(cell),
             plain.code,
             plain.magic,
+            _execution_count(cell),
         )
 
 
+def _unique(base: str, seen: dict[str, int], taken: set[str]) -> str:
+    """The id itself the first time, then `id-2`, `id-3`; never one that stands elsewhere."""
+    while True:
+        seen[base] = seen.get(base, 0) + 1
+        unique = base if seen[base] == 1 else f"{base}-{seen[base]}"
+        if unique not in taken:
+            taken.add(unique)
+            return unique
+
+
+def _tags(cell: Mapping[str, Any]) -> tuple[str, ...]:
+    tags = mapping(cell.get("metadata")).get("tags")
+    return tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
+
+
+def _execution_count(cell: Mapping[str, Any]) -> int | None:
+    count = cell.get("execution_count")
+    return count if isinstance(count, int) and count > 0 else None  # Colab writes 0 for "not run"
+
+
 def _text(source: Any) -> str:
-    text = "".join(str(line) for line in source) if isinstance(source, list) else str(source)
-    return text.replace("\r\n", "\n")
+    """A cell's text, with the line ends that Python sees in it."""
+    lines = source if isinstance(source, list) else [source]
+    text = "".join(line for line in lines if isinstance(line, str))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
