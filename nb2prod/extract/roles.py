@@ -301,7 +301,7 @@ def _settle_last(layout: Layout, drafts: list[_Draft]) -> None:
 
 
 def _used(drafts: list[_Draft]) -> list[_Draft]:
-    """The stages that the last one needs, and those that guard it, in order. Others' code stays, as helpers."""
+    """The stages that the last one needs or that guard it, in order. Others' code stays, as helpers."""
     wanted = set(drafts[-1].inputs)
     kept = [drafts[-1]]
     for draft in reversed(drafts[:-1]):
@@ -339,11 +339,11 @@ def _unread(draft: _Draft) -> Diagnostic:
     """NB236, a warning: a role has no part in the answer."""
     code = draft.code
     bound = dict.fromkeys(name for s in code.body for name in sorted(s.names.may))
-    gives = ", ".join(f"`{name}`" for name in bound)
+    gives = f" ({', '.join(f'`{name}`' for name in bound)})" if bound else ""
     return at(
         code.entry or next(iter(code.body), code.cells[0]),
         "NB236",
-        f"no later role reads what the {code.role} cell gives{gives and f' ({gives})'}: the package leaves it out",
+        f"no later role reads what the {code.role} cell gives{gives}: the package leaves it out",
         "Let a later role read it, or remove the tag.",
         "warning",
     )
