@@ -57,9 +57,9 @@ def layout_of(program: Program) -> Layout:
         draft = _inline(layout, code, drafts) if code.style == "inline" else _function(layout, code, drafts)
         drafts.append(draft)
     _settle_last(layout, drafts)
-    kept = _used(drafts)
-    layout.findings += [_unread(d) for d in drafts if d not in kept and not _is_called(d, drafts)]
     if not any(f.severity == "error" for f in layout.findings):
+        kept = _used(drafts)
+        layout.findings += [_unread(d) for d in drafts if d not in kept and not _is_called(d, drafts)]
         layout.stages = tuple(_stage(draft) for draft in kept)
     return layout
 
@@ -164,16 +164,37 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
             if read.name not in draft.outputs:
                 draft.outputs.append(read.name)
             return True
-    return False
+    return _takes_perhaps(layout, code, read, earlier)
 
 
-def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> None:
-    """Code outside the roles must not change what passes between them."""
+def _takes_perhaps(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
+    """True if an earlier role binds the name on some paths only, and on others gives it on as it was."""
+    start = layout.program.start(read.statement.cell)
+    bindings = layout.program.reaching(read.name, start).bindings
+    drafts = [d for d in earlier if d.code.style == "inline" and any(map(d.code.owns, bindings))]
+    if not drafts:
+        return False
+    draft, first = drafts[-1], layout.program.start(drafts[-1].code.cells[0])
+    _refuse_changes(layout, code, read, start, since=layout.program.end(draft.code.cells[-1]))
+    others = [b for b in bindings if b.index >= first and not draft.code.owns(b)]
+    if others:  # refused here, or where a role reads what a later one binds
+        return not any(other.owns(b) for other in layout.codes.values() for b in others)
+    before = Read(read.name, draft.code.body[0])
+    if read.name not in draft.inputs and _takes(layout, draft.code, before, earlier[: earlier.index(draft)]):
+        draft.inputs.append(read.name)
+    if read.name not in draft.outputs:
+        draft.outputs.append(read.name)
+    return True
+
+
+def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int, since: int | None = None) -> None:
+    """Code outside the roles must not change what passes between them, `since` it was bound."""
     roles = {c.id for other in layout.codes.values() for c in other.cells}
     bindings = layout.program.reaching(read.name, start).bindings
     ids = roles | {c.id for c in layout.example}
-    events = set(layout.program.events(read.name, bindings[0].index + 1, start))
-    between = layout.program.statements[bindings[0].index + 1 : start]
+    since = bindings[0].index + 1 if since is None else since
+    events = set(layout.program.events(read.name, since, start))
+    between = layout.program.statements[since:start]
     changing = changed_outside((s.node, s.names) for s in between).get(read.name)
     for event in between:
         if event.cell.id not in ids and (event in events or event.node is changing):
