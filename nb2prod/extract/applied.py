@@ -43,6 +43,7 @@ def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
 
 def apply_somehow(flow: Flow, summary: Summary, others: Value, key: object) -> Value:
     """A call that something else makes, with what it has."""
+    others = frozenset(thing for thing in others if summary not in thing.functions)
     anything = parts(others) | others
     return apply(flow, summary, Given(starred=anything, double=anything), key)
 
@@ -85,9 +86,10 @@ class _Seen:
 
     def _function(self, inner: Summary) -> Summary:
         changed, gives = self.all(inner.changed), self.all(inner.gives)
-        if (changed, gives) == (inner.changed, inner.gives):
+        given = {name: self.all(value) for name, value in inner.given.items()}
+        if (changed, gives, given) == (inner.changed, inner.gives, inner.given):
             return inner
-        return replace(inner, changed=changed, gives=gives)
+        return replace(inner, changed=changed, gives=gives, given=given)
 
 
 def _bound(flow: Flow, summary: Summary, given: Given, key: object) -> dict[str, Value]:
@@ -105,7 +107,7 @@ def _bound(flow: Flow, summary: Summary, given: Given, key: object) -> dict[str,
         bound[arguments.vararg.arg] = flow.make((key, summary, "*"), NOTHING.union(*more))
     if arguments.kwarg:
         bound[arguments.kwarg.arg] = flow.make((key, summary, "**"), NOTHING.union(*spare, given.double))
-    return bound
+    return summary.given | bound
 
 
 def _shared(flow: Flow, summary: Summary, bound: dict[str, Value]) -> dict[Thing, Value]:

@@ -102,7 +102,14 @@ class Changes:
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
-        return {n for _, f in functions_in(node) for n in _outside(self._summary(f).changed)}
+        found = {n for _, f in functions_in(node) for n in _outside(self._summary(f).changed)}
+        return found | self._remembering(node)
+
+    def _remembering(self, node: ast.stmt) -> set[str]:
+        """The name of a function whose decorator has made it one that keeps something from call to call."""
+        name = node.name if isinstance(node, ast.FunctionDef) and node.decorator_list else ""
+        kept = (thing for summary in self._behind.get(name, ()) for thing in summary.changed)
+        return {name} if any(not thing.outer for thing in kept) else set()
 
     def makes_definition(self, node: ast.stmt) -> bool:
         """Whether an assignment makes a function or class, or what code means by one, by calling a factory.
@@ -216,13 +223,16 @@ class Changes:
             for name, node in (pair for c in classes for pair in _methods(c.node)):
                 made[node] = flows.function(self, node, owner=owner, of=owner)
                 methods[name].append((owner, made[node]))
-        self._flows = {node: flows.top(self, [node]) for node in self._nodes}
         self._summaries, self._methods = made, methods
+        self._flows = {node: flows.top(self, [node]) for node in self._nodes}
         values: dict[str, list[Value]] = defaultdict(list)
         for flow in self._flows.values():
             for name, value in flow.names.items():
                 values[name].append(value)
-        self._behind = {name: _functions_behind(found) for name, found in values.items()}
+        self._behind = {
+            name: tuple(f for f in _functions_behind(found) if f not in self.defined(name))
+            for name, found in values.items()
+        }
         self._kinds = {name: _kinds_of(found) for name, found in values.items()}
 
     def _signature(self) -> object:

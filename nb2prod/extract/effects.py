@@ -79,7 +79,7 @@ MOVED_BY_CALLS = frozenset(
 """What is another after each call of a method: the next random number is another one."""
 
 SAME = frozenset(
-    "iter memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.ascontiguousarray"
+    "memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.ascontiguousarray"
     " numpy.atleast_1d numpy.atleast_2d numpy.broadcast_to numpy.expand_dims numpy.moveaxis numpy.ravel"
     " numpy.reshape numpy.split numpy.squeeze numpy.swapaxes numpy.transpose torch.as_tensor"
     " torch.from_numpy torch.squeeze torch.unsqueeze torch.transpose types.MappingProxyType typing.cast vars".split()

@@ -6,8 +6,10 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 
 from nb2prod.extract import names
+from nb2prod.extract.applied import Given, apply
+from nb2prod.extract.caches import is_cached
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
-from nb2prod.extract.values import assign, enter, iterated, leave, put, send, value
+from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, send, value
 
 
 def run(flow: Flow, statements: Iterable[ast.stmt]) -> Flow:
@@ -42,8 +44,10 @@ def function(
         local = names.body_of(node).local - inner.elsewhere.keys()
         inner.names |= {name: NOTHING for name in local if name not in inner.names}
         run(inner, node.body)
-    made = leave(inner, node.args)
+    made = leave(inner, node)
     made.owner, made.way = owner, way
+    if owner and is_cached(node):
+        made.gives = frozenset([inner.from_outside(owner).inner])
     return made
 
 
@@ -126,10 +130,12 @@ def _statement(flow: Flow, node: ast.stmt) -> None:
 
 
 def _definition(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    for default in [*node.args.defaults, *node.args.kw_defaults]:
-        value(flow, default)
-    own = flow.world.defined(node.name) if flow.parent is None and not flow.is_function else ()
-    made = flow.make((node, "function"), (), "function", own or (function(flow.world, node, flow),))
+    given = default_values(flow, node.args)
+    functions = flow.world.defined(node.name) if flow.parent is None and not flow.is_function else ()
+    if not functions:
+        functions = (function(flow.world, node, flow),)
+        functions[0].given = given
+    made = flow.make((node, "function"), (), "function", functions)
     flow.bind(node.name, made)
     for decorator in reversed(node.decorator_list):
         wrapped = frozenset(
@@ -143,8 +149,6 @@ def _definition(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Non
 
 
 def _decorated(flow: Flow, decorator: ast.expr, summary: Summary, given: Value) -> Value:
-    from nb2prod.extract.applied import Given, apply
-
     return apply(flow, summary, Given([given]), (decorator, "decorates"))
 
 

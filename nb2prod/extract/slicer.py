@@ -218,21 +218,30 @@ class _Slicer:
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
-        unit.findings += self._changes_when_called(statement, point)
+        unit.findings += self._changes_when_called(unit, statement, point)
         unit.findings += refusals.global_writes(statement)
         unit.findings += refusals.unseen_names(statement)
         unit.findings += refusals.changed_default(statement, self.program)
         unit.findings += refusals.own_name(statement)
         return unit
 
-    def _changes_when_called(self, statement: Statement, point: Point) -> Iterator[Diagnostic]:
+    def _changes_when_called(self, unit: Unit, statement: Statement, point: Point) -> Iterator[Diagnostic]:
         """A function of the notebook must not change what all requests share."""
         changed = self.program.changes.outside(statement.node) - statement.names.writes_global
-        for name in sorted(changed):
+        for name in sorted(changed - self._told(unit, statement)):
             bindings = self.program.reaching(name, point.position(self.program)).bindings
             kinds = {binding.kind_of(name) for binding in bindings}
             if kinds & {"value", "constant", "definition"}:
                 yield refusals.helper_changes_state(name, statement)
+
+    def _told(self, unit: Unit, statement: Statement) -> set[str]:
+        """What only functions change that this one calls, which are refused for it themselves."""
+        called = [s for t in unit.needs.values() if t.kind == "definition" for s in t.statements]
+        found: set[str] = set()
+        for other in (s for s in called if s is not statement):
+            known = other.names.deferred | other.names.must
+            found |= self.program.changes.outside(other.node) & known
+        return found - statement.names.deferred - statement.names.must
 
     def _hint_at(self, name: str, unit: Unit, statement: Statement) -> None:
         """What an annotation speaks of: nice to have, where it is an import or a definition."""

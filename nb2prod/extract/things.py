@@ -1,4 +1,4 @@
-"""What names stand for while code is followed: things from outside, their parts, and things made on the way."""
+"""What names stand for while code is followed: things from outside, their parts, and things made there."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ class Summary:
     way: str = ""
     """Of a method: `classmethod`, `staticmethod` or `property`, if it is one."""
     parameters: dict[str, Value] = field(default_factory=dict)
+    given: dict[str, Value] = field(default_factory=dict)
+    """Of a function inside another: the values of its defaults."""
     changed: Value = NOTHING
     gives: Value = NOTHING
 

@@ -1,4 +1,4 @@
-"""What an expression gives and changes, as far as its text tells: the objects behind names, followed through."""
+"""What an expression gives and changes, as far as its text tells: the objects behind its names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable
 
 from nb2prod.extract import effects, names
-from nb2prod.extract.applied import Given, apply, apply_somehow
+from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
+from nb2prod.extract.caches import caches_of
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
 
 _OPERATORS: dict[type[ast.operator], str] = {
@@ -99,7 +100,7 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
         return base
     given = send(flow, node, base, [node.attr], ways=("property",))
     bound = _bound_method(flow, node, base)
-    inner = base if node.attr in effects.VIEW_ATTRIBUTES else parts(base)
+    inner = parts(base) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
 
 
@@ -200,12 +201,18 @@ def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
 
 
 def _lambda(flow: Flow, node: ast.Lambda) -> Value:
-    for default in [*node.args.defaults, *node.args.kw_defaults]:
-        value(flow, default)
+    given = default_values(flow, node.args)
     inner = enter(flow.world, flow, node.args)
     inner.statement = flow.statement
     inner.gives |= value(inner, node.body)
-    return flow.make((node, "function"), (), "function", (leave(inner, node.args),))
+    made = leave(inner, node)
+    made.given = given
+    return flow.make((node, "function"), (), "function", (made,))
+
+
+def default_values(flow: Flow, arguments: ast.arguments) -> dict[str, Value]:
+    """What the parameters of a function stand for that a call gives nothing for."""
+    return {name: value(flow, node) for name, node in defaults(arguments)}
 
 
 def enter(world: object, parent: Flow | None, arguments: ast.arguments) -> Flow:
@@ -225,14 +232,16 @@ def enter(world: object, parent: Flow | None, arguments: ast.arguments) -> Flow:
     return inner
 
 
-def leave(inner: Flow, arguments: ast.arguments) -> Summary:
+def leave(inner: Flow, node: names.Function) -> Summary:
     """The function that has been followed; what it changes around it, it changes for all that is known."""
-    own = inner.parameters
-    if inner.parent is not None:
-        inner.parent.change(thing for thing in inner.changed if thing.home is not inner)
     changed = frozenset(thing for thing in inner.changed if thing.outer or thing.home is not inner)
-    gives = frozenset(inner.gives)
-    return Summary(inner, arguments, parameters=own, changed=changed, gives=gives)
+    if inner.parent is not None:
+        caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
+        changed -= frozenset(thing for thing in caches if not thing.outer)
+        inner.parent.change(thing for thing in changed if thing.home is not inner)
+    return Summary(
+        inner, node.args, parameters=inner.parameters, changed=changed, gives=frozenset(inner.gives)
+    )
 
 
 def _operated(flow: Flow, node: ast.AST, left: Value, operator: str, right: Value) -> Value:
@@ -293,7 +302,12 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
 
 
 def send(
-    flow: Flow, node: ast.AST, base: Value, methods: Iterable[str], given: Given | None = None, ways=("",)
+    flow: Flow,
+    node: ast.AST,
+    base: Value,
+    methods: Iterable[str],
+    given: Given | None = None,
+    ways: tuple[str, ...] = ("",),
 ) -> Value:
     """Call methods of the notebook's classes that objects may have; what they give."""
     found: Value = NOTHING
@@ -331,9 +345,9 @@ def _given(flow: Flow, node: ast.Call) -> Given:
 
 def _call(flow: Flow, node: ast.Call) -> Value:
     func = node.func
-    if isinstance(func, ast.Call) and names.dotted(func.func) == "getattr" and len(func.args) == 2:
-        if isinstance(func.args[1], ast.Constant) and str(func.args[1].value).isidentifier():
-            func = ast.Attribute(func.args[0], str(func.args[1].value), ast.Load())
+    match func:
+        case ast.Call(func=ast.Name(id="getattr"), args=[base_, ast.Constant(value=str(method))]):
+            func = ast.Attribute(base_, method, ast.Load())
     given = _given(flow, node)
     result = _by_library(flow, node, func, given)
     if isinstance(func, ast.Attribute):
