@@ -29,18 +29,6 @@ PAGES = sorted(FOLDER.glob("*.md"))
 
 DIFFERS: dict[str, str] = {
     "capture_over_the_role": "NB123: the name that `%%capture out` binds is asked of IPython",
-    "fit_transform_in_the_role": "NB218: NB232 does not see the request inside `[[request]]`",
-    # changes that the example does not make: served, and the second answer to a value over 5 is wrong
-    "method_changes_its_argument": "not seen: methods are read for `self` only",
-    "keywords_change_their_argument": "not seen: `**kinds` takes no keyword's value",
-    "starred_argument_is_changed": "not seen: a call with a star hands on nothing",
-    "part_given_by_a_helper_is_changed": "not seen: what a function returns stands for nothing",
-    "lambda_default_is_changed": "not seen: NB231 reads `def` only",
-    "default_changed_through_a_helper": "not seen: NB231 does not follow calls",
-    "default_of_a_name_is_changed": "not seen: NB231 wants a default that is a literal or a call",
-    "class_counts_its_requests": "not seen: NB228 knows captured state only",
-    "class_method_counts": "not seen: NB228 knows captured state only",
-    "function_counts_in_itself": "not seen: NB228 knows captured state only",
     # what a call has made, made again
     "closure_over_a_list_changed_by_alias": "the list as it was at first: NB227 does not look into closures",
     "partial_of_a_list_changed_by_alias": "the list as it was at first: NB227 does not look into partials",

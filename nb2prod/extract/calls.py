@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from nb2prod.extract import effects, names
+from nb2prod.extract import effects, flows, names
+from nb2prod.extract.applied import may_change
 from nb2prod.extract.names import Call, Names
+from nb2prod.extract.things import Flow, Summary, Thing, Value, reach
 
 _FACTORIES = frozenset(
     [
@@ -32,50 +34,59 @@ _FACTORIES = frozenset(
 
 @dataclass(slots=True, eq=False)
 class Function:
-    """A function of the notebook: which of its parameters and of its globals a call changes.
+    """A function of the notebook. `makes_function`: it returns a function that it has made itself."""
 
-    `makes_function`: it returns a function that it has made itself.
-    """
-
-    parameters: tuple[str, ...]
-    local: frozenset[str]
-    mutates: set[str]
+    node: names.Function
     calls: tuple[Call, ...]
     makes_function: bool = False
     binds: set[str] = field(default_factory=set)
     """Names that a call binds outside, by `global`."""
 
-    @property
-    def outside(self) -> set[str]:
-        """Globals that a call changes."""
-        return self.mutates - self.local
 
-    @property
-    def changes_itself(self) -> bool:
-        """As a method: whether it changes its `self`."""
-        return bool(self.parameters) and self.parameters[0] in self.mutates
+@dataclass(slots=True, eq=False)
+class _Class:
+    """A class of the notebook: its methods, its bases, and what its objects share and can change."""
+
+    node: ast.ClassDef
+    bases: frozenset[str]
+    shared: frozenset[str]
 
 
 class Changes:
-    """Answers what a call changes, given all definitions and imports of a notebook."""
+    """Answers what code of a notebook changes in place, given all its definitions and imports."""
 
     def __init__(self, nodes: Iterable[ast.stmt]) -> None:
+        self._nodes = list(nodes)
         self._functions: dict[str, list[Function]] = defaultdict(list)
-        self._methods: dict[str, list[Function]] = defaultdict(list)
+        self._classes: dict[str, list[_Class]] = defaultdict(list)
         self._modules: dict[str, str] = {}
-        for node in nodes:
+        self._summaries: dict[ast.AST, Summary] = {}
+        self._methods: dict[str, list[tuple[str, Summary]]] = {}
+        self._behind: dict[str, tuple[Summary, ...]] = {}
+        self._kinds: dict[str, frozenset[str]] = {}
+        self._flows: dict[ast.stmt, Flow] = {}
+        for node in self._nodes:
             self._add(node)
         self._settle()
 
-    def of(self, call: Call) -> Iterator[str]:
-        """Names whose objects a call changes."""
-        own = self._functions.get(call.function)
-        if own is not None:
-            for function in own:
-                yield from _changed(function, call)
-            return
-        yield from self._by_method(call)
-        yield from self._by_library(call)
+    def of(self, node: ast.stmt) -> set[str]:
+        """Names whose objects a statement of the top level changes when it runs."""
+        return set(_outside(self._flows[node].changed))
+
+    def by(self, nodes: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
+        """Outside names whose objects a body changes, followed through names that stand for them; where first."""
+        changed = flows.top(self, nodes).changed
+        found: dict[str, ast.stmt] = {}
+        for thing, node in changed.items():
+            if thing.outer and thing.name and node is not None:
+                found.setdefault(thing.name, node)
+        return found
+
+    def parameters(self, node: names.Function) -> set[str]:
+        """The parameters of a function whose objects a call of it changes."""
+        summary = self._summary(node)
+        changed = {thing.origin for thing in summary.changed}
+        return {name for name, own in summary.parameters.items() if own & changed}
 
     def bound_by(self, call: Call) -> set[str]:
         """Names that a call binds by `global`, in the function called or in those that it calls."""
@@ -91,7 +102,14 @@ class Changes:
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
-        return {name for function in map(_function, _functions_in(node)) for name in self._again(function)}
+        found = {n for _, f in functions_in(node) for n in _outside(self._summary(f).changed)}
+        return found | self._remembering(node)
+
+    def _remembering(self, node: ast.stmt) -> set[str]:
+        """The name of a function whose decorator has made it one that keeps something from call to call."""
+        name = node.name if isinstance(node, ast.FunctionDef) and node.decorator_list else ""
+        kept = (thing for summary in self._behind.get(name, ()) for thing in summary.changed)
+        return {name} if any(not thing.outer for thing in kept) else set()
 
     def makes_definition(self, node: ast.stmt) -> bool:
         """Whether an assignment makes a function or class, or what code means by one, by calling a factory.
@@ -103,40 +121,80 @@ class Changes:
             case ast.Assign(targets=[ast.Name()], value=ast.Call(func=func)):
                 name = names.dotted(func)
                 own = self._functions.get(name)
-                return all(f.makes_function for f in own) if own else self._resolved(name) in _FACTORIES
+                return all(f.makes_function for f in own) if own else self.resolved(name) in _FACTORIES
         return False
 
-    def _again(self, function: Function) -> set[str]:
-        for call in function.calls:
-            function.mutates |= set(self.of(call))
-        return function.outside
+    # -- what is known of the notebook, for code that is followed
 
-    def _by_method(self, call: Call) -> Iterator[str]:
-        if call.root is None or "." not in call.function:
-            return
-        method = call.function.rpartition(".")[2]
-        changing = (
-            f for f in self._methods.get(method, ()) if f.parameters[:1] and f.parameters[0] in f.mutates
-        )
-        if any(changing):
-            yield call.root
-
-    def _by_library(self, call: Call) -> Iterator[str]:
-        arguments = dict(call.arguments)
-        if 0 in arguments and effects.changes_first(self._resolved(call.function)):
-            yield arguments[0]
-        yield from (
-            name for slot, name in call.arguments if isinstance(slot, str) and effects.changes_keyword(slot)
-        )
-
-    def _resolved(self, function: str) -> str:
+    def resolved(self, function: str) -> str:
         """A dotted name with its first part as imported: `np.copyto` is `numpy.copyto`."""
         root, dot, rest = function.partition(".")
         return f"{self._modules.get(root, root)}{dot}{rest}"
 
+    def kinds(self, name: str) -> frozenset[str]:
+        """What makes the value of a global name, where all its bindings say so."""
+        return self._kinds.get(name, frozenset())
+
+    def defined(self, name: str) -> tuple[Summary, ...]:
+        """The functions that the notebook defines under a name."""
+        known = (self._summaries.get(f.node) for f in self._functions.get(name, ()))
+        return tuple(s for s in known if s is not None)
+
+    def functions(self, name: str) -> tuple[Summary, ...]:
+        """The functions that a global name may stand for, or hold."""
+        return tuple(dict.fromkeys([*self.defined(name), *self._behind.get(name, ())]))
+
+    def is_class(self, name: str) -> bool:
+        """Whether the notebook defines a class of that name."""
+        return name in self._classes
+
+    def methods(self, name: str, kinds: frozenset[str]) -> Iterator[Summary]:
+        """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
+        for owner, summary in self._methods.get(name, ()):
+            if self._may_be(kinds, owner):
+                yield summary
+
+    def sharing(self, attribute: str, kinds: frozenset[str]) -> Iterator[str]:
+        """Classes that keep a changeable value under an attribute, for all objects of theirs."""
+        for name, known in self._classes.items():
+            if any(attribute in c.shared for c in known) and self._may_be(kinds, name):
+                yield name
+
+    def _may_be(self, kinds: frozenset[str], owner: str) -> bool:
+        """Whether an object of some kinds may have what a class defines."""
+        if not kinds or any(k not in self._classes and k not in effects.PLAIN for k in kinds):
+            return True
+        return any(owner in self._line(k) or k in self._line(owner) for k in kinds)
+
+    def _line(self, name: str) -> set[str]:
+        """A class and those that it comes from."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            one = todo.pop()
+            if one not in found:
+                found.add(one)
+                todo += [base for c in self._classes.get(one, ()) for base in c.bases]
+        return found
+
     # -- reading the notebook
 
     def _add(self, node: ast.stmt) -> None:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                self._functions[name].append(_function(node))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda() as value):
+                self._functions[name].append(_function(value))
+            case ast.ClassDef(name=name):
+                self._classes[name].append(_class(node))
+            case ast.If() | ast.Try() | ast.With() | ast.For() | ast.While():
+                for child in ast.iter_child_nodes(node):
+                    if isinstance(child, ast.stmt):
+                        self._add(child)
+        for child in ast.walk(node):
+            self._import(child)
+
+    def _import(self, node: ast.AST) -> None:
         match node:
             case ast.Import(names=aliases):
                 for alias in aliases:
@@ -145,34 +203,102 @@ class Changes:
                     )
             case ast.ImportFrom(module=module, names=aliases) if module:
                 self._modules |= {a.asname or a.name: f"{module}.{a.name}" for a in aliases}
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                self._functions[name].append(_function(node))
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda() as value):
-                self._functions[name].append(_function(value))
-            case ast.ClassDef(body=body):
-                for method in body:
-                    if (
-                        isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
-                        and method.name != "__init__"
-                    ):
-                        self._methods[method.name].append(_function(method))
-            case ast.If() | ast.Try() | ast.With():
-                for child in ast.iter_child_nodes(node):
-                    if isinstance(child, ast.stmt):
-                        self._add(child)
 
     def _settle(self) -> None:
         """Through functions that call functions, until nothing is added."""
-        everything = [
-            f for group in (self._functions, self._methods) for found in group.values() for f in found
-        ]
-        growing = True
-        while growing:
-            growing = False
-            for function in everything:
-                more = {name for call in function.calls for name in self.of(call)} - function.mutates
-                function.mutates |= more
-                growing = growing or bool(more)
+        before: object = None
+        for _ in range(_ROUNDS):
+            self._follow()
+            now = self._signature()
+            if now == before:
+                return
+            before = now
+
+    def _follow(self) -> None:
+        made: dict[ast.AST, Summary] = {}
+        methods: dict[str, list[tuple[str, Summary]]] = defaultdict(list)
+        for name, functions in self._functions.items():
+            made |= {f.node: flows.function(self, f.node, owner=name) for f in functions}
+        for owner, classes in self._classes.items():
+            for name, node in (pair for c in classes for pair in _methods(c.node)):
+                made[node] = flows.function(self, node, owner=owner, of=owner)
+                methods[name].append((owner, made[node]))
+        self._summaries, self._methods = made, methods
+        self._flows = {node: flows.top(self, [node]) for node in self._nodes}
+        values: dict[str, list[Value]] = defaultdict(list)
+        for flow in self._flows.values():
+            for name, value in flow.names.items():
+                values[name].append(value)
+        self._behind = {
+            name: tuple(f for f in _functions_behind(found) if f not in self.defined(name))
+            for name, found in values.items()
+        }
+        self._kinds = {name: _kinds_of(found) for name, found in values.items()}
+
+    def _signature(self) -> object:
+        summaries = [_sign(s) for s in self._summaries.values()]
+        return summaries, self._kinds, {n: [_sign(s) for s in found] for n, found in self._behind.items()}
+
+    def _summary(self, node: names.Function) -> Summary:
+        return self._summaries.get(node) or flows.function(self, node)
+
+
+_ROUNDS = 12
+
+
+def _outside(changed: Iterable[Thing]) -> Iterator[str]:
+    return (thing.name for thing in changed if thing.outer and thing.name)
+
+
+def _functions_behind(values: list[Value]) -> tuple[Summary, ...]:
+    things = (thing for value in values for thing in reach(value))
+    return tuple(dict.fromkeys(f for thing in things for f in thing.functions))
+
+
+def _kinds_of(values: list[Value]) -> frozenset[str]:
+    things = [thing for value in values for thing in value]
+    if not all(values) or not all(t.kinds and not t.whole for t in things):
+        return frozenset()
+    return frozenset[str]().union(*(t.kinds for t in things))
+
+
+def _sign(summary: Summary) -> object:
+    """What a summary says, to compare it with another round's."""
+    labels = {thing: name for name, value in summary.parameters.items() for thing in value}
+
+    def sign(value: Iterable[Thing]) -> frozenset[object]:
+        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.kinds) for t in value)
+
+    stored = {(labels.get(thing, thing.name), sign(reach(held))) for thing, held in summary.stored()}
+    return sign(summary.changed), sign(summary.gives), sign(reach(summary.gives)), frozenset(stored)
+
+
+def _methods(node: ast.ClassDef) -> Iterator[tuple[str, names.Function]]:
+    for child in node.body:
+        match child:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name, child
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda() as value):
+                yield name, value
+
+
+def _class(node: ast.ClassDef) -> _Class:
+    own = {
+        child.attr
+        for child in ast.walk(node)
+        if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store)
+        if isinstance(child.value, ast.Name) and child.value.id == "self"
+    }
+    shared = set()
+    for child in node.body:
+        match child:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if may_change(value):
+                shared.add(name)
+            case ast.AnnAssign(target=ast.Name(id=name), value=value) if value and may_change(value):
+                if names.dotted(getattr(value, "func", value)).rpartition(".")[2] != "field":
+                    shared.add(name)
+    bases = frozenset(names.dotted(base).rpartition(".")[2] for base in node.bases)
+    return _Class(node, bases, frozenset(shared - own))
 
 
 def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
@@ -182,22 +308,14 @@ def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
     for node, found in pairs:
         for call in found.calls:
             found.may |= changes.bound_by(call)
-        found.mutates |= {name for call in found.calls for name in changes.of(call)} | changes.outside(node)
+        found.mutates |= changes.of(node) - (found.augments - found.mutates) | changes.outside(node)
     return changes
 
 
 def _function(node: names.Function) -> Function:
     inside = names.body_of(node)
-    body = [] if isinstance(node, ast.Lambda) else [(child, names.of(child)) for child in node.body]
-    return Function(
-        inside.parameters,
-        inside.local,
-        # what a function has copied under the same name first, it does not change
-        set(effects.changed_outside(body)) if body else set(inside.names.mutates),
-        tuple(inside.names.calls),
-        _makes_function(node),
-        set(inside.names.may & inside.declared),
-    )
+    binds = set(inside.names.may & inside.declared)
+    return Function(node, tuple(inside.names.calls), _makes_function(node), binds)
 
 
 def _makes_function(node: names.Function) -> bool:
@@ -224,22 +342,15 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
             yield from _own(child)
 
 
-def _functions_in(node: ast.AST) -> Iterator[names.Function]:
+def functions_in(node: ast.AST, name: str = "lambda") -> Iterator[tuple[str, names.Function]]:
     """The functions that a statement defines, methods included; not those inside other functions."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        yield node
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _functions_in(child)
-
-
-def _changed(function: Function, call: Call) -> Iterator[str]:
-    for slot, name in call.arguments:
-        inside = slot if isinstance(slot, str) else _at(function.parameters, slot)
-        if inside in function.mutates:
-            yield name
-    yield from function.outside
-
-
-def _at(parameters: tuple[str, ...], position: int) -> str | None:
-    return parameters[position] if position < len(parameters) else None
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield node.name, node
+        case ast.Lambda():
+            yield name, node
+        case _:
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+            inner = target.id if isinstance(target, ast.Name) else name
+            for child in ast.iter_child_nodes(node):
+                yield from functions_in(child, inner)

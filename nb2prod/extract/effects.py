@@ -8,11 +8,7 @@ torch, xgboost, lightgbm) and Python's data model.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from nb2prod.extract.names import Names
+from collections.abc import Iterator
 
 _BUILTIN = (
     "add append appendleft clear difference_update discard extend extendleft insert intersection_update pop"
@@ -46,6 +42,89 @@ _FIRST = frozenset(_CHANGING.split())
 _VIEWS = frozenset({"get", "items", "ravel", "reshape", "values", "view"})
 """Methods that give parts of their receiver."""
 
+VIEWS = frozenset(
+    "asfreq detach diagonal expand flatten_ narrow numpy permute ravel reshape select squeeze swapaxes t"
+    " to_numpy transpose unflatten unsqueeze view view_as".split()
+)
+"""Methods that give their receiver under another form."""
+
+VIEW_ATTRIBUTES = frozenset("T at data flat iat iloc loc real imag values".split())
+"""Attributes that do."""
+
+GIVING_PARTS = frozenset("get pop popitem popleft setdefault __getitem__ __next__ send".split())
+"""Methods that give one part of their receiver, or what they are given instead."""
+
+SHALLOW = frozenset(
+    "list dict set tuple collections.defaultdict collections.deque collections.OrderedDict".split()
+)
+"""Containers of Python: a copy of them holds the same parts."""
+
+PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "method"}
+"""What no class of the notebook is."""
+
+_ITERATORS = frozenset(
+    "iter map filter zip enumerate reversed itertools.count itertools.cycle itertools.chain itertools.islice"
+    " itertools.repeat itertools.accumulate".split()
+)
+USED_UP = _ITERATORS - {"itertools.repeat"}
+"""What is another after it has been iterated over."""
+
+FILLED_BY_READING = frozenset({"collections.defaultdict"})
+"""What gets an item when one is read that it lacks."""
+
+MOVED_BY_CALLS = frozenset(
+    "numpy.random.default_rng numpy.random.RandomState numpy.random.Generator random.Random"
+    " torch.Generator".split()
+)
+"""What is another after each call of a method: the next random number is another one."""
+
+SAME = frozenset(
+    "memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.ascontiguousarray"
+    " numpy.atleast_1d numpy.atleast_2d numpy.broadcast_to numpy.expand_dims numpy.moveaxis numpy.ravel"
+    " numpy.reshape numpy.split numpy.squeeze numpy.swapaxes numpy.transpose torch.as_tensor"
+    " torch.from_numpy torch.squeeze torch.unsqueeze torch.transpose types.MappingProxyType typing.cast vars".split()
+)
+"""Functions that give what they are given, or another form of it."""
+
+PARTS = frozenset(
+    "next min max getattr operator.getitem random.choice functools.reduce heapq.heappop bisect.bisect".split()
+)
+"""Functions that give a part of what they are given."""
+
+SHALLOW_COPIES = (
+    _ITERATORS
+    | SHALLOW
+    | frozenset(
+        "sorted frozenset copy.copy collections.ChainMap collections.Counter dataclasses.replace heapq.nlargest"
+        " heapq.nsmallest itertools.chain.from_iterable itertools.dropwhile itertools.takewhile random.sample"
+        " types.SimpleNamespace".split()
+    )
+)
+"""Functions that give something new with the same parts."""
+
+ZIPPED = frozenset(
+    "zip enumerate itertools.combinations itertools.groupby itertools.pairwise itertools.permutations"
+    " itertools.product itertools.zip_longest".split()
+)
+"""Functions that give tuples of the parts of what they are given."""
+
+KINDS = MOVED_BY_CALLS
+"""Functions whose results are known by what made them."""
+
+TYPES = frozenset("bytearray dict list object set super".split())
+"""Types of Python, through which methods are called with the object as first argument."""
+
+_ONE_CALLS_OTHERS = frozenset(
+    "decision_function inverse_transform predict predict_log_proba predict_proba score score_samples"
+    " transform".split()
+)
+
+
+def alike(method: str) -> frozenset[str]:
+    """Methods of the notebook that a method may come to: a pipeline's `predict` calls its steps' `transform`."""
+    return _ONE_CALLS_OTHERS if method in _ONE_CALLS_OTHERS else frozenset([method])
+
+
 _TARGETS = frozenset({"out"})
 """Keywords that name what is written to."""
 
@@ -54,6 +133,8 @@ def receiver_changes(call: ast.Call) -> bool:
     """Whether a method call is sure to change the object that it is called on."""
     assert isinstance(call.func, ast.Attribute)
     method = call.func.attr
+    if method == "partition" and call.args and isinstance(call.args[0], ast.Constant | ast.Name):
+        return not isinstance(getattr(call.args[0], "value", None), str)  # a text's, which gives new ones
     if any(k.arg == "inplace" and not _is_false(k.value) for k in call.keywords):
         return True
     # torch's convention: one underscore at the end means in place
@@ -75,24 +156,6 @@ def changes_keyword(keyword: str) -> bool:
 
 def _is_false(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
-
-
-def changed_outside(body: Iterable[tuple[ast.stmt, Names]]) -> dict[str, ast.stmt]:
-    """Outside names whose objects a body changes, followed through names that stand for them; where first."""
-    origins: dict[str, set[str]] = {}
-    changed: dict[str, ast.stmt] = {}
-    for node, found in body:
-        given: dict[str, set[str]] = {}
-        for name, other in aliases(node):
-            behind = origins.get(other, given.get(other, {other}))
-            given.setdefault(name, set()).update(behind)
-        for name in found.mutates | found.augments:
-            for origin in origins.get(name, {name} - given.keys()) | given.get(name, set()):
-                changed.setdefault(origin, node)
-        for name in found.may - found.augments:
-            before = set() if name in found.must else origins.get(name, {name})
-            origins[name] = before | given.get(name, set())
-    return changed
 
 
 def aliases(node: ast.stmt) -> Iterator[tuple[str, str]]:

@@ -111,6 +111,7 @@ class Program:
 
     notebook: Notebook
     statements: tuple[Statement, ...]
+    changes: calls.Changes
     skipped: dict[str, Cell] = field(default_factory=dict)
     lazy_annotations: bool = False
 
@@ -179,6 +180,16 @@ class Program:
         for i in touching[bisect.bisect_left(touching, low) : bisect.bisect_left(touching, high)]:
             yield self.statements[i]
 
+    def is_immutable(self, name: str, position: int) -> bool:
+        """Whether a name stands for a literal that nothing can change."""
+        only = self.reaching(name, position).only
+        return only is not None and only.kind == "constant" and not set("[{") & set(only.texts[name])
+
+    def holds_value(self, name: str, position: int) -> bool:
+        """Whether a name stands for what the notebook has computed or written out."""
+        kinds = {binding.kind_of(name) for binding in self.reaching(name, position).bindings}
+        return bool(kinds & {"value", "constant"})
+
     def imported_root(self, name: str, before: int) -> str | None:
         """The top-level module behind an imported name, or None."""
         binding = self.reaching(name, before).only
@@ -211,7 +222,7 @@ def program_of(notebook: Notebook) -> Program:
                 found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
             nodes.append((cell, node, found))
     changes = calls.settle([(node, found) for _, node, found in nodes])
-    return Program(notebook, _without_changed(list(_statements(nodes, changes))), skipped, lazy)
+    return Program(notebook, _without_changed(list(_statements(nodes, changes))), changes, skipped, lazy)
 
 
 def _is_future(node: ast.stmt) -> bool:

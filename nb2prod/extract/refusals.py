@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import effects, ipython, names
+from nb2prod.extract import calls, effects, ipython, names
+from nb2prod.extract.applied import defaults, may_change
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
@@ -194,6 +195,16 @@ def helper_changes_state(name: str, where: Statement) -> Diagnostic:
     )
 
 
+def role_changes_shared(name: str, where: Statement) -> Diagnostic:
+    """NB228: role code changes what all requests share, and a copy cannot be made for each."""
+    return at(
+        where,
+        "NB228",
+        f"the role code changes `{name}`, which all requests share: the next would get another answer",
+        f"Keep the value in a variable of the role cell, or work on a copy of what `{name}` holds.",
+    )
+
+
 def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
     """NB230: serving code reads names by their text, so that nothing shows what it needs."""
     for call in statement.names.dynamic:
@@ -219,47 +230,41 @@ def own_name(statement: Statement) -> Iterator[Diagnostic]:
             )
 
 
-def changed_default(statement: Statement) -> Iterator[Diagnostic]:
+def changed_default(statement: Statement, program: Program) -> Iterator[Diagnostic]:
     """NB231: a function changes the default of a parameter, which all its calls share."""
-    node = statement.node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return
-    mutated = effects.changed_outside((inner, names.of(inner)) for inner in node.body)
-    for name, default in _defaults(node.args):
-        if name in mutated and isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call | ast.ListComp):
-            yield at(
-                statement,
-                "NB231",
-                f"`{node.name}` changes the default of its parameter `{name}`, which all calls share:"
-                " each answer would depend on the calls before it",
-                f"Write `{name}=None`, and make the value inside the function.",
-            )
+    for name, node in calls.functions_in(statement.node):
+        changed = program.changes.parameters(node)
+        for parameter, default in defaults(node.args):
+            if parameter in changed and may_change(default) and not _is_literal(default, statement, program):
+                yield at(
+                    statement,
+                    "NB231",
+                    f"`{name}` changes the default of its parameter `{parameter}`, which all calls share:"
+                    " each answer would depend on the calls before it",
+                    f"Write `{parameter}=None`, and make the value inside the function.",
+                )
 
 
-def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
-    positional = [*arguments.posonlyargs, *arguments.args]
-    for argument, default in zip(reversed(positional), reversed(arguments.defaults), strict=False):
-        yield argument.arg, default
-    for argument, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        if given is not None:
-            yield argument.arg, given
+def _is_literal(default: ast.expr, statement: Statement, program: Program) -> bool:
+    """Whether a default is the name of a constant that nothing can change."""
+    name = default.id if isinstance(default, ast.Name) else ""
+    return program.is_immutable(name, statement.index)
 
 
-def training(code: RoleCode, inputs: Iterable[str], state: Iterable[str]) -> Iterator[Diagnostic]:
+def training(
+    code: RoleCode, program: Program, inputs: Iterable[str], state: Iterable[str]
+) -> Iterator[Diagnostic]:
     """NB232: role code trains: on data of the notebook, or what the notebook has fitted, on the request."""
     fed, fitted = {*code.bound.may, *inputs}, set(state)
     for statement in code.body:
-        for call in statement.names.calls:
-            method = call.function.rpartition(".")[2]
-            given = {name for _, name in call.arguments}
-            if "." not in call.function or method not in effects.FITS:
-                continue
-            if call.root in fitted and given & fed:
+        for method, root, read in _fits(statement.node):
+            given = {name for name in read if name in fed or program.holds_value(name, statement.index)}
+            if root in fitted and given & fed:
                 yield at(
                     statement,
                     "NB232",
-                    f"the {code.role} cell fits `{call.root}` anew (`.{method}`) on each request",
-                    f"Fit `{call.root}` before the role cells; here, only use it: `.transform`, `.predict`.",
+                    f"the {code.role} cell fits `{root}` anew (`.{method}`) on each request",
+                    f"Fit `{root}` before the role cells; here, only use it: `.transform`, `.predict`.",
                 )
             elif given and not given & fed:
                 data = ", ".join(f"`{name}`" for name in sorted(given))
@@ -269,6 +274,15 @@ def training(code: RoleCode, inputs: Iterable[str], state: Iterable[str]) -> Ite
                     f"the {code.role} cell trains (`.{method}`) on {data}: it would do so with every request",
                     "Move the training to a cell of its own above; leave only what answers a request here.",
                 )
+
+
+def _fits(node: ast.stmt) -> Iterator[tuple[str, str | None, set[str]]]:
+    """Calls that train: the method, the name that it is called on, and those that the arguments read."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            if call.func.attr in effects.FITS:
+                given = [names.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
+                yield call.func.attr, names.root_name(call.func), {n for found in given for n in found.reads}
 
 
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nb2prod.domain import Cell, Role
-from nb2prod.extract.effects import changed_outside
+from nb2prod.extract.calls import Changes
 from nb2prod.extract.names import Names
 from nb2prod.extract.program import Program, Statement, is_display, plots, shows_only
 
@@ -22,6 +22,7 @@ class RoleCode:
     cells: tuple[Cell, ...]
     body: tuple[Statement, ...]
     entry: Statement | None
+    changes: Changes
 
     @property
     def style(self) -> Literal["inline", "function"]:
@@ -39,9 +40,14 @@ class RoleCode:
     @functools.cached_property
     def changed(self) -> Mapping[str, Statement]:
         """The outside names whose objects the body changes in place, and where it does so first."""
+        return {name: place for name, place in self.touched.items() if name in self.bound.reads}
+
+    @functools.cached_property
+    def touched(self) -> Mapping[str, Statement]:
+        """The same with names that only functions read which the body calls."""
         places = {statement.node: statement for statement in self.body}
-        found = changed_outside((s.node, s.names) for s in self.body)
-        return {name: places[node] for name, node in found.items() if name in self.bound.reads}
+        found = self.changes.by(s.node for s in self.body)
+        return {name: places[node] for name, node in found.items()}
 
     @functools.cached_property
     def local(self) -> frozenset[str]:
@@ -87,7 +93,7 @@ def role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
     statements = [s for cell in cells for s in program.of_cell(cell)]
     entry = _entry(statements, role) if all(_is_declaration(s) for s in statements) else None
     body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
-    return RoleCode(role, cells, body, entry)
+    return RoleCode(role, cells, body, entry, program.changes)
 
 
 def _is_declaration(statement: Statement) -> bool:

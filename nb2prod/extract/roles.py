@@ -13,7 +13,6 @@ from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names, refusals
-from nb2prod.extract.effects import changed_outside
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import Read, RoleCode, arguments_of, live_reads, role_code
@@ -195,7 +194,7 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int, sinc
     since = bindings[0].index + 1 if since is None else since
     events = set(layout.program.events(read.name, since, start))
     between = layout.program.statements[since:start]
-    changing = changed_outside((s.node, s.names) for s in between).get(read.name)
+    changing = layout.program.changes.by(s.node for s in between).get(read.name)
     for event in between:
         if event.cell.id not in ids and (event in events or event.node is changing):
             layout.findings.append(

@@ -106,6 +106,7 @@ class _Slicer:
             self.slice.roots[code.role] = root
             if code.entry is None:
                 self._refuse_hidden_arguments(code, root)
+                self._refuse_shared_changes(code, root)
                 self._watch_copies(code, root)
         self._find_embedded(list(self.slice.state.values()))
         self.slice.watched |= dict.fromkeys(passing(self.layout))
@@ -130,7 +131,7 @@ class _Slicer:
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
-            changes = read.name in code.changed and not self._is_immutable(read.name, position)
+            changes = read.name in code.changed and not self.program.is_immutable(read.name, position)
             rebinds = read.name in code.local or changes
             target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
             if target is not None:
@@ -145,7 +146,7 @@ class _Slicer:
             unit.findings += refusals.unseen_names(statement)
             unit.findings += refusals.own_name(statement)
         unit.findings += refusals.training(
-            code, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
+            code, self.program, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )
         return unit
 
@@ -155,11 +156,6 @@ class _Slicer:
         for name in outputs:
             if name in code.bound.may - code.bound.must:
                 yield Read(name, next(s for s in code.body if name in s.names.may))
-
-    def _is_immutable(self, name: str, position: int) -> bool:
-        """Whether a name stands for a literal that nothing can change."""
-        only = self.program.reaching(name, position).only
-        return only is not None and only.kind == "constant" and not set("[{") & set(only.texts[name])
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
         """A helper must not read a global that the role's code binds: in the package it is a local."""
@@ -173,6 +169,19 @@ class _Slicer:
                 root.findings.append(refusals.hidden_argument(name, binder, unit.statement))
                 late = at(unit.statement, "NB203", "")
                 unit.findings = [f for f in unit.findings if (f.code, f.cell) != (late.code, late.cell)]
+
+    def _refuse_shared_changes(self, code: RoleCode, root: Unit) -> None:
+        """Of what role code changes, a copy can be made only if it is a value that the role itself reads."""
+        own = {*code.local, *root.copies, *self._inputs(code)}
+        statements = [unit.statement for unit in self._reached(root) if unit.statement is not None]
+        told = {name for s in statements for name in self.program.changes.outside(s.node)}
+        for name, where in code.touched.items():
+            if name in own or name in told or self.program.is_immutable(name, where.index):
+                continue
+            bindings = self.program.reaching(name, where.index).bindings
+            kinds = {binding.kind_of(name) for binding in bindings}
+            if kinds & ({"definition"} if name in code.changed else {"value", "constant", "definition"}):
+                root.findings.append(refusals.role_changes_shared(name, where))
 
     def _watch_copies(self, code: RoleCode, root: Unit) -> None:
         others = {t.name for t in root.needs.values() if t.kind == "state"} | set(self._inputs(code))
@@ -216,14 +225,30 @@ class _Slicer:
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
-                rebinds = name in statement.names.writes_global
-                if target.kind == "state" and name in statement.names.mutates and not rebinds:
-                    unit.findings.append(refusals.helper_changes_state(name, statement))
+        unit.findings += self._changes_when_called(unit, statement, point)
         unit.findings += refusals.global_writes(statement)
         unit.findings += refusals.unseen_names(statement)
-        unit.findings += refusals.changed_default(statement)
+        unit.findings += refusals.changed_default(statement, self.program)
         unit.findings += refusals.own_name(statement)
         return unit
+
+    def _changes_when_called(self, unit: Unit, statement: Statement, point: Point) -> Iterator[Diagnostic]:
+        """A function of the notebook must not change what all requests share."""
+        changed = self.program.changes.outside(statement.node) - statement.names.writes_global
+        for name in sorted(changed - self._told(unit, statement)):
+            bindings = self.program.reaching(name, point.position(self.program)).bindings
+            kinds = {binding.kind_of(name) for binding in bindings}
+            if kinds & {"value", "constant", "definition"}:
+                yield refusals.helper_changes_state(name, statement)
+
+    def _told(self, unit: Unit, statement: Statement) -> set[str]:
+        """What only functions change that this one calls, which are refused for it themselves."""
+        called = [s for t in unit.needs.values() if t.kind == "definition" for s in t.statements]
+        found: set[str] = set()
+        for other in (s for s in called if s is not statement):
+            known = other.names.deferred | other.names.must
+            found |= self.program.changes.outside(other.node) & known
+        return found - statement.names.deferred - statement.names.must
 
     def _hint_at(self, name: str, unit: Unit, statement: Statement) -> None:
         """What an annotation speaks of: nice to have, where it is an import or a definition."""

@@ -1,0 +1,143 @@
+"""A call of a function whose body has been followed: what it changes and gives where it is called."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts, reach
+
+
+@dataclass(slots=True)
+class Given:
+    """The arguments of a call. `starred` may come at any position after the others, `double` by any name."""
+
+    positional: list[Value] = field(default_factory=list)
+    keywords: dict[str, Value] = field(default_factory=dict)
+    starred: Value = NOTHING
+    double: Value = NOTHING
+
+    def all(self) -> Value:
+        """All that the call is given."""
+        return NOTHING.union(*self.positional, *self.keywords.values(), self.starred, self.double)
+
+    def after(self, first: Value) -> Given:
+        """The same with one argument before it: the object that a method is called on."""
+        return replace(self, positional=[first, *self.positional])
+
+
+def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
+    """What a call gives; what it changes is taken down."""
+    bound = _bound(flow, summary, given, key)
+    seen = _Seen(flow, summary, {}, key)
+    for name, outside in summary.parameters.items():
+        seen.known |= {thing: bound.get(name, NOTHING) for thing in outside if thing.home is summary.home}
+    flow.change(seen.all(summary.changed))
+    seen = _Seen(flow, summary, seen.known | _shared(flow, summary, bound), key)
+    for thing, held in summary.stored():
+        for into in seen.of(thing):
+            into.origin.holds |= seen.all(held) - {into}
+    return seen.all(summary.gives)
+
+
+def apply_somehow(flow: Flow, summary: Summary, others: Value, key: object) -> Value:
+    """A call that something else makes, with what it has."""
+    others = frozenset(thing for thing in others if summary not in thing.functions)
+    anything = parts(others) | others
+    return apply(flow, summary, Given(starred=anything, double=anything), key)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Things of a function as its caller sees them."""
+
+    flow: Flow
+    summary: Summary
+    known: dict[Thing, Value]
+    key: object
+
+    def all(self, things: Iterable[Thing]) -> Value:
+        return NOTHING.union(*(self.of(thing) for thing in things))
+
+    def of(self, thing: Thing) -> Value:
+        if thing.home is not self.summary.home:
+            return frozenset([thing])  # of a function around it
+        if thing not in self.known:
+            self.known[thing] = self._look(thing)
+        return self.known[thing]
+
+    def _look(self, thing: Thing) -> Value:
+        if thing.whole is not None:
+            below = self.of(thing.whole)
+            return reach(parts(below))
+        if thing.outer:
+            return self.flow.at_top(thing.name) if thing.name else NOTHING
+        made = self.flow.make((self.key, thing))
+        self.known[thing] = made
+        (own,) = made
+        own.kinds |= thing.kinds
+        own.holds |= self.all(thing.holds) - made
+        functions = (self._function(function) for function in thing.functions)
+        own.functions = tuple(dict.fromkeys([*own.functions, *functions]))
+        if thing.items is not None:
+            own.items = [self.all(item) for item in thing.items]
+        return made
+
+    def _function(self, inner: Summary) -> Summary:
+        changed, gives = self.all(inner.changed), self.all(inner.gives)
+        given = {name: self.all(value) for name, value in inner.given.items()}
+        if (changed, gives, given) == (inner.changed, inner.gives, inner.given):
+            return inner
+        return replace(inner, changed=changed, gives=gives, given=given)
+
+
+def _bound(flow: Flow, summary: Summary, given: Given, key: object) -> dict[str, Value]:
+    arguments = summary.arguments
+    names = [a.arg for a in [*arguments.posonlyargs, *arguments.args]]
+    bound = dict(zip(names, given.positional, strict=False))
+    bound |= {name: given.starred for name in names[len(given.positional) :] if given.starred}
+    more = [*given.positional[len(names) :], given.starred]
+    named = {*names, *(a.arg for a in arguments.kwonlyargs)}
+    bound |= {name: value for name, value in given.keywords.items() if name in named}
+    spare = [value for name, value in given.keywords.items() if name not in named]
+    if given.double:
+        bound |= {name: bound.get(name, NOTHING) | given.double for name in named}
+    if arguments.vararg:
+        bound[arguments.vararg.arg] = flow.make((key, summary, "*"), NOTHING.union(*more))
+    if arguments.kwarg:
+        bound[arguments.kwarg.arg] = flow.make((key, summary, "**"), NOTHING.union(*spare, given.double))
+    return summary.given | bound
+
+
+def _shared(flow: Flow, summary: Summary, bound: dict[str, Value]) -> dict[Thing, Value]:
+    """Defaults that may be given on; a function that changes them itself is refused for it."""
+    left = {name for name, node in defaults(summary.arguments) if name not in bound and may_change(node)}
+    if not summary.owner or not left:
+        return {}
+    own = frozenset([flow.from_outside(summary.owner).inner])
+    return {thing: own for name in left for thing in summary.parameters.get(name, ())}
+
+
+def defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
+    """The parameters that have a default."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    for argument, default in zip(reversed(positional), reversed(arguments.defaults), strict=False):
+        yield argument.arg, default
+    for argument, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if given is not None:
+            yield argument.arg, given
+
+
+def may_change(node: ast.expr) -> bool:
+    """Whether an expression may give something that can be changed in place."""
+    match node:
+        case ast.Constant() | ast.JoinedStr() | ast.Lambda() | ast.Compare():
+            return False
+        case ast.Tuple(elts=elements):
+            return any(map(may_change, elements))
+        case ast.UnaryOp(operand=operand):
+            return may_change(operand)
+        case ast.BinOp(left=left, right=right):
+            return may_change(left) and may_change(right)
+    return True

@@ -1,0 +1,54 @@
+"""Functions that remember their answers: the next call gets the same, only sooner."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from nb2prod.extract import names
+
+
+def is_cached(node: names.Function) -> bool:
+    """Whether a decorator keeps what a function gives: `lru_cache` and its like."""
+    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+    called = (d.func if isinstance(d, ast.Call) else d for d in decorators)
+    return any(
+        names.dotted(d).rpartition(".")[2] in ("cache", "cached_property", "lru_cache") for d in called
+    )
+
+
+def caches_of(node: names.Function) -> set[str]:
+    """Names of dicts around a function that it uses in no other way than to look up what it has put there.
+
+    What it puts there must not depend on more than the key does: else the first call decides for all.
+    """
+    loads = [n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    looked = {id(n) for n in _looked_up(node)}
+    used_otherwise = {n.id for n in loads if id(n) not in looked}
+    return {n.id for n in loads if id(n) in looked} - used_otherwise
+
+
+def _looked_up(node: names.Function) -> Iterator[ast.expr]:
+    for child in ast.walk(node):
+        match child:
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[known]):
+                yield known
+            case ast.Subscript(value=known, ctx=ast.Load()):
+                yield known
+            case ast.Call(func=ast.Attribute(value=known, attr="get")):
+                yield known
+            case ast.Assign(targets=[ast.Subscript(value=known, slice=key)], value=value):
+                if _inputs(node, value) <= _inputs(node, key):
+                    yield known
+
+
+def _inputs(node: names.Function, expression: ast.expr) -> set[str]:
+    """The parameters of a function that an expression in it is made from."""
+    found, todo = set[str](), {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)}
+    made = [n for n in ast.walk(node) if isinstance(n, ast.Assign)]
+    while todo - found:
+        found |= todo
+        for assign in made:
+            if any(isinstance(t, ast.Name) and t.id in todo for t in assign.targets):
+                todo |= {n.id for n in ast.walk(assign.value) if isinstance(n, ast.Name)}
+    return found & set(names.body_of(node).parameters)

@@ -1,0 +1,194 @@
+"""What names stand for while code is followed: things from outside, their parts, and things made there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Value = frozenset["Thing"]
+NOTHING: Value = frozenset()
+
+
+@dataclass(eq=False, slots=True)
+class Thing:
+    """An object that an expression may give.
+
+    `outer`: it comes from outside the code, by a global name or a parameter. `whole`: this stands for all
+    parts of that one. Else it is made by the code, and `holds` is all that it may have as a part.
+    """
+
+    home: Flow
+    name: str = ""
+    outer: bool = False
+    whole: Thing | None = None
+    kinds: frozenset[str] = frozenset()
+    """What made it, where that is known: a class of the notebook, a library's, or a builtin's name."""
+    holds: set[Thing] = field(default_factory=set)
+    items: list[Value] | None = None
+    """Of a tuple written out: its parts in order."""
+    functions: tuple[Summary, ...] = ()
+    _inner: Thing | None = None
+
+    @property
+    def origin(self) -> Thing:
+        """What it is, or is a part of."""
+        return self.whole or self
+
+    def parts(self) -> Iterator[Thing]:
+        """What an item, an attribute or an element of it may be."""
+        if self.origin.outer:
+            yield self if self.whole else self.inner
+        yield from self.origin.holds
+
+    @property
+    def inner(self) -> Thing:
+        """The one that stands for all its parts."""
+        if self._inner is None:
+            self._inner = Thing(self.home, self.name, outer=True, whole=self)
+        return self._inner
+
+
+@dataclass(eq=False, slots=True)
+class Summary:
+    """A function from outside: what a call changes and gives, in terms of its parameters."""
+
+    home: Flow
+    arguments: ast.arguments
+    owner: str = ""
+    """The top-level name that the function goes by, whose defaults all its calls share."""
+    way: str = ""
+    """Of a method: `classmethod`, `staticmethod` or `property`, if it is one."""
+    parameters: dict[str, Value] = field(default_factory=dict)
+    given: dict[str, Value] = field(default_factory=dict)
+    """Of a function inside another: the values of its defaults."""
+    changed: Value = NOTHING
+    gives: Value = NOTHING
+
+    def stored(self) -> Iterator[tuple[Thing, Value]]:
+        """Things from outside that hold more after a call."""
+        outside = [*self.parameters.values(), frozenset(self.home.outside.values())]
+        for thing in frozenset[Thing]().union(*outside):
+            if thing.holds:
+                yield thing, frozenset(thing.holds)
+
+
+class World(Protocol):
+    """What is known of the notebook around the code that is followed."""
+
+    def resolved(self, function: str) -> str:
+        """A dotted name with its first part as imported."""
+
+    def kinds(self, name: str) -> frozenset[str]:
+        """What makes the value of a global name, where all its bindings say so."""
+
+    def functions(self, name: str) -> tuple[Summary, ...]:
+        """The functions that a global name may stand for, or hold."""
+
+    def defined(self, name: str) -> tuple[Summary, ...]:
+        """The functions that the notebook defines under a name."""
+
+    def is_class(self, name: str) -> bool:
+        """Whether the notebook defines a class of that name."""
+
+    def methods(self, name: str, kinds: frozenset[str]) -> Iterable[Summary]:
+        """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
+
+    def sharing(self, attribute: str, kinds: frozenset[str]) -> Iterable[str]:
+        """Classes that keep a changeable value under an attribute, for all objects of theirs."""
+
+
+@dataclass(eq=False, slots=True)
+class Flow:
+    """Code while it is followed. `changed` says what it changes, and by which of its statements first."""
+
+    world: World
+    parent: Flow | None = None
+    names: dict[str, Value] = field(default_factory=dict)
+    changed: dict[Thing, ast.stmt | None] = field(default_factory=dict)
+    gives: set[Thing] = field(default_factory=set)
+    outside: dict[str, Thing] = field(default_factory=dict)
+    made: dict[object, Thing] = field(default_factory=dict)
+    statement: ast.stmt | None = None
+    parameters: dict[str, Value] = field(default_factory=dict)
+    first: str = ""
+    """The first parameter of the method: what `super()` stands for."""
+    is_function: bool = False
+    elsewhere: dict[str, bool] = field(default_factory=dict)
+    """Names declared `nonlocal` (true) or `global` (false)."""
+
+    def look_up(self, name: str) -> Value:
+        """What a name stands for."""
+        if name in self.names:
+            return self.names[name]
+        if self.parent is None or not self.elsewhere.get(name, True):
+            return self.at_top(name) if self.parent else frozenset([self.from_outside(name)])
+        return self.parent.look_up(name)
+
+    def bind(self, name: str, given: Value) -> None:
+        """Give a name to a value."""
+        if name not in self.elsewhere:
+            self.names[name] = given
+        elif self.elsewhere[name] and self.parent is not None:
+            self.parent.bind(name, self.parent.look_up(name) | given)  # it may be called, or not
+
+    def from_outside(self, name: str) -> Thing:
+        """What a global name stands for."""
+        if self.parent is not None:
+            return self.parent.from_outside(name)
+        if name not in self.outside:
+            known = self.world
+            made = Thing(self, name, outer=True, kinds=known.kinds(name), functions=known.functions(name))
+            self.outside[name] = made
+        return self.outside[name]
+
+    def at_top(self, name: str) -> Value:
+        """What a function of the top level sees under a global name when it is called from here."""
+        if self.parent is not None:
+            return self.parent.at_top(name)
+        return frozenset([self.from_outside(name)]) if self.is_function else self.look_up(name)
+
+    def make(
+        self, key: object, holds: Iterable[Thing] = (), kind: str = "", functions: tuple[Summary, ...] = ()
+    ) -> Value:
+        """A thing that a place in the code makes: the same one, each time that it runs."""
+        thing = self.made.setdefault(key, Thing(self))
+        thing.holds |= set(holds) - {thing}
+        thing.kinds |= {kind} if kind else frozenset()
+        thing.functions = tuple(dict.fromkeys([*thing.functions, *functions]))
+        return frozenset([thing])
+
+    def change(self, things: Iterable[Thing]) -> None:
+        """Take down that things are changed in place."""
+        for thing in things:
+            self.changed.setdefault(thing, self.statement)
+
+    def forked(self) -> Mapping[str, Value]:
+        """The names as they are, to come back to."""
+        return dict(self.names)
+
+    def join(self, others: Iterable[Mapping[str, Value]]) -> None:
+        """Go on from any of several ways that the code may have taken."""
+        branches = list(others)
+        for name in dict.fromkeys(name for branch in branches for name in branch):
+            # what a way has not bound is what it was outside; in a function nothing
+            gone = NOTHING if self.is_function else frozenset([self.from_outside(name)])
+            self.names[name] = NOTHING.union(*(branch.get(name, gone) for branch in branches))
+
+
+def parts(value: Iterable[Thing]) -> Value:
+    """What the parts of a value may be."""
+    return frozenset(part for thing in value for part in thing.parts())
+
+
+def reach(value: Iterable[Thing]) -> Value:
+    """A value and all that it holds, however deep."""
+    found: set[Thing] = set()
+    todo = list(value)
+    while todo:
+        thing = todo.pop()
+        if thing not in found:
+            found.add(thing)
+            todo += thing.parts()
+    return frozenset(found)

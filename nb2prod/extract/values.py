@@ -1,0 +1,503 @@
+"""What an expression gives and changes, as far as its text tells: the objects behind its names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from nb2prod.extract import effects, names
+from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
+from nb2prod.extract.caches import caches_of
+from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
+
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.MatMult: "matmul",
+    ast.Div: "truediv",
+    ast.FloorDiv: "floordiv",
+    ast.Mod: "mod",
+    ast.Pow: "pow",
+    ast.BitAnd: "and",
+    ast.BitOr: "or",
+    ast.BitXor: "xor",
+    ast.LShift: "lshift",
+    ast.RShift: "rshift",
+}
+_COMPARISONS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "eq",
+    ast.NotEq: "ne",
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.In: "contains",
+    ast.NotIn: "contains",
+}
+_CALLED = ("__call__", "forward")
+"""What a call of an object calls; torch's modules call `forward`."""
+
+
+def value(flow: Flow, node: ast.expr | None) -> Value:
+    """What an expression may give."""
+    match node:
+        case None | ast.Constant():
+            return NOTHING
+        case ast.Name(id=name):
+            return flow.look_up(name)
+        case ast.Attribute():
+            return _attribute(flow, node)
+        case ast.Subscript():
+            return _item(flow, node)
+        case ast.Call():
+            return _call(flow, node)
+        case ast.Tuple() | ast.List() | ast.Set() | ast.Dict():
+            return _display(flow, node)
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return _comprehension(flow, node)
+        case ast.BoolOp(values=several):
+            return NOTHING.union(*[value(flow, one) for one in several])
+        case ast.IfExp(test=test, body=one, orelse=other):
+            value(flow, test)
+            return value(flow, one) | value(flow, other)
+        case ast.NamedExpr(target=target, value=inner):
+            return assign(flow, target, value(flow, inner))
+        case ast.Starred(value=inner):
+            return parts(value(flow, inner))
+        case ast.Await(value=inner):
+            return value(flow, inner)
+        case ast.Lambda():
+            return _lambda(flow, node)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _operated(flow, node, value(flow, left), _OPERATORS[type(op)], value(flow, right))
+        case ast.Compare():
+            return _compared(flow, node)
+        case ast.Yield(value=inner):
+            flow.gives |= flow.make((node, "yield"), value(flow, inner), "iter")
+            return NOTHING
+        case ast.YieldFrom(value=inner):
+            flow.gives |= flow.make((node, "yield"), parts(value(flow, inner)), "iter")
+            return NOTHING
+    return _others(flow, node)
+
+
+def _others(flow: Flow, node: ast.AST) -> Value:
+    """f-strings, `not x`, slices: what they give is new, and holds nothing."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            inner = value(flow, child)
+            if isinstance(node, ast.FormattedValue):
+                send(flow, node, inner, ["__format__", "__str__", "__repr__"])
+    return NOTHING
+
+
+def _attribute(flow: Flow, node: ast.Attribute) -> Value:
+    base = value(flow, node.value)
+    if node.attr == "__class__":
+        return classes_of(flow, base)
+    if node.attr == "__dict__":
+        return base
+    given = send(flow, node, base, [node.attr], ways=("property",))
+    bound = _bound_method(flow, node, base)
+    inner = parts(base) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
+    return inner | given | bound | _shared(flow, node.attr, base)
+
+
+def _shared(flow: Flow, attribute: str, base: Value) -> Value:
+    """What an attribute gives if not the object, but its class has it."""
+    found = {name for thing in base for name in flow.world.sharing(attribute, _kinds(thing))}
+    return frozenset(flow.from_outside(name).inner for name in found)
+
+
+def _kinds(thing: Thing) -> frozenset[str]:
+    return thing.kinds if thing.whole is None else frozenset()
+
+
+def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
+    """`push = seen.append`: a function that changes what it is taken from."""
+    if base and node.attr in effects.MUTATORS:
+        summary = Summary(Flow(flow.world), _ANY, changed=base)
+        known = flow.made.get((node, "bound"))
+        return flow.make((node, "bound"), base, "method", () if known else (summary,))
+    return NOTHING
+
+
+_ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
+
+
+def classes_of(flow: Flow, base: Value) -> Value:
+    """The classes of the notebook that objects are known to be of."""
+    kinds = {kind for thing in base for kind in _kinds(thing) if flow.world.is_class(kind)}
+    return frozenset(flow.from_outside(kind) for kind in kinds)
+
+
+def _item(flow: Flow, node: ast.Subscript) -> Value:
+    value(flow, node.slice)
+    base = value(flow, node.value)
+    if isinstance(node.slice, ast.List) or _is_whole(node.slice):
+        return flow.make(node, parts(base))  # new, as the idiom for a copy is
+    flow.change(thing for thing in base if _kinds(thing) & effects.FILLED_BY_READING)
+    given = send(flow, node, base, ["__getitem__", "__missing__"])
+    if isinstance(node.slice, ast.Slice):
+        return frozenset(t.inner if t.outer and not t.whole else t for t in base) | given
+    at = node.slice.value if isinstance(node.slice, ast.Constant) else None
+    return _parts_at(base, at if isinstance(at, int) else None) | given
+
+
+def _is_whole(node: ast.expr) -> bool:
+    return isinstance(node, ast.Slice) and node.lower is node.upper is node.step is None
+
+
+def _parts_at(base: Value, position: int | None) -> Value:
+    """The parts at a position, where tuples have been written out."""
+    found: Value = NOTHING
+    for thing in base:
+        known = thing.items if position is not None else None
+        inside = known is not None and -len(known) <= position < len(known)  # type: ignore[operator]
+        found |= known[position] if inside else frozenset(thing.parts())  # type: ignore[index]
+    return found
+
+
+def _display(flow: Flow, node: ast.Tuple | ast.List | ast.Set | ast.Dict) -> Value:
+    if isinstance(node, ast.Dict):
+        for key in node.keys:
+            value(flow, key)
+        pairs = zip(node.keys, node.values, strict=True)
+        values = [value(flow, v) if k is not None else parts(value(flow, v)) for k, v in pairs]
+    else:
+        values = [value(flow, element) for element in node.elts]
+    made = flow.make(node, NOTHING.union(*values), type(node).__name__.lower())
+    if isinstance(node, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in node.elts):
+        (thing,) = made
+        before = thing.items or [NOTHING] * len(values)
+        thing.items = [one | other for one, other in zip(before, values, strict=True)]
+    return made
+
+
+def _comprehension(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> Value:
+    before = flow.forked()
+    targets: set[str] = set()
+    for generator in node.generators:
+        assign(flow, generator.target, iterated(flow, generator, value(flow, generator.iter)))
+        targets |= {n.id for n in ast.walk(generator.target) if isinstance(n, ast.Name)}
+        for condition in generator.ifs:
+            value(flow, condition)
+    results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+    held = NOTHING.union(*[value(flow, result) for result in results])
+    for name in targets:
+        if name in before:
+            flow.names[name] = before[name]
+        else:
+            flow.names.pop(name, None)
+    return flow.make(node, held, "iter" if isinstance(node, ast.GeneratorExp) else "list")
+
+
+def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
+    """What the elements of something may be."""
+    flow.change(thing for thing in base if _kinds(thing) & effects.USED_UP)
+    given = send(flow, node, base, ["__iter__", "__next__", "__getitem__"])
+    return parts(base) | given | parts(given)
+
+
+def _lambda(flow: Flow, node: ast.Lambda) -> Value:
+    given = default_values(flow, node.args)
+    inner = enter(flow.world, flow, node.args)
+    inner.statement = flow.statement
+    inner.gives |= value(inner, node.body)
+    made = leave(inner, node)
+    made.given = given
+    return flow.make((node, "function"), (), "function", (made,))
+
+
+def default_values(flow: Flow, arguments: ast.arguments) -> dict[str, Value]:
+    """What the parameters of a function stand for that a call gives nothing for."""
+    return {name: value(flow, node) for name, node in defaults(arguments)}
+
+
+def enter(world: object, parent: Flow | None, arguments: ast.arguments) -> Flow:
+    """A function from inside, at its beginning."""
+    inner = Flow(world, parent, is_function=True)  # type: ignore[arg-type]
+    given = [
+        *arguments.posonlyargs,
+        *arguments.args,
+        *arguments.kwonlyargs,
+        arguments.vararg,
+        arguments.kwarg,
+    ]
+    for argument in given:
+        if argument is not None:
+            inner.names[argument.arg] = frozenset([Thing(inner, outer=True)])
+    inner.parameters = dict(inner.names)
+    return inner
+
+
+def leave(inner: Flow, node: names.Function) -> Summary:
+    """The function that has been followed; what it changes around it, it changes for all that is known."""
+    changed = frozenset(thing for thing in inner.changed if thing.outer or thing.home is not inner)
+    if inner.parent is not None:
+        caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
+        changed -= frozenset(thing for thing in caches if not thing.outer)
+        inner.parent.change(thing for thing in changed if thing.home is not inner)
+    return Summary(
+        inner, node.args, parameters=inner.parameters, changed=changed, gives=frozenset(inner.gives)
+    )
+
+
+def _operated(flow: Flow, node: ast.AST, left: Value, operator: str, right: Value) -> Value:
+    given = send(flow, node, left, [f"__{operator}__"], Given([right]))
+    given |= send(flow, node, right, [f"__r{operator}__"], Given([left]))
+    # a sum of two lists holds the parts of both
+    return flow.make(node, parts(left) | parts(right)) | given
+
+
+def _compared(flow: Flow, node: ast.Compare) -> Value:
+    sides = [value(flow, side) for side in (node.left, *node.comparators)]
+    for op, left, right in zip(node.ops, sides, sides[1:], strict=False):
+        method = _COMPARISONS.get(type(op))
+        if method == "contains":
+            left, right = right, left
+        if method is not None:
+            send(flow, node, left, [f"__{method}__"], Given([right]))
+    return NOTHING
+
+
+# --- binding -------------------------------------------------------------------------------------
+
+
+def assign(flow: Flow, target: ast.expr, given: Value, node: ast.expr | None = None) -> Value:
+    """Bind a target to a value, or put the value into an object; `node` is the expression that gives it."""
+    match target:
+        case ast.Name(id=name):
+            flow.bind(name, given)
+        case ast.Tuple(elts=targets) | ast.List(elts=targets):
+            _unpack(flow, targets, given)
+        case ast.Starred(value=inner):
+            assign(flow, inner, flow.make((target, "*"), given))
+        case ast.Attribute(value=base, attr=name):
+            put(flow, target, value(flow, base), given, "__setattr__", name)
+        case ast.Subscript(value=base, slice=index):
+            value(flow, index)
+            put(flow, target, value(flow, base), given, "__setitem__")
+    return given
+
+
+def _unpack(flow: Flow, targets: list[ast.expr], given: Value) -> None:
+    starred = any(isinstance(target, ast.Starred) for target in targets)
+    for position, target in enumerate(targets):
+        assign(flow, target, _parts_at(given, None if starred else position))
+
+
+def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name: str = "") -> None:
+    """Take down that a value is put into an object."""
+    flow.change(base)
+    for thing in base:
+        thing.origin.holds |= given - {thing.origin}
+    send(flow, node, base, [method], Given([NOTHING, given]))
+    if name:
+        send(flow, node, base, [name], Given([given]), ways=("property",))
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def send(
+    flow: Flow,
+    node: ast.AST,
+    base: Value,
+    methods: Iterable[str],
+    given: Given | None = None,
+    ways: tuple[str, ...] = ("",),
+) -> Value:
+    """Call methods of the notebook's classes that objects may have; what they give."""
+    found: Value = NOTHING
+    for method in methods:
+        for thing in base:
+            for summary in flow.world.methods(method, _kinds(thing)):
+                if summary.way in ways:
+                    own = frozenset([thing])
+                    found |= apply(flow, summary, (given or Given()).after(own), (node, method))
+    return found
+
+
+def _given(flow: Flow, node: ast.Call) -> Given:
+    given = Given()
+    for argument in node.args:
+        if not isinstance(argument, ast.Starred):
+            if given.starred:
+                given.starred |= value(flow, argument)
+            else:
+                given.positional.append(value(flow, argument))
+            continue
+        inner = value(flow, argument.value)
+        known = [thing.items for thing in inner]
+        if len(known) == 1 and known[0] is not None and not given.starred:
+            given.positional += known[0]
+        else:
+            given.starred |= parts(inner)
+    for keyword in node.keywords:
+        if keyword.arg is None:
+            given.double |= parts(value(flow, keyword.value))
+        else:
+            given.keywords[keyword.arg] = value(flow, keyword.value)
+    return given
+
+
+def _call(flow: Flow, node: ast.Call) -> Value:
+    func = node.func
+    match func:
+        case ast.Call(func=ast.Name(id="getattr"), args=[base_, ast.Constant(value=str(method))]):
+            func = ast.Attribute(base_, method, ast.Load())
+    given = _given(flow, node)
+    result = _by_library(flow, node, func, given)
+    if isinstance(func, ast.Attribute):
+        base = _receiver(flow, func.value)
+        result |= _method(flow, node, func, base, given)
+        called = parts(base)
+        others = base
+    else:
+        called, others = value(flow, func), NOTHING
+    for thing in called:
+        result |= _called(flow, node, thing, given)
+    for thing in given.all():
+        for function in thing.functions:
+            # whoever is given a function may call it, with whatever else it is given
+            result |= flow.make(
+                (node, "callback"), apply_somehow(flow, function, _beside(given, thing) | others, node)
+            )
+    flow.change(thing for name, v in given.keywords.items() if effects.changes_keyword(name) for thing in v)
+    return result
+
+
+def _beside(given: Given, function: Thing) -> Value:
+    return given.all() - {function}
+
+
+def _receiver(flow: Flow, node: ast.expr) -> Value:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+        around: Flow | None = flow
+        while around is not None and not around.first:
+            around = around.parent
+        return around.look_up(around.first) if around else NOTHING
+    return value(flow, node)
+
+
+def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
+    if thing.whole is None and thing.outer and flow.world.is_class(thing.name):
+        return construct(flow, node, thing.name, given)
+    found: Value = NOTHING
+    for function in thing.functions:
+        if "functools.partial" in thing.kinds:
+            found |= apply_somehow(flow, function, given.all() | parts([thing]), (node, function))
+        else:
+            found |= apply(flow, function, given, (node, function))
+        if thing.outer and any(not c.outer for c in function.changed):
+            flow.change([thing])  # it remembers something of its own
+    for function in thing.whole.functions if thing.whole else ():
+        found |= apply_somehow(flow, function, given.all(), (node, function))
+    if not thing.functions:
+        found |= send(flow, node, frozenset([thing]), _CALLED, given)
+    return found
+
+
+def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
+    """An object of a class of the notebook: it holds what `__init__` puts into it, else all that is given."""
+    made = flow.make((node, name), (), name)
+    ways = [*flow.world.methods("__init__", frozenset([name]))]
+    send(flow, node, made, ["__init__", "__post_init__"], given)
+    if not ways:
+        for thing in made:
+            thing.holds |= given.all()
+    return made
+
+
+def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
+    method, result = func.attr, NOTHING
+    as_call = ast.copy_location(ast.Call(func, node.args, node.keywords), node)
+    if effects.receiver_changes(as_call):
+        flow.change(base)
+        if method not in effects.FITS:
+            for thing in base:
+                thing.origin.holds |= (given.all() | parts(given.all())) - {thing.origin}
+        if isinstance(func.value, ast.Name) and func.value.id in effects.TYPES and given.positional:
+            flow.change(given.positional[0])  # `list.append(seen, x)`
+    flow.change(thing for thing in base if _kinds(thing) & effects.MOVED_BY_CALLS)
+    known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
+    if method in effects.GIVING_PARTS:
+        known |= given.all()
+    for name in effects.alike(method):
+        for summary in _methods(flow, name, base):
+            result |= _one_method(flow, node, summary, base, given, func.value)
+    return result | known
+
+
+def _methods(flow: Flow, name: str, base: Value) -> list[Summary]:
+    if not base:
+        return list(flow.world.methods(name, frozenset()))
+    kinds = [_kinds(thing) for thing in base]
+    classes = [
+        frozenset([t.name]) if t.outer and not t.whole and flow.world.is_class(t.name) else k
+        for t, k in zip(base, kinds, strict=True)
+    ]
+    return list(dict.fromkeys(s for k in classes for s in flow.world.methods(name, k)))
+
+
+def _one_method(
+    flow: Flow, node: ast.Call, summary: Summary, base: Value, given: Given, receiver: ast.expr
+) -> Value:
+    unbound = isinstance(receiver, ast.Name) and flow.world.is_class(receiver.id)
+    key = (node, summary)
+    if summary.way == "classmethod":
+        return apply(flow, summary, given.after(NOTHING), key)
+    if summary.way == "staticmethod" or unbound:
+        return apply(flow, summary, given, key)
+    return apply(flow, summary, given.after(base), key) if summary.way == "" else NOTHING
+
+
+def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
+    """What a method of the usual libraries gives of the object that it is called on."""
+    one = frozenset([thing])
+    if method in effects.VIEWS:
+        return frozenset([thing.inner]) if thing.outer and not thing.whole else one
+    if method in effects.GIVING_PARTS:
+        return parts(one)
+    if method == "items":
+        return _pairs(flow, node, parts(one))
+    if method == "values":
+        return flow.make((node, "values"), parts(one))
+    if method == "copy" and _kinds(thing) & effects.SHALLOW:
+        return flow.make((node, "copy"), parts(one))
+    return NOTHING
+
+
+def _pairs(flow: Flow, node: ast.AST, held: Value) -> Value:
+    return flow.make((node, "pairs"), flow.make((node, "pair"), held))
+
+
+def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Value:
+    """What functions of Python and the usual libraries change and give."""
+    dotted = names.dotted(func)
+    root = dotted.partition(".")[0]
+    if not dotted or root in flow.names or flow.world.functions(root) or flow.world.is_class(root):
+        return NOTHING
+    name = flow.world.resolved(dotted)
+    first = given.positional[0] if given.positional else given.starred
+    everything = given.all()
+    if effects.changes_first(name):
+        flow.change(first)
+        for thing in first:
+            thing.origin.holds |= (everything - first) - {thing.origin}
+    if name in effects.SAME:
+        return everything
+    if name in effects.PARTS:
+        return parts(everything) | (everything - first)
+    if name in effects.SHALLOW_COPIES:
+        return flow.make((node, "copy"), parts(everything), name)
+    if name in effects.ZIPPED:
+        return _pairs(flow, node, parts(everything))
+    if name == "type":
+        return classes_of(flow, first)
+    if name == "functools.partial":
+        functions = tuple(f for thing in first for f in thing.functions)
+        return flow.make((node, "partial"), everything, name, functions)
+    return flow.make((node, "new"), (), name) if name in effects.KINDS else NOTHING
