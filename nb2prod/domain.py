@@ -186,11 +186,12 @@ class Watched:
     """What the clean run must find unchanged in a cell, for the text to be right.
 
     `kind` "passing": the cell, which is no role's, must not change `name` (a request or a role's result).
+    "reached": the cell, which is no role's, knows the request and must not put it into the state `name`.
     "definition": the function or class `name`, defined in `bound_cell`, must still be the same by then.
     "alone": the role code of the cell works on a copy of `name`, so none of `others` may be part of it.
     """
 
-    kind: Literal["passing", "definition", "alone"]
+    kind: Literal["passing", "reached", "definition", "alone"]
     name: str
     cell: str
     when: Literal["before", "after"] = "before"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from nb2prod.extract import effects, flows, names
 from nb2prod.extract.applied import may_change
 from nb2prod.extract.names import Call, Names
 from nb2prod.extract.things import Flow, Summary, Thing, Value, reach
+
+_FIRST_NAME = re.compile(r"\w+")
 
 _FACTORIES = frozenset(
     [
@@ -128,8 +131,8 @@ class Changes:
 
     def resolved(self, function: str) -> str:
         """A dotted name with its first part as imported: `np.copyto` is `numpy.copyto`."""
-        root, dot, rest = function.partition(".")
-        return f"{self._modules.get(root, root)}{dot}{rest}"
+        root = _FIRST_NAME.match(function)
+        return f"{self._modules.get(root[0], root[0])}{function[root.end() :]}" if root else function
 
     def kinds(self, name: str) -> frozenset[str]:
         """What makes the value of a global name, where all its bindings say so."""

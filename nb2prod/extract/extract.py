@@ -33,6 +33,7 @@ from nb2prod.extract.needs import needs_of
 from nb2prod.extract.program import Program, is_display, program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.schema import schema_of
+from nb2prod.extract.settings import settings
 from nb2prod.extract.slicer import Slice, rebound_later, slice_of
 
 PACKAGE_FORMAT = 2
@@ -69,6 +70,9 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed, values)
     _stop_on_errors([*findings, *layer.findings])
+    kept = {unit.statement for unit in slice_.included(rehomed)}
+    kept |= {s for code in layout.codes.values() for s in layout.program.statements if code.owns(s)}
+    findings += settings(layout.program, layer.imports, kept)
     needs = needs_of(slice_, rehomed)
     if evidence is not None:
         keys = {item.key for item in layer.state}

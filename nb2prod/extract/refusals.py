@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from nb2prod.extract.slicer import Unit
 
 
-def from_request(name: str, binding: Statement, reader: Statement, *, in_role: bool) -> Diagnostic:
+def from_request(
+    name: str, binding: Statement, reader: Statement, *, in_role: bool, bound: bool = True
+) -> Diagnostic:
     """NB204, NB216: a name depends on the request, and no role before the reader gives it."""
     if in_role:
         return at(
@@ -28,10 +30,11 @@ def from_request(name: str, binding: Statement, reader: Statement, *, in_role: b
             f"Tag cell {binding.cell.number} with an earlier role: each reads what those before it give,"
             " in the order preprocess, model, postprocess.",
         )
+    how = "computed from the example" if bound else "changed by what is computed from the example"
     return at(
         binding,
         "NB204",
-        f"`{name}` is computed from the example here, outside the role cells, and read in {place(reader)}",
+        f"`{name}` is {how} here, outside the role cells, and read in {place(reader)}",
         "Tag this cell with the role it belongs to, or move the line into the role cell.",
     )
 
@@ -121,11 +124,12 @@ def global_writes(statement: Statement) -> Iterator[Diagnostic]:
 
 
 def hidden_argument(name: str, binder: Statement, helper: Statement) -> Diagnostic:
-    """NB212: a helper reads a global that the role's code binds: in the package it is a local."""
+    """NB212: a helper reads a global that a role's code binds or changes: in the package it is a local."""
+    how = "bound" if name in binder.names.may | binder.names.deletes else "changed"
     return at(
         binder,
         "NB212",
-        f"`{name}` is bound here and read by a function of the notebook ({place(helper)})",
+        f"`{name}` is {how} here and read by a function of the notebook ({place(helper)})",
         f"Pass `{name}` to the function as an argument, or give it another name here.",
     )
 

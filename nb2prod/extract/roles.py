@@ -16,6 +16,7 @@ from nb2prod.extract import names, refusals
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import Read, RoleCode, arguments_of, live_reads, role_code
+from nb2prod.extract.taint import tainted
 
 ANSWERS: dict[Role, str] = {"preprocess": "prepared", "model": "scores", "postprocess": "answer"}
 
@@ -50,7 +51,7 @@ def layout_of(program: Program) -> Layout:
     present = [r for r in ROLES if any("skip" not in c.tags for c in program.notebook.tagged(r))]
     codes = {role: role_code(program, role, final=role == present[-1]) for role in present}
     layout = Layout(program, program.notebook.tagged("example"), codes)
-    layout.tainted = frozenset(_tainted(layout))
+    layout.tainted = frozenset(tainted(program, layout.example))
     drafts: list[_Draft] = []
     for code in codes.values():
         draft = _inline(layout, code, drafts) if code.style == "inline" else _function(layout, code, drafts)
@@ -64,22 +65,6 @@ def layout_of(program: Program) -> Layout:
 
 
 # --- the example --------------------------------------------------------------------------------
-
-
-def _tainted(layout: Layout) -> Iterator[int]:
-    """Statements after the example whose result depends on it."""
-    ids = {cell.id for cell in layout.example}
-    dirty: set[str] = set()
-    for statement in layout.program.statements:
-        found = statement.names
-        if statement.cell.id in ids and statement.kind in ("value", "constant"):
-            dirty |= found.may
-            yield statement.index
-        elif statement.kind != "definition" and found.reads & dirty:
-            dirty |= found.may | (found.mutates if found.mutates - dirty else set())
-            yield statement.index
-        else:
-            dirty -= found.must
 
 
 def _example_names(layout: Layout) -> list[str]:
@@ -143,8 +128,8 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
     ):
         return False
     for draft in reversed(earlier):
-        if read.name in draft.inputs and read.name in draft.code.changed:
-            # changed in place on its way: what that role made of it is meant
+        if _changes(layout, draft, read.name, reaching.bindings):
+            # what that role made of it is meant
             _refuse_changes(layout, code, read, start)
             if read.name not in draft.outputs:
                 draft.outputs.append(read.name)
@@ -164,6 +149,14 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
                 draft.outputs.append(read.name)
             return True
     return _takes_perhaps(layout, code, read, earlier)
+
+
+def _changes(layout: Layout, draft: _Draft, name: str, bindings: tuple[Statement, ...]) -> bool:
+    """True if a role changes a value in place: one on its way through it, or a copy of the state that it is."""
+    first = layout.program.start(draft.code.cells[0])
+    if name not in draft.code.changed or layout.program.is_immutable(name, first):
+        return False
+    return name in draft.inputs or any(b.index < first for b in bindings)
 
 
 def _takes_perhaps(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:

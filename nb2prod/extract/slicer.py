@@ -107,9 +107,10 @@ class _Slicer:
             if code.entry is None:
                 self._refuse_hidden_arguments(code, root)
                 self._refuse_shared_changes(code, root)
-                self._watch_copies(code, root)
+        for code in codes:
+            self._watch_copies(code)
         self._find_embedded(list(self.slice.state.values()))
-        self.slice.watched |= dict.fromkeys(passing(self.layout))
+        self.slice.watched |= dict.fromkeys([*passing(self.layout), *reached(self.slice)])
         return self.slice
 
     def _after_moment(self) -> Point:
@@ -159,7 +160,7 @@ class _Slicer:
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
         """A helper must not read a global that the role's code binds: in the package it is a local."""
-        bound = code.local | root.copies
+        bound = code.local | root.copies | (set(self._inputs(code)) & code.changed.keys())
         for unit in self._reached(root):
             if unit.statement is None or unit.statement.kind != "definition":
                 continue
@@ -183,9 +184,10 @@ class _Slicer:
             if kinds & ({"definition"} if name in code.changed else {"value", "constant", "definition"}):
                 root.findings.append(refusals.role_changes_shared(name, where))
 
-    def _watch_copies(self, code: RoleCode, root: Unit) -> None:
-        others = {t.name for t in root.needs.values() if t.kind == "state"} | set(self._inputs(code))
-        for name in sorted(root.copies):
+    def _watch_copies(self, code: RoleCode) -> None:
+        """What one role changes must be no part of what it, or another role, knows by another name."""
+        others = {item.name for item in self.slice.state.values()} | set(self._inputs(code))
+        for name in sorted(self.slice.roots[code.role].copies):
             cell = next(r.statement.cell for r in live_reads(code) if r.name == name)
             known = tuple(sorted(others - {name}))
             self.slice.watched[Watched("alone", name, cell.id, others=known)] = None
@@ -380,21 +382,30 @@ class _Slicer:
         reader: Statement,
         unit: Unit,
     ) -> Target | None:
-        role_cells = {c.id for code in self.layout.codes.values() for c in code.cells}
-        for binding in bindings:
-            if binding.index in self.layout.tainted:
-                in_role = binding.cell.id in role_cells
-                if in_role and reader.kind == "definition":
-                    unit.findings.append(refusals.hidden_argument(name, binding, reader))
-                    return None
-                unit.findings.append(refusals.from_request(name, binding, reader, in_role=in_role))
-                return None
+        if (leak := self._leak(name, bindings, position, reader)) is not None:
+            unit.findings.append(leak)
+            return None
         if position != point.position(self.program):
             for event in self.program.events(name, position, point.position(self.program)):
                 unit.findings.append(refusals.changed_in_cell(name, event, reader))
         key = self.captures.value(name, point, bindings)
         self.captures.read_by(key, reader.cell.number, _line_of(name, reader))
         return Target("state", name, bindings, key)
+
+    def _leak(
+        self, name: str, bindings: tuple[Statement, ...], position: int, reader: Statement
+    ) -> Diagnostic | None:
+        """How the request gets into a value that is to be state, where no role hands it on."""
+        own = next((code for code in self.layout.codes.values() if code.owns(reader)), None)
+        events = self.program.events(name, bindings[0].index + 1, position)
+        for leak in (*bindings, *(e for e in events if e not in bindings)):
+            if leak.index not in self.layout.tainted or (leak not in bindings and own and own.owns(leak)):
+                continue
+            in_role = any(code.owns(leak) for code in self.layout.codes.values())
+            if in_role and reader.kind == "definition":
+                return refusals.hidden_argument(name, leak, reader)
+            return refusals.from_request(name, leak, reader, in_role=in_role, bound=leak in bindings)
+        return None
 
     # -- functions inside state
 
@@ -442,6 +453,21 @@ def passing(layout: Layout) -> Iterator[Watched]:
             low, high = given[name].number, cells[0].number
             yield from (Watched("passing", name, c.id) for c in others if low < c.number < high)
         given |= dict.fromkeys(stage.outputs, cells[-1])
+
+
+def reached(slice_: Slice) -> Iterator[Watched]:
+    """The cells that know the request and must not put it into what becomes state, under another name."""
+    layout, program = slice_.layout, slice_.layout.program
+    roles = {cell.id for code in layout.codes.values() for cell in code.cells}
+    knowing = {s.cell.id: s.cell for s in program.statements if s.index in layout.tainted}
+    cells = [c for c in knowing.values() if c.id not in roles and c not in layout.example]
+    for item in slice_.state.values():
+        position = Point(item.when, program.notebook.cell(item.cell)).position(program)
+        bindings = program.reaching(item.name, position).bindings
+        for cell in cells:
+            low, high = program.start(cell), program.end(cell)
+            if bindings and bindings[0].index < low and high <= position:
+                yield Watched("reached", item.name, cell.id)
 
 
 def _line_of(name: str, reader: Statement) -> int:

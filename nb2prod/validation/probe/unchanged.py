@@ -7,12 +7,17 @@ function or through a view: nothing that reading the notebook could have told fo
 from __future__ import annotations
 
 import gc
+import pickle
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .finding import refused
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
+
+MAX_DEPTH = 20
+"""Containers inside containers that are looked into."""
 
 MAX_OBJECTS = 100_000
 """Objects looked at to find one that two values share."""
@@ -42,6 +47,7 @@ class Unchanged:
         self._items = list(items)
         self._same = same
         self._passing: dict[str, Pickled] = {}
+        self._reached: dict[str, Any] = {}
         self._defined: dict[tuple[str, str, int], Mapping[str, str]] = {}
 
     def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
@@ -50,6 +56,8 @@ class Unchanged:
         for item in self._of("passing", cell):
             if item["name"] in names:
                 self._remember(item["name"], names[item["name"]], homes)
+        known = (item["name"] for item in self._of("reached", cell))
+        self._reached = {name: own_parts(names[name]) for name in known if name in names}
         self._check_definitions(cell, "before", names)
         for item in self._of("alone", cell):
             _check_alone(item, names)
@@ -61,6 +69,7 @@ class Unchanged:
                 self._defined.setdefault(_key(item), snapshot(names[item["name"]]))
         for item in self._of("passing", cell):
             self._check_passing(item, names)
+        self._check_reached(names)
         self._check_definitions(cell, "after", names)
 
     def _of(self, kind: str, cell: str) -> Iterator[Mapping[str, Any]]:
@@ -84,6 +93,16 @@ class Unchanged:
             " role cell",
             "Tag this cell with the role it belongs to, or work on a copy here.",
         )
+
+    def _check_reached(self, names: Mapping[str, Any]) -> None:
+        for name, before in self._reached.items():
+            if name in names and own_parts(names[name]) != before:
+                raise refused(
+                    "NB204",
+                    f"{name!r} is changed by this cell, under another name or by a function, and the cell reads"
+                    " what is computed from the example",
+                    "Tag this cell with the role it belongs to, or work on a copy here.",
+                )
 
     def _is_as(self, stored: Pickled, value: Any) -> bool:
         try:
@@ -123,6 +142,23 @@ def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
                 f"the role code changes {item['name']!r} in place, and {other!r} is or holds the same object",
                 f"Make it a copy before this cell: `{item['name']} = copy.deepcopy({item['name']})`.",
             )
+
+
+def own_parts(value: Any, depth: int = 0) -> Any:
+    """What data and objects of the notebook's classes hold; objects of libraries, which may cache, by type."""
+    if isinstance(value, _PLAIN) or depth > MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, Mapping):
+        return [(repr(key), own_parts(item, depth + 1)) for key, item in value.items()]
+    if isinstance(value, list | tuple | deque):
+        return [own_parts(item, depth + 1) for item in value]
+    if isinstance(value, set | frozenset | bytearray):
+        return sorted(map(repr, value))
+    if type(value).__module__ == "__main__":
+        return own_parts(getattr(value, "__dict__", {}), depth + 1)
+    if hasattr(value, "iloc") or type(value).__name__ == "ndarray":
+        return pickle.dumps(value)
+    return type(value).__qualname__
 
 
 # --- definitions ---------------------------------------------------------------------------------
