@@ -28,6 +28,15 @@ def top(world: World, statements: Iterable[ast.stmt]) -> Flow:
     return flow
 
 
+def changed_outside(flow: Flow) -> dict[str, ast.stmt]:
+    """The global names whose objects a flow has changed, and by which statement first."""
+    found: dict[str, ast.stmt] = {}
+    for thing, node in flow.changed.items():
+        if thing.outer and thing.name and node is not None:
+            found.setdefault(thing.name, node)
+    return found
+
+
 def function(
     world: World, node: names.Function, parent: Flow | None = None, *, owner: str = "", of: str = ""
 ) -> Summary:

@@ -92,6 +92,9 @@ class World(Protocol):
     def is_class(self, name: str) -> bool:
         """Whether the notebook defines a class of that name."""
 
+    def is_attribute(self, name: str) -> bool:
+        """Whether objects of the notebook's classes keep something under a name."""
+
     def methods(self, name: str, kinds: frozenset[str]) -> Iterable[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
 
@@ -110,6 +113,7 @@ class Flow:
     gives: set[Thing] = field(default_factory=set)
     outside: dict[str, Thing] = field(default_factory=dict)
     made: dict[object, Thing] = field(default_factory=dict)
+    closures: dict[object, Summary] = field(default_factory=dict)
     statement: ast.stmt | None = None
     parameters: dict[str, Value] = field(default_factory=dict)
     first: str = ""

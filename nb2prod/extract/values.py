@@ -312,11 +312,13 @@ def send(
     """Call methods of the notebook's classes that objects may have; what they give."""
     found: Value = NOTHING
     for method in methods:
+        having: dict[Summary, set[Thing]] = {}
         for thing in base:
             for summary in flow.world.methods(method, _kinds(thing)):
                 if summary.way in ways:
-                    own = frozenset([thing])
-                    found |= apply(flow, summary, (given or Given()).after(own), (node, method))
+                    having.setdefault(summary, set()).add(thing)
+        for summary, things in having.items():
+            found |= apply(flow, summary, (given or Given()).after(frozenset(things)), (node, method))
     return found
 
 
@@ -353,7 +355,7 @@ def _call(flow: Flow, node: ast.Call) -> Value:
     if isinstance(func, ast.Attribute):
         base = _receiver(flow, func.value)
         result |= _method(flow, node, func, base, given)
-        called = parts(base)
+        called = parts(base) if flow.world.is_attribute(func.attr) else NOTHING
         others = base
     else:
         called, others = value(flow, func), NOTHING
