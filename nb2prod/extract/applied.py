@@ -35,9 +35,9 @@ def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
         seen.known |= {thing: bound.get(name, NOTHING) for thing in outside if thing.home is summary.home}
     flow.change(seen.all(summary.changed))
     seen = _Seen(flow, summary, seen.known | _shared(flow, summary, bound), key)
-    for thing, held in summary.stored():
+    for thing, attribute, held in summary.stored():
         for into in seen.of(thing):
-            into.origin.holds |= seen.all(held) - {into}
+            into.keep(seen.all(held), attribute)
     return seen.all(summary.gives)
 
 
@@ -69,8 +69,7 @@ class _Seen:
 
     def _look(self, thing: Thing) -> Value:
         if thing.whole is not None:
-            below = self.of(thing.whole)
-            return reach(parts(below))
+            return reach(parts(self.of(thing.whole), thing.attribute))
         if thing.outer:
             return self.flow.at_top(thing.name) if thing.name else NOTHING
         # one thing for all that a call makes and gives, one for all that these hold: so their number is bounded
@@ -79,7 +78,9 @@ class _Seen:
         self.known[thing] = made
         (own,) = made
         own.kinds |= thing.kinds
-        own.holds |= self.all(thing.holds) - {own}
+        own.keep(self.all(thing.holds))
+        for attribute, held in thing.fields.items():
+            own.keep(self.all(held), attribute)
         functions = (self._function(function) for function in thing.functions)
         own.functions = tuple(dict.fromkeys([*own.functions, *functions]))
         if thing.items is not None and direct:
@@ -120,7 +121,7 @@ def _shared(flow: Flow, summary: Summary, bound: dict[str, Value]) -> dict[Thing
     left = {name for name, node in defaults(summary.arguments) if name not in bound and may_change(node)}
     if not summary.owner or not left:
         return {}
-    own = frozenset([flow.from_outside(summary.owner).inner])
+    own = frozenset([flow.from_outside(summary.owner).inner()])
     return {thing: own for name in left for thing in summary.parameters.get(name, ())}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -130,6 +131,10 @@ class Changes:
 
     def kinds(self, name: str) -> frozenset[str]:
         """What makes the value of a global name, where all its bindings say so."""
+        if name in self._modules:
+            return frozenset({"module"})
+        if name not in self._kinds and hasattr(builtins, name):
+            return frozenset({"function"})
         return self._kinds.get(name, frozenset())
 
     def defined(self, name: str) -> tuple[Summary, ...]:
@@ -268,9 +273,9 @@ def _sign(summary: Summary) -> object:
     labels = {thing: name for name, value in summary.parameters.items() for thing in value}
 
     def sign(value: Iterable[Thing]) -> frozenset[object]:
-        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.kinds) for t in value)
+        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.attribute, t.kinds) for t in value)
 
-    stored = {(labels.get(thing, thing.name), sign(reach(held))) for thing, held in summary.stored()}
+    stored = {(labels.get(t, t.name), attribute, sign(reach(held))) for t, attribute, held in summary.stored()}
     return sign(summary.changed), sign(summary.gives), sign(reach(summary.gives)), frozenset(stored)
 
 

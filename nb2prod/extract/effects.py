@@ -59,7 +59,7 @@ SHALLOW = frozenset(
 )
 """Containers of Python: a copy of them holds the same parts."""
 
-PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "method"}
+PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "method", "module"}
 """What no class of the notebook is."""
 
 _ITERATORS = frozenset(

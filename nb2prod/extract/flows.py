@@ -56,7 +56,7 @@ def function(
     made = leave(inner, node)
     made.owner, made.way = owner, way
     if owner and is_cached(node):
-        made.gives = frozenset([inner.from_outside(owner).inner])
+        made.gives = frozenset([inner.from_outside(owner).inner()])
     return made
 
 
@@ -180,7 +180,7 @@ def _augmented(flow: Flow, node: ast.AugAssign) -> None:
     before = value(flow, target)
     flow.change(before)
     for thing in before:
-        thing.origin.holds |= parts(given) - {thing.origin}
+        thing.keep(parts(given))
     if isinstance(target, ast.Attribute | ast.Subscript):
         method, name = (
             ("__setattr__", target.attr) if isinstance(target, ast.Attribute) else ("__setitem__", "")

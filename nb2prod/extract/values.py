@@ -100,18 +100,22 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
         return base
     given = send(flow, node, base, [node.attr], ways=("property",))
     bound = _bound_method(flow, node, base)
-    inner = parts(base) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
+    inner = parts(base, node.attr) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
 
 
 def _shared(flow: Flow, attribute: str, base: Value) -> Value:
     """What an attribute gives if not the object, but its class has it."""
     found = {name for thing in base for name in flow.world.sharing(attribute, _kinds(thing))}
-    return frozenset(flow.from_outside(name).inner for name in found)
+    return frozenset(flow.from_outside(name).inner(attribute) for name in found)
 
 
 def _kinds(thing: Thing) -> frozenset[str]:
-    return thing.kinds if thing.whole is None else frozenset()
+    return thing.kinds if thing.whole is None else thing.whole.kinds & _FOREIGN
+
+
+_FOREIGN = frozenset({"function", "module"})
+"""Kinds of which the parts are no objects of the notebook's classes either."""
 
 
 def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
@@ -140,7 +144,7 @@ def _item(flow: Flow, node: ast.Subscript) -> Value:
     flow.change(thing for thing in base if _kinds(thing) & effects.FILLED_BY_READING)
     given = send(flow, node, base, ["__getitem__", "__missing__"])
     if isinstance(node.slice, ast.Slice):
-        return frozenset(t.inner if t.outer and not t.whole else t for t in base) | given
+        return frozenset(t.inner() if t.outer and not t.whole else t for t in base) | given
     at = node.slice.value if isinstance(node.slice, ast.Constant) else None
     return _parts_at(base, at if isinstance(at, int) else None) | given
 
@@ -247,8 +251,8 @@ def leave(inner: Flow, node: names.Function) -> Summary:
 def _operated(flow: Flow, node: ast.AST, left: Value, operator: str, right: Value) -> Value:
     given = send(flow, node, left, [f"__{operator}__"], Given([right]))
     given |= send(flow, node, right, [f"__r{operator}__"], Given([left]))
-    # a sum of two lists holds the parts of both
-    return flow.make(node, parts(left) | parts(right)) | given
+    joined = operator in ("add", "or", "mul")  # of lists and dicts: the result has the parts of both
+    return flow.make(node, parts(left) | parts(right) if joined else ()) | given
 
 
 def _compared(flow: Flow, node: ast.Compare) -> Value:
@@ -292,7 +296,7 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
     """Take down that a value is put into an object."""
     flow.change(base)
     for thing in base:
-        thing.origin.holds |= given - {thing.origin}
+        thing.keep(given, name)
     send(flow, node, base, [method], Given([NOTHING, given]))
     if name:
         send(flow, node, base, [name], Given([given]), ways=("property",))
@@ -355,7 +359,7 @@ def _call(flow: Flow, node: ast.Call) -> Value:
     if isinstance(func, ast.Attribute):
         base = _receiver(flow, func.value)
         result |= _method(flow, node, func, base, given)
-        called = parts(base) if flow.world.is_attribute(func.attr) else NOTHING
+        called = parts(base, func.attr) if flow.world.is_attribute(func.attr) else NOTHING
         others = base
     else:
         called, others = value(flow, func), NOTHING
@@ -409,7 +413,9 @@ def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
     send(flow, node, made, ["__init__", "__post_init__"], given)
     if not ways:
         for thing in made:
-            thing.holds |= given.all()
+            thing.keep(given.all())
+            for attribute, held in given.keywords.items():
+                thing.keep(held, attribute)
     return made
 
 
@@ -420,7 +426,7 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
         flow.change(base)
         if method not in effects.FITS:
             for thing in base:
-                thing.origin.holds |= (given.all() | parts(given.all())) - {thing.origin}
+                thing.keep(given.all() | parts(given.all()))
         if isinstance(func.value, ast.Name) and func.value.id in effects.TYPES and given.positional:
             flow.change(given.positional[0])  # `list.append(seen, x)`
     flow.change(thing for thing in base if _kinds(thing) & effects.MOVED_BY_CALLS)
@@ -460,7 +466,7 @@ def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
     """What a method of the usual libraries gives of the object that it is called on."""
     one = frozenset([thing])
     if method in effects.VIEWS:
-        return frozenset([thing.inner]) if thing.outer and not thing.whole else one
+        return frozenset([thing.inner()]) if thing.outer and not thing.whole else one
     if method in effects.GIVING_PARTS:
         return parts(one)
     if method == "items":
@@ -488,7 +494,7 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
     if effects.changes_first(name):
         flow.change(first)
         for thing in first:
-            thing.origin.holds |= (everything - first) - {thing.origin}
+            thing.keep(everything - first)
     if name in effects.SAME:
         return everything
     if name in effects.PARTS:
