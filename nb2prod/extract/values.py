@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
+from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts, reach
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -422,7 +422,7 @@ def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
 def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
     method, result = func.attr, NOTHING
     as_call = ast.copy_location(ast.Call(func, node.args, node.keywords), node)
-    if effects.receiver_changes(as_call):
+    if effects.receiver_changes(as_call) and not _is_own(flow, method, base):
         flow.change(base)
         if method not in effects.FITS:
             for thing in base:
@@ -433,10 +433,19 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
     known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
     if method in effects.GIVING_PARTS:
         known |= given.all()
+    if method in effects.GIVING_ITSELF:
+        known |= base
     for name in effects.alike(method):
         for summary in _methods(flow, name, base):
             result |= _one_method(flow, node, summary, base, given, func.value)
     return result | known
+
+
+def _is_own(flow: Flow, method: str, base: Value) -> bool:
+    """Whether a method is sure to be the notebook's: what it changes is read there."""
+    kinds = [_kinds(thing) for thing in base]
+    known = all(kind and all(map(flow.world.is_class, kind)) for kind in kinds)
+    return bool(kinds) and known and bool(_methods(flow, method, base))
 
 
 def _methods(flow: Flow, name: str, base: Value) -> list[Summary]:
@@ -470,7 +479,7 @@ def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
     if method in effects.GIVING_PARTS:
         return parts(one)
     if method == "items":
-        return _pairs(flow, node, parts(one))
+        return _rows(flow, node, [parts(one), parts(one)])
     if method == "values":
         return flow.make((node, "values"), parts(one))
     if method == "copy" and _kinds(thing) & effects.SHALLOW:
@@ -478,8 +487,22 @@ def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
     return NOTHING
 
 
-def _pairs(flow: Flow, node: ast.AST, held: Value) -> Value:
-    return flow.make((node, "pairs"), flow.make((node, "pair"), held))
+def _rows(flow: Flow, node: ast.AST, columns: list[Value]) -> Value:
+    """Tuples of which each has a part of every column."""
+    row = flow.make((node, "row"), NOTHING.union(*columns))
+    for thing in row:
+        thing.items = columns
+    return flow.make((node, "rows"), row, "iter")
+
+
+def _zipped(flow: Flow, node: ast.Call, name: str, given: Given) -> Value:
+    columns = [parts(one) for one in given.positional]
+    if name == "enumerate":
+        return _rows(flow, node, [NOTHING, *columns[:1]])
+    if name in ("zip", "itertools.zip_longest") and not given.starred:
+        return _rows(flow, node, columns)
+    everything = parts(given.all())
+    return flow.make((node, "rows"), flow.make((node, "row"), everything), "iter")
 
 
 def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Value:
@@ -499,13 +522,16 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
         return everything
     if name in effects.PARTS:
         return parts(everything) | (everything - first)
+    if name in effects.ZIPPED:
+        return _zipped(flow, node, name, given)
     if name in effects.SHALLOW_COPIES:
         return flow.make((node, "copy"), parts(everything), name)
-    if name in effects.ZIPPED:
-        return _pairs(flow, node, parts(everything))
     if name == "type":
         return classes_of(flow, first)
     if name == "functools.partial":
         functions = tuple(f for thing in first for f in thing.functions)
         return flow.make((node, "partial"), everything, name, functions)
-    return flow.make((node, "new"), (), name) if name in effects.KINDS else NOTHING
+    if name in effects.KINDS:
+        return flow.make((node, "new"), (), name)
+    foreign = name != dotted and all(t.kinds and t.kinds <= effects.PLAIN for t in reach(everything))
+    return flow.make((node, "new"), (), "library") if foreign else NOTHING
