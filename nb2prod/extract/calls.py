@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,8 @@ class _Class:
     node: ast.ClassDef
     bases: frozenset[str]
     shared: frozenset[str]
+    own: frozenset[str]
+    """Names under which its objects keep something."""
 
 
 class Changes:
@@ -68,6 +71,7 @@ class Changes:
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
         self._flows: dict[ast.stmt, Flow] = {}
+        self._literal = _literals(self._nodes)
         for node in self._nodes:
             self._add(node)
         self._settle()
@@ -77,13 +81,8 @@ class Changes:
         return set(_outside(self._flows[node].changed))
 
     def by(self, nodes: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
-        """Outside names whose objects a body changes, followed through names that stand for them; where first."""
-        changed = flows.top(self, nodes).changed
-        found: dict[str, ast.stmt] = {}
-        for thing, node in changed.items():
-            if thing.outer and thing.name and node is not None:
-                found.setdefault(thing.name, node)
-        return found
+        """Outside names whose objects a body changes, and where it does so first."""
+        return flows.changed_outside(flows.top(self, nodes))
 
     def parameters(self, node: names.Function) -> set[str]:
         """The parameters of a function whose objects a call of it changes."""
@@ -136,7 +135,11 @@ class Changes:
 
     def kinds(self, name: str) -> frozenset[str]:
         """What makes the value of a global name, where all its bindings say so."""
-        return self._kinds.get(name, frozenset())
+        if name in self._modules:
+            return frozenset({"module"})
+        if name not in self._kinds and hasattr(builtins, name):
+            return frozenset({"function"})
+        return self._kinds.get(name, frozenset()) | self._literal.get(name, frozenset())
 
     def defined(self, name: str) -> tuple[Summary, ...]:
         """The functions that the notebook defines under a name."""
@@ -150,6 +153,10 @@ class Changes:
     def is_class(self, name: str) -> bool:
         """Whether the notebook defines a class of that name."""
         return name in self._classes
+
+    def is_attribute(self, name: str) -> bool:
+        """Whether objects of the notebook's classes keep something under a name."""
+        return any(name in c.own for known in self._classes.values() for c in known)
 
     def methods(self, name: str, kinds: frozenset[str]) -> Iterator[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
@@ -265,14 +272,45 @@ def _kinds_of(values: list[Value]) -> frozenset[str]:
     return frozenset[str]().union(*(t.kinds for t in things))
 
 
+def _literals(nodes: Iterable[ast.stmt]) -> dict[str, frozenset[str]]:
+    """Names that stand for what is written out, never to be changed: of which no part is an array."""
+    found: dict[str, frozenset[str]] = {}
+    others: set[str] = set()
+    for node in nodes:
+        own = names.of(node)
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in found:
+                if kinds := _literal_kinds(value):
+                    found[name] = kinds
+                    continue
+        others |= own.may | own.mutates | own.augments
+    return {name: kinds for name, kinds in found.items() if name not in others}
+
+
+def _literal_kinds(value: ast.expr) -> frozenset[str]:
+    try:
+        known = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return frozenset()
+    inside = list(known.values()) if isinstance(known, dict) else known
+    if not isinstance(inside, list | tuple | set) or not inside:
+        return frozenset()
+    scalars = not any(isinstance(one, list | dict | set | tuple) for one in inside)
+    return frozenset({"literal", "scalars"} if scalars else {"literal"})
+
+
 def _sign(summary: Summary) -> object:
     """What a summary says, to compare it with another round's."""
     labels = {thing: name for name, value in summary.parameters.items() for thing in value}
 
     def sign(value: Iterable[Thing]) -> frozenset[object]:
-        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.kinds) for t in value)
+        return frozenset(
+            (labels.get(t.origin, t.name), t.outer, t.whole is not None, t.attribute, t.kinds) for t in value
+        )
 
-    stored = {(labels.get(thing, thing.name), sign(reach(held))) for thing, held in summary.stored()}
+    stored = {
+        (labels.get(t, t.name), attribute, sign(reach(held))) for t, attribute, held in summary.stored()
+    }
     return sign(summary.changed), sign(summary.gives), sign(reach(summary.gives)), frozenset(stored)
 
 
@@ -292,7 +330,8 @@ def _class(node: ast.ClassDef) -> _Class:
         if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store)
         if isinstance(child.value, ast.Name) and child.value.id == "self"
     }
-    shared = set()
+    shared, kept = set(), frozenset(own)
+    own |= {c.target.id for c in node.body if isinstance(c, ast.AnnAssign) and isinstance(c.target, ast.Name)}
     for child in node.body:
         match child:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if may_change(value):
@@ -301,7 +340,7 @@ def _class(node: ast.ClassDef) -> _Class:
                 if names.dotted(getattr(value, "func", value)).rpartition(".")[2] != "field":
                     shared.add(name)
     bases = frozenset(names.dotted(base).rpartition(".")[2] for base in node.bases)
-    return _Class(node, bases, frozenset(shared - own))
+    return _Class(node, bases, frozenset(shared - kept), frozenset(own | shared))
 
 
 def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from nb2prod.extract import names
 from nb2prod.extract.applied import Given, apply
 from nb2prod.extract.caches import is_cached
+from nb2prod.extract.called import send
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
-from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, send, value
+from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, value
 
 
 def run(flow: Flow, statements: Iterable[ast.stmt]) -> Flow:
@@ -26,6 +27,15 @@ def top(world: World, statements: Iterable[ast.stmt]) -> Flow:
         flow.statement = statement
         _statement(flow, statement)
     return flow
+
+
+def changed_outside(flow: Flow) -> dict[str, ast.stmt]:
+    """The global names whose objects a flow has changed, and by which statement first."""
+    found: dict[str, ast.stmt] = {}
+    for thing, node in flow.changed.items():
+        if thing.outer and thing.name and node is not None:
+            found.setdefault(thing.name, node)
+    return found
 
 
 def function(
@@ -47,7 +57,7 @@ def function(
     made = leave(inner, node)
     made.owner, made.way = owner, way
     if owner and is_cached(node):
-        made.gives = frozenset([inner.from_outside(owner).inner])
+        made.gives = frozenset([inner.from_outside(owner).inner()])
     return made
 
 
@@ -168,10 +178,12 @@ def _class(flow: Flow, node: ast.ClassDef) -> None:
 def _augmented(flow: Flow, node: ast.AugAssign) -> None:
     given = value(flow, node.value)
     target = node.target
-    before = value(flow, target)
+    number = isinstance(node.value, ast.Constant) and not isinstance(node.value.value, str)
+    fixed = {"scalars", "literal"} if number else {"scalars"}
+    before = frozenset(t for t in value(flow, target) if not (t.whole and t.origin.kinds & fixed))
     flow.change(before)
-    for thing in before:
-        thing.origin.holds |= parts(given) - {thing.origin}
+    for thing in before if isinstance(node.op, ast.Add | ast.BitOr) else ():
+        thing.keep(parts(given))
     if isinstance(target, ast.Attribute | ast.Subscript):
         method, name = (
             ("__setattr__", target.attr) if isinstance(target, ast.Attribute) else ("__setitem__", "")
@@ -218,6 +230,7 @@ def _with(flow: Flow, node: ast.With | ast.AsyncWith) -> None:
     for item in node.items:
         manager = value(flow, item.context_expr)
         given = send(flow, item, manager, ["__enter__", "__aenter__"]) | manager
+        given |= parts(thing for thing in manager if "iter" in thing.kinds)  # of `contextmanager`
         if item.optional_vars is not None:
             assign(flow, item.optional_vars, given)
     run(flow, node.body)

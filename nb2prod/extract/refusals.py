@@ -199,13 +199,23 @@ def helper_changes_state(name: str, where: Statement) -> Diagnostic:
     )
 
 
+def definition_changes(name: str, where: Statement) -> Diagnostic:
+    """NB228: a class or function is another one after it has been called."""
+    return at(
+        where,
+        "NB228",
+        f"a call changes `{name}` itself, which all requests share: the next would get another answer",
+        "Keep what changes in an object of the request, or pass it as an argument and work on a copy.",
+    )
+
+
 def role_changes_shared(name: str, where: Statement) -> Diagnostic:
     """NB228: role code changes what all requests share, and a copy cannot be made for each."""
     return at(
         where,
         "NB228",
         f"the role code changes `{name}`, which all requests share: the next would get another answer",
-        f"Keep the value in a variable of the role cell, or work on a copy of what `{name}` holds.",
+        f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
     )
 
 
@@ -283,10 +293,10 @@ def training(
 def _fits(node: ast.stmt) -> Iterator[tuple[str, str | None, set[str]]]:
     """Calls that train: the method, the name that it is called on, and those that the arguments read."""
     for call in ast.walk(node):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            if call.func.attr in effects.FITS:
+        match call:
+            case ast.Call(func=ast.Attribute(attr=method) as func) if method in effects.FITS:
                 given = [names.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
-                yield call.func.attr, names.root_name(call.func), {n for found in given for n in found.reads}
+                yield method, names.root_name(func), {name for found in given for name in found.reads}
 
 
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:

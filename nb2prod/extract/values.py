@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+import copy
+from dataclasses import replace
 
 from nb2prod.extract import effects, names
-from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
+from nb2prod.extract.applied import Given, defaults
 from nb2prod.extract.caches import caches_of
+from nb2prod.extract.called import call, classes_of, kinds_of, methods_of, send
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
 
 _OPERATORS: dict[type[ast.operator], str] = {
@@ -35,8 +37,6 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.In: "contains",
     ast.NotIn: "contains",
 }
-_CALLED = ("__call__", "forward")
-"""What a call of an object calls; torch's modules call `forward`."""
 
 
 def value(flow: Flow, node: ast.expr | None) -> Value:
@@ -70,7 +70,7 @@ def value(flow: Flow, node: ast.expr | None) -> Value:
         case ast.Lambda():
             return _lambda(flow, node)
         case ast.BinOp(left=left, op=op, right=right):
-            return _operated(flow, node, value(flow, left), _OPERATORS[type(op)], value(flow, right))
+            return _operated(flow, node, value(flow, left), op, value(flow, right))
         case ast.Compare():
             return _compared(flow, node)
         case ast.Yield(value=inner):
@@ -99,23 +99,25 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
     if node.attr == "__dict__":
         return base
     given = send(flow, node, base, [node.attr], ways=("property",))
+    if not flow.world.is_attribute(node.attr):
+        given |= send(flow, node, base, ["__getattr__", "__getattribute__"])
     bound = _bound_method(flow, node, base)
-    inner = parts(base) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
+    inner = parts(base, node.attr) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
 
 
 def _shared(flow: Flow, attribute: str, base: Value) -> Value:
     """What an attribute gives if not the object, but its class has it."""
-    found = {name for thing in base for name in flow.world.sharing(attribute, _kinds(thing))}
-    return frozenset(flow.from_outside(name).inner for name in found)
-
-
-def _kinds(thing: Thing) -> frozenset[str]:
-    return thing.kinds if thing.whole is None else frozenset()
+    found = {name for thing in base for name in flow.world.sharing(attribute, kinds_of(thing))}
+    return frozenset(flow.from_outside(name).inner(attribute) for name in found)
 
 
 def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     """`push = seen.append`: a function that changes what it is taken from."""
+    own = [_with_first(summary, base) for summary in methods_of(flow, node.attr, base) if not summary.way]
+    if base and own:
+        known = flow.made.get((node, "bound"))
+        return flow.make((node, "bound"), (), "method", () if known else tuple(own))
     if base and node.attr in effects.MUTATORS:
         summary = Summary(Flow(flow.world), _ANY, changed=base)
         known = flow.made.get((node, "bound"))
@@ -123,13 +125,15 @@ def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     return NOTHING
 
 
+def _with_first(summary: Summary, base: Value) -> Summary:
+    """A method with the object that it belongs to."""
+    arguments = copy.copy(summary.arguments)
+    first = [*arguments.posonlyargs, *arguments.args][:1]
+    arguments.posonlyargs, arguments.args = [], [*arguments.posonlyargs, *arguments.args][1:]
+    return replace(summary, arguments=arguments, given={a.arg: base for a in first})
+
+
 _ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
-
-
-def classes_of(flow: Flow, base: Value) -> Value:
-    """The classes of the notebook that objects are known to be of."""
-    kinds = {kind for thing in base for kind in _kinds(thing) if flow.world.is_class(kind)}
-    return frozenset(flow.from_outside(kind) for kind in kinds)
 
 
 def _item(flow: Flow, node: ast.Subscript) -> Value:
@@ -137,10 +141,10 @@ def _item(flow: Flow, node: ast.Subscript) -> Value:
     base = value(flow, node.value)
     if isinstance(node.slice, ast.List) or _is_whole(node.slice):
         return flow.make(node, parts(base))  # new, as the idiom for a copy is
-    flow.change(thing for thing in base if _kinds(thing) & effects.FILLED_BY_READING)
+    flow.change(thing for thing in base if kinds_of(thing) & effects.FILLED_BY_READING)
     given = send(flow, node, base, ["__getitem__", "__missing__"])
     if isinstance(node.slice, ast.Slice):
-        return frozenset(t.inner if t.outer and not t.whole else t for t in base) | given
+        return frozenset(t.inner() if t.outer and not t.whole else t for t in base) | given
     at = node.slice.value if isinstance(node.slice, ast.Constant) else None
     return _parts_at(base, at if isinstance(at, int) else None) | given
 
@@ -195,7 +199,7 @@ def _comprehension(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp |
 
 def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
     """What the elements of something may be."""
-    flow.change(thing for thing in base if _kinds(thing) & effects.USED_UP)
+    flow.change(thing for thing in base if kinds_of(thing) & effects.USED_UP)
     given = send(flow, node, base, ["__iter__", "__next__", "__getitem__"])
     return parts(base) | given | parts(given)
 
@@ -244,11 +248,23 @@ def leave(inner: Flow, node: names.Function) -> Summary:
     )
 
 
-def _operated(flow: Flow, node: ast.AST, left: Value, operator: str, right: Value) -> Value:
+def _operated(flow: Flow, node: ast.BinOp, left: Value, op: ast.operator, right: Value) -> Value:
+    operator = _OPERATORS[type(op)]
     given = send(flow, node, left, [f"__{operator}__"], Given([right]))
     given |= send(flow, node, right, [f"__r{operator}__"], Given([left]))
-    # a sum of two lists holds the parts of both
-    return flow.make(node, parts(left) | parts(right)) | given
+    # lists that are joined, and dicts: the result has the parts of both
+    joined = isinstance(op, ast.Add | ast.BitOr) and not _is_number(node.left) and not _is_number(node.right)
+    return flow.make(node, parts(left) | parts(right) if joined else ()) | given
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Of a sum: whether a part is a number, a text or an array, so that the other is no list."""
+    match node:
+        case ast.Constant() | ast.UnaryOp() | ast.JoinedStr():
+            return True
+        case ast.BinOp(left=left, op=op, right=right):
+            return not isinstance(op, ast.Add | ast.BitOr) or _is_number(left) or _is_number(right)
+    return False
 
 
 def _compared(flow: Flow, node: ast.Compare) -> Value:
@@ -257,6 +273,8 @@ def _compared(flow: Flow, node: ast.Compare) -> Value:
         method = _COMPARISONS.get(type(op))
         if method == "contains":
             left, right = right, left
+        if method == "contains":
+            flow.change(thing for thing in left if kinds_of(thing) & effects.USED_UP)
         if method is not None:
             send(flow, node, left, [f"__{method}__"], Given([right]))
     return NOTHING
@@ -283,6 +301,7 @@ def assign(flow: Flow, target: ast.expr, given: Value, node: ast.expr | None = N
 
 
 def _unpack(flow: Flow, targets: list[ast.expr], given: Value) -> None:
+    flow.change(thing for thing in given if kinds_of(thing) & effects.USED_UP)
     starred = any(isinstance(target, ast.Starred) for target in targets)
     for position, target in enumerate(targets):
         assign(flow, target, _parts_at(given, None if starred else position))
@@ -292,7 +311,7 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
     """Take down that a value is put into an object."""
     flow.change(base)
     for thing in base:
-        thing.origin.holds |= given - {thing.origin}
+        thing.keep(given, name)
     send(flow, node, base, [method], Given([NOTHING, given]))
     if name:
         send(flow, node, base, [name], Given([given]), ways=("property",))
@@ -301,23 +320,14 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
 # --- calls ---------------------------------------------------------------------------------------
 
 
-def send(
-    flow: Flow,
-    node: ast.AST,
-    base: Value,
-    methods: Iterable[str],
-    given: Given | None = None,
-    ways: tuple[str, ...] = ("",),
-) -> Value:
-    """Call methods of the notebook's classes that objects may have; what they give."""
-    found: Value = NOTHING
-    for method in methods:
-        for thing in base:
-            for summary in flow.world.methods(method, _kinds(thing)):
-                if summary.way in ways:
-                    own = frozenset([thing])
-                    found |= apply(flow, summary, (given or Given()).after(own), (node, method))
-    return found
+def _call(flow: Flow, node: ast.Call) -> Value:
+    func = node.func
+    match func:
+        case ast.Call(func=ast.Name(id="getattr"), args=[of, ast.Constant(value=str(method))]):
+            func = ast.Attribute(of, method, ast.Load())
+    given = _given(flow, node)
+    on = _receiver(flow, func.value) if isinstance(func, ast.Attribute) else value(flow, func)
+    return call(flow, node, func, on, given)
 
 
 def _given(flow: Flow, node: ast.Call) -> Given:
@@ -343,36 +353,6 @@ def _given(flow: Flow, node: ast.Call) -> Given:
     return given
 
 
-def _call(flow: Flow, node: ast.Call) -> Value:
-    func = node.func
-    match func:
-        case ast.Call(func=ast.Name(id="getattr"), args=[base_, ast.Constant(value=str(method))]):
-            func = ast.Attribute(base_, method, ast.Load())
-    given = _given(flow, node)
-    result = _by_library(flow, node, func, given)
-    if isinstance(func, ast.Attribute):
-        base = _receiver(flow, func.value)
-        result |= _method(flow, node, func, base, given)
-        called = parts(base)
-        others = base
-    else:
-        called, others = value(flow, func), NOTHING
-    for thing in called:
-        result |= _called(flow, node, thing, given)
-    for thing in given.all():
-        for function in thing.functions:
-            # whoever is given a function may call it, with whatever else it is given
-            result |= flow.make(
-                (node, "callback"), apply_somehow(flow, function, _beside(given, thing) | others, node)
-            )
-    flow.change(thing for name, v in given.keywords.items() if effects.changes_keyword(name) for thing in v)
-    return result
-
-
-def _beside(given: Given, function: Thing) -> Value:
-    return given.all() - {function}
-
-
 def _receiver(flow: Flow, node: ast.expr) -> Value:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
         around: Flow | None = flow
@@ -380,124 +360,3 @@ def _receiver(flow: Flow, node: ast.expr) -> Value:
             around = around.parent
         return around.look_up(around.first) if around else NOTHING
     return value(flow, node)
-
-
-def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
-    if thing.whole is None and thing.outer and flow.world.is_class(thing.name):
-        return construct(flow, node, thing.name, given)
-    found: Value = NOTHING
-    for function in thing.functions:
-        if "functools.partial" in thing.kinds:
-            found |= apply_somehow(flow, function, given.all() | parts([thing]), (node, function))
-        else:
-            found |= apply(flow, function, given, (node, function))
-        if thing.outer and any(not c.outer for c in function.changed):
-            flow.change([thing])  # it remembers something of its own
-    for function in thing.whole.functions if thing.whole else ():
-        found |= apply_somehow(flow, function, given.all(), (node, function))
-    if not thing.functions:
-        found |= send(flow, node, frozenset([thing]), _CALLED, given)
-    return found
-
-
-def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
-    """An object of a class of the notebook: it holds what `__init__` puts into it, else all that is given."""
-    made = flow.make((node, name), (), name)
-    ways = [*flow.world.methods("__init__", frozenset([name]))]
-    send(flow, node, made, ["__init__", "__post_init__"], given)
-    if not ways:
-        for thing in made:
-            thing.holds |= given.all()
-    return made
-
-
-def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
-    method, result = func.attr, NOTHING
-    as_call = ast.copy_location(ast.Call(func, node.args, node.keywords), node)
-    if effects.receiver_changes(as_call):
-        flow.change(base)
-        if method not in effects.FITS:
-            for thing in base:
-                thing.origin.holds |= (given.all() | parts(given.all())) - {thing.origin}
-        if isinstance(func.value, ast.Name) and func.value.id in effects.TYPES and given.positional:
-            flow.change(given.positional[0])  # `list.append(seen, x)`
-    flow.change(thing for thing in base if _kinds(thing) & effects.MOVED_BY_CALLS)
-    known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
-    if method in effects.GIVING_PARTS:
-        known |= given.all()
-    for name in effects.alike(method):
-        for summary in _methods(flow, name, base):
-            result |= _one_method(flow, node, summary, base, given, func.value)
-    return result | known
-
-
-def _methods(flow: Flow, name: str, base: Value) -> list[Summary]:
-    if not base:
-        return list(flow.world.methods(name, frozenset()))
-    kinds = [_kinds(thing) for thing in base]
-    classes = [
-        frozenset([t.name]) if t.outer and not t.whole and flow.world.is_class(t.name) else k
-        for t, k in zip(base, kinds, strict=True)
-    ]
-    return list(dict.fromkeys(s for k in classes for s in flow.world.methods(name, k)))
-
-
-def _one_method(
-    flow: Flow, node: ast.Call, summary: Summary, base: Value, given: Given, receiver: ast.expr
-) -> Value:
-    unbound = isinstance(receiver, ast.Name) and flow.world.is_class(receiver.id)
-    key = (node, summary)
-    if summary.way == "classmethod":
-        return apply(flow, summary, given.after(NOTHING), key)
-    if summary.way == "staticmethod" or unbound:
-        return apply(flow, summary, given, key)
-    return apply(flow, summary, given.after(base), key) if summary.way == "" else NOTHING
-
-
-def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
-    """What a method of the usual libraries gives of the object that it is called on."""
-    one = frozenset([thing])
-    if method in effects.VIEWS:
-        return frozenset([thing.inner]) if thing.outer and not thing.whole else one
-    if method in effects.GIVING_PARTS:
-        return parts(one)
-    if method == "items":
-        return _pairs(flow, node, parts(one))
-    if method == "values":
-        return flow.make((node, "values"), parts(one))
-    if method == "copy" and _kinds(thing) & effects.SHALLOW:
-        return flow.make((node, "copy"), parts(one))
-    return NOTHING
-
-
-def _pairs(flow: Flow, node: ast.AST, held: Value) -> Value:
-    return flow.make((node, "pairs"), flow.make((node, "pair"), held))
-
-
-def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Value:
-    """What functions of Python and the usual libraries change and give."""
-    dotted = names.dotted(func)
-    root = dotted.partition(".")[0]
-    if not dotted or root in flow.names or flow.world.functions(root) or flow.world.is_class(root):
-        return NOTHING
-    name = flow.world.resolved(dotted)
-    first = given.positional[0] if given.positional else given.starred
-    everything = given.all()
-    if effects.changes_first(name):
-        flow.change(first)
-        for thing in first:
-            thing.origin.holds |= (everything - first) - {thing.origin}
-    if name in effects.SAME:
-        return everything
-    if name in effects.PARTS:
-        return parts(everything) | (everything - first)
-    if name in effects.SHALLOW_COPIES:
-        return flow.make((node, "copy"), parts(everything), name)
-    if name in effects.ZIPPED:
-        return _pairs(flow, node, parts(everything))
-    if name == "type":
-        return classes_of(flow, first)
-    if name == "functools.partial":
-        functions = tuple(f for thing in first for f in thing.functions)
-        return flow.make((node, "partial"), everything, name, functions)
-    return flow.make((node, "new"), (), name) if name in effects.KINDS else NOTHING
