@@ -28,7 +28,6 @@ from tests.traps import FOLDER, SHOWN, Expected, Trap, fresh, own_answer, run, s
 PAGES = sorted(FOLDER.glob("*.md"))
 
 DIFFERS: dict[str, str] = {
-    "capture_over_the_role": "NB123: the name that `%%capture out` binds is asked of IPython",
     "fit_transform_in_the_role": "NB218: NB232 does not see the request inside `[[request]]`",
     # changes that the example does not make: served, and the second answer to a value over 5 is wrong
     "method_changes_its_argument": "not seen: methods are read for `self` only",
