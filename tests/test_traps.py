@@ -44,7 +44,6 @@ DIFFERS: dict[str, str] = {
     "closure_over_a_list_changed_by_alias": "the list as it was at first: NB227 does not look into closures",
     "partial_of_a_list_changed_by_alias": "the list as it was at first: NB227 does not look into partials",
     "trained_in_a_factory": "the package trains when it is imported",
-    "global_read_by_a_made_function": "`k` as it was when the function was made: 15 instead of 3",
 }
 
 

@@ -14,7 +14,7 @@ from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
 
 if TYPE_CHECKING:
-    from nb2prod.extract.slicer import Unit
+    from nb2prod.extract.units import Unit
 
 
 def from_request(name: str, binding: Statement, reader: Statement, *, in_role: bool) -> Diagnostic:

@@ -13,7 +13,6 @@ from nb2prod.extract.effects import changed_outside
 from nb2prod.extract.names import Names
 from nb2prod.extract.program import Program, Statement, is_display, plots, shows_only
 
-
 _CAPTURE = "[get_ipython().run_cell_magic('capture',"
 """How the reader writes what `%%capture out` binds."""
 

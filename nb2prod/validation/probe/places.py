@@ -26,7 +26,7 @@ def refused_at(cells: Cells, cell: str, code: str, message: str, hint: str | Non
 
 
 def last_error() -> BaseException | None:
-    """The error whose traceback IPython has shown last: `%%capture` runs its body and hides what it raises."""
+    """The error whose traceback IPython has shown last, or `%%capture` has hidden."""
     return getattr(sys, "last_value", None)
 
 
