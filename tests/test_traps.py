@@ -41,8 +41,6 @@ DIFFERS: dict[str, str] = {
     "class_method_counts": "not seen: NB228 knows captured state only",
     "function_counts_in_itself": "not seen: NB228 knows captured state only",
     # what a call has made, made again
-    "closure_over_a_list_changed_by_alias": "the list as it was at first: NB227 does not look into closures",
-    "partial_of_a_list_changed_by_alias": "the list as it was at first: NB227 does not look into partials",
     "trained_in_a_factory": "the package trains when it is imported",
 }
 

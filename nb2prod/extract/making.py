@@ -93,3 +93,16 @@ def _evaluated(node: ast.stmt) -> list[ast.AST]:
         case ast.Assign(value=value):
             return [value]
     return [node]
+
+
+def remembered(node: ast.AST) -> set[str]:
+    """Names of functions in a piece of code that the functions inside them change: caches, counters."""
+    found: set[str] = set()
+    for function in _functions_in(node):
+        local = names.body_of(function).local
+        for inner in _functions_in(function):
+            changed = names.body_of(inner).names
+            rebound = {n for s in ast.walk(inner) if isinstance(s, ast.Nonlocal) for n in s.names}
+            found |= local & (changed.mutates | changed.augments | rebound)
+        found |= remembered(function)
+    return found

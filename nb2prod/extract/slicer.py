@@ -15,7 +15,7 @@ from nb2prod.extract import refusals
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
-from nb2prod.extract.making import calls_of, read_when
+from nb2prod.extract.making import calls_of, read_when, remembered
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.rolecode import RoleCode, live_reads
@@ -36,6 +36,8 @@ class _Slicer:
         self.program = layout.program
         self.captures = Captures(layout.program, kept)
         self.slice = Slice(layout, state=self.captures.items)
+        nodes = (s.node for s in self.program.statements if s.kind == "definition")
+        self.remembered = tuple(sorted({name for node in nodes for name in remembered(node)}))
 
     def run(self) -> Slice:
         staged = {stage.role for stage in self.layout.stages}
@@ -308,7 +310,9 @@ class _Slicer:
         unit_of_it = self._define(only, use)
         place_ = (only.cell.id, only.cell.number, only.node.lineno)
         if not unit_of_it.late:
-            self.slice.watched.setdefault(Watched("definition", name, until.cell.id, until.when, *place_))
+            self.slice.watched.setdefault(
+                Watched("definition", name, until.cell.id, until.when, *place_, self.remembered)
+            )
         return Target("definition", name, (only,))
 
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:

@@ -101,7 +101,7 @@ class Session:
             self._metrics.update(self._numbers(cell, value))
         if cell in self.plan["example_cells"][-1:]:
             self._see_example()
-        self._unchanged.after(cell, self.names)
+        self._unchanged.after(cell, self.names, self._homes())
         self._state.capture(cell, "after", self.names, self.plan["rehome"])
         stage = self._stage_of(cell)
         if stage is not None and cell == stage["cells"][-1]:

@@ -12,6 +12,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .finding import refused
+from .held import PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
 
 MAX_OBJECTS = 100_000
@@ -30,8 +31,6 @@ _LEAVES = (
     FunctionType,
     BuiltinFunctionType,
 )
-_PLAIN = (str, bytes, int, float, complex, bool, type(None))
-
 Same = Callable[[Any, Any], bool]
 
 
@@ -42,7 +41,7 @@ class Unchanged:
         self._items = list(items)
         self._same = same
         self._passing: dict[str, Pickled] = {}
-        self._defined: dict[tuple[str, str, int], Mapping[str, str]] = {}
+        self._defined: dict[tuple[str, str, int], Mapping[str, Pickled | str]] = {}
 
     def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
         """Just before a cell runs; Refused NB227 or NB229."""
@@ -54,11 +53,12 @@ class Unchanged:
         for item in self._of("alone", cell):
             _check_alone(item, names)
 
-    def after(self, cell: str, names: Mapping[str, Any]) -> None:
+    def after(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
         """Just after a cell has run; Refused NB204 or NB227."""
         for item in self._items:
             if item["kind"] == "definition" and item["bound_cell"] == cell and item["name"] in names:
-                self._defined.setdefault(_key(item), snapshot(names[item["name"]]))
+                holds = held(names[item["name"]], item["others"]).items()
+                self._defined.setdefault(_key(item), {where: _kept(value, homes) for where, value in holds})
         for item in self._of("passing", cell):
             self._check_passing(item, names)
         self._check_definitions(cell, "after", names)
@@ -93,14 +93,17 @@ class Unchanged:
             return False
         return self._same(restore(stored), value)
 
+    def _is_still(self, kept: Pickled | str, value: Any) -> bool:
+        return kept == text(value) if isinstance(kept, str) else self._is_as(kept, value)
+
     def _check_definitions(self, cell: str, when: str, names: Mapping[str, Any]) -> None:
         for item in self._of("definition", cell):
             known = self._defined.get(_key(item))
             if item["when"] != when or known is None or item["name"] not in names:
                 continue
-            now = snapshot(names[item["name"]])
-            changed = sorted(key for key in known.keys() | now.keys() if known.get(key) != now.get(key))
-            if changed:
+            now = held(names[item["name"]], item["others"])
+            same = {where for where in known.keys() & now.keys() if self._is_still(known[where], now[where])}
+            if changed := sorted((known.keys() | now.keys()) - same):
                 raise refused(
                     "NB227",
                     f"{item['name']!r} has changed after its definition: {', '.join(changed)}",
@@ -115,6 +118,14 @@ def _key(item: Mapping[str, Any]) -> tuple[str, str, int]:
     return item["name"], item["bound_cell"], item["bound_line"]
 
 
+def _kept(value: Any, homes: Homes) -> Pickled | str:
+    """What to compare a value with later: its bytes, or which object it is if it has none."""
+    try:
+        return text(value) if isinstance(value, PLAIN) else pickled(value, homes)
+    except Unstorable:
+        return text(value)
+
+
 def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
     for other in item["others"]:
         if item["name"] in names and other in names and shares(names[item["name"]], names[other]):
@@ -123,39 +134,6 @@ def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
                 f"the role code changes {item['name']!r} in place, and {other!r} is or holds the same object",
                 f"Make it a copy before this cell: `{item['name']} = copy.deepcopy({item['name']})`.",
             )
-
-
-# --- definitions ---------------------------------------------------------------------------------
-
-
-def snapshot(definition: Any) -> dict[str, str]:
-    """What can be changed of a function or class after its definition, each part as a text."""
-    if isinstance(definition, type):
-        inner = {name: value for name, value in vars(definition).items() if not _is_pythons(name, value)}
-        return {f".{name}": _text(value) for name, value in inner.items()}
-    if not isinstance(definition, FunctionType):
-        return {}  # a logger, a pattern: what becomes of it is its library's business
-    parts = {name: value for name, value in vars(definition).items() if name != "__wrapped__"}
-    found = {f".{name}": _text(value) for name, value in parts.items()}
-    return {**found, "its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
-
-
-def _is_pythons(name: str, value: Any) -> bool:
-    """Attributes that Python itself keeps in a class, such as `__slotnames__` once it has been pickled."""
-    return name == "_abc_impl" or (name.startswith("__") and not isinstance(value, FunctionType))
-
-
-def _text(value: Any) -> str:
-    """Plain data by what it holds, anything else by which object it is."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"{type(value).__name__}({', '.join(map(_text, value))})"
-    if isinstance(value, dict):
-        return f"dict({', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())})"
-    if isinstance(value, set | frozenset):
-        return f"set({', '.join(sorted(map(_text, value)))})"
-    return f"{type(value).__name__} {id(value):x}"
 
 
 # --- shared objects ------------------------------------------------------------------------------
