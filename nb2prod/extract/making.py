@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nb2prod.extract import names
 
@@ -20,24 +20,31 @@ def read_when(node: ast.stmt, times: int | None) -> tuple[set[str], set[str]]:
     """
     found = names.of(node)
     every = found.deferred - found.reads
-    function = node.value if isinstance(node, ast.Assign) else node
+    function = _as_function(node)
     if times == 0:
         return set(), every
-    if times is None or not isinstance(function, names.Function):
+    if times is None or function is None:
         return every, every
-    now, later = _read_by(function, times)
-    return now & every, later & every
+    local = names.body_of(function).local
+    now, later = _read_inside(function, times)
+    return (now - local) & every, (later - local) & every
 
 
-def _read_by(function: names.Function, times: int) -> tuple[set[str], set[str]]:
-    inside = names.body_of(function)
-    now, later = set(inside.names.reads), set(inside.names.deferred)
-    if times > 1:
-        for inner in _functions_in(function):
-            here, there = _read_by(inner, times - 1)
-            later -= here - there
-            now |= here
-    return now - inside.local, later - inside.local
+def _as_function(node: ast.stmt | None) -> names.Function | None:
+    function = node.value if isinstance(node, ast.Assign) else node
+    return function if isinstance(function, names.Function) else None
+
+
+def _read_inside(function: names.Function, times: int) -> tuple[set[str], set[str]]:
+    """What a function reads when it, and then what it gives, is called, its own names too; and what later."""
+    inside = names.body_of(function).names
+    now, later = set(inside.reads), set(inside.deferred)
+    for inner in _functions_in(function) if times > 1 else ():
+        local = names.body_of(inner).local
+        here, there = (found - local for found in _read_inside(inner, times - 1))
+        later -= here - there
+        now |= here
+    return now, later
 
 
 def _functions_in(node: ast.AST) -> Iterator[names.Function]:
@@ -53,6 +60,57 @@ def calls_of(node: ast.stmt) -> dict[str, int | None]:
     known = dict(_uses(node))
     read = Counter(n.id for part in _evaluated(node) for n in ast.walk(part) if isinstance(n, ast.Name))
     return {name: known.get(name) if count == 1 else None for name, count in read.items()}
+
+
+def keeps(node: ast.stmt, name: str, function: Callable[[str], ast.stmt | None]) -> bool:
+    """Whether a definition keeps the object of a name itself, and no copy nor anything computed from it.
+
+    `function` gives the notebook's functions by name.
+    """
+    read = (n for part in _evaluated(node) for n in ast.walk(part))
+    return _count(name, read) == _count(name, _kept(node, function))
+
+
+def _count(name: str, found: Iterator[ast.AST]) -> int:
+    return sum(isinstance(node, ast.Name) and node.id == name for node in found)
+
+
+def _kept(node: ast.stmt, function: Callable[[str], ast.stmt | None]) -> Iterator[ast.AST]:
+    """Expressions whose very values a definition keeps."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield from _defaults(node.args)
+        case ast.ClassDef(body=body, bases=bases):
+            yield from bases
+            for statement in body:
+                yield from _kept(statement, function)
+        case ast.Assign(value=ast.Lambda(args=arguments)):
+            yield from _defaults(arguments)
+        case ast.Assign(value=ast.Subscript() as value):  # a type of types
+            yield from ast.walk(value)
+        case ast.Assign(value=ast.Call() as value):
+            yield from _kept_by_call(value, 1, function)
+        case ast.Assign(value=ast.Name() as value) | ast.AnnAssign(value=ast.Name() as value):
+            yield value
+    for decorator in getattr(node, "decorator_list", ()):
+        called = isinstance(decorator, ast.Call)
+        yield from _kept_by_call(decorator, 2, function) if called else [decorator]
+
+
+def _kept_by_call(
+    call: ast.Call, times: int, function: Callable[[str], ast.stmt | None]
+) -> Iterator[ast.AST]:
+    """The arguments that a partial keeps, or that a factory only hands to the functions that it makes."""
+    name = names.dotted(call.func)
+    given = [*call.args, *(k.value for k in call.keywords)]
+    yield call.func
+    if name.rpartition(".")[2] == "partial":
+        yield from given
+    elif (made := _as_function(function(name))) is not None and made.args.vararg is None:
+        read = _read_inside(made, times)[0]
+        slots = [*names.body_of(made).parameters[: len(call.args)], *(k.arg for k in call.keywords)]
+        if len(slots) == len(given):
+            yield from (value for slot, value in zip(slots, given, strict=True) if slot not in read)
 
 
 def _uses(node: ast.stmt) -> Iterator[tuple[str, int]]:
@@ -88,6 +146,9 @@ def _evaluated(node: ast.stmt) -> list[ast.AST]:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             return [*node.decorator_list, *_defaults(node.args)]
+        case ast.ClassDef():
+            inside = [part for statement in node.body for part in _evaluated(statement)]
+            return [*node.decorator_list, *node.bases, *(k.value for k in node.keywords), *inside]
         case ast.Assign(value=ast.Lambda(args=arguments)):
             return [*_defaults(arguments)]
         case ast.Assign(value=value):
@@ -98,11 +159,11 @@ def _evaluated(node: ast.stmt) -> list[ast.AST]:
 def remembered(node: ast.AST) -> set[str]:
     """Names of functions in a piece of code that the functions inside them change: caches, counters."""
     found: set[str] = set()
-    for function in _functions_in(node):
+    for function in [node] if isinstance(node, names.Function) else _functions_in(node):
         local = names.body_of(function).local
         for inner in _functions_in(function):
             changed = names.body_of(inner).names
             rebound = {n for s in ast.walk(inner) if isinstance(s, ast.Nonlocal) for n in s.names}
             found |= local & (changed.mutates | changed.augments | rebound)
-        found |= remembered(function)
+            found |= remembered(inner)
     return found

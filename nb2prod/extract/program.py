@@ -224,7 +224,7 @@ def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Ch
     constants: dict[str, Any] = {}
     for index, (cell, node, found) in enumerate(nodes):
         kind, values = _kind(node), dict[str, Any]()
-        if kind == "value" and changes.makes_definition(node):
+        if kind == "value" and changes.makes_definition(node) and not found.mutates | found.writes_global:
             kind = "definition"
         if kind == "value" and not {"parameters", "example"} & set(cell.tags):
             values = _constants(node, constants)

@@ -294,13 +294,19 @@ def patched(path: str, event: Statement) -> Diagnostic:
     )
 
 
-def changed_after(name: str, event: Statement, definition: Statement) -> Diagnostic:
-    """NB219: what a definition has read is changed afterwards, and its name then given to another value."""
+def changed_after(name: str, event: Statement, definition: Statement, *, anew: bool) -> Diagnostic:
+    """NB219: what a definition has read is changed afterwards, and its name then given to another value.
+
+    Or the definition has computed with it, so that it may hold a copy.
+    """
+    taken = f"`{name}` is changed here, after {place(definition)} has"
+    if not anew:
+        message, hint = f"{taken} made a definition with it", "Change it before the definition."
+        return at(event, "NB219", message, hint)
     return at(
         event,
         "NB219",
-        f"`{name}` is changed here, after {place(definition)} has taken it into a definition, and later bound"
-        " to another value",
+        f"{taken} taken it into a definition, and later bound to another value",
         "Change it before the definition, or give the two values two names.",
     )
 

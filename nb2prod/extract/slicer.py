@@ -8,14 +8,14 @@ becomes state, captured when the reader runs.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nb2prod.domain import Diagnostic, StateItem, Watched
 from nb2prod.extract import refusals
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
-from nb2prod.extract.making import calls_of, read_when, remembered
+from nb2prod.extract.making import calls_of, keeps, read_when, remembered
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.rolecode import RoleCode, live_reads
@@ -209,12 +209,21 @@ class _Slicer:
         where, position = Point("after", statement.cell), statement.index
         changed, rebound = self._later(name, statement.index + 1, self._at(point))
         if changed is not None and statement.kind == "definition":
-            if rebound is not None:
-                unit.note(refusals.changed_after(name, changed, statement))
+            if rebound is not None or not keeps(statement.node, name, self._function(statement)):
+                unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))
                 return
             where, position = point, self._at(point)
             unit.late.add(name)
         self._need(name, unit, where, position, Use(point, where, times))
+
+    def _function(self, reader: Statement) -> Callable[[str], ast.stmt | None]:
+        """The functions of the notebook by name, as a statement sees them."""
+
+        def found(name: str) -> ast.stmt | None:
+            only = self.program.reaching(name, reader.index).only
+            return only.node if only is not None and only.kind == "definition" else None
+
+        return found
 
     def _later(self, name: str, low: int, high: int) -> tuple[Statement | None, Statement | None]:
         """The first statement that changes the object of a name, and the first that binds the name anew."""

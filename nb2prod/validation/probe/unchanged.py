@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from .faithful import difference
 from .finding import refused
 from .held import PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
@@ -93,16 +94,13 @@ class Unchanged:
             return False
         return self._same(restore(stored), value)
 
-    def _is_still(self, kept: Pickled | str, value: Any) -> bool:
-        return kept == text(value) if isinstance(kept, str) else self._is_as(kept, value)
-
     def _check_definitions(self, cell: str, when: str, names: Mapping[str, Any]) -> None:
         for item in self._of("definition", cell):
             known = self._defined.get(_key(item))
             if item["when"] != when or known is None or item["name"] not in names:
                 continue
             now = held(names[item["name"]], item["others"])
-            same = {where for where in known.keys() & now.keys() if self._is_still(known[where], now[where])}
+            same = {where for where in known.keys() & now.keys() if _is_still(known[where], now[where])}
             if changed := sorted((known.keys() | now.keys()) - same):
                 raise refused(
                     "NB227",
@@ -124,6 +122,16 @@ def _kept(value: Any, homes: Homes) -> Pickled | str:
         return text(value) if isinstance(value, PLAIN) else pickled(value, homes)
     except Unstorable:
         return text(value)
+
+
+def _is_still(kept: Pickled | str, value: Any) -> bool:
+    if isinstance(kept, str):
+        return kept == text(value)
+    try:
+        now = pickled(value, kept.homes).data
+    except Unstorable:
+        return False
+    return now == kept.data or difference(restore(kept), value) is None
 
 
 def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
