@@ -335,6 +335,28 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB219 changed after it was computed with": Case(
+        (
+            ("", "k = list(range(3))\ndef f(x, n=len(k)):\n    return x * n"),
+            ("", "k.append(1)"),
+            EXAMPLE,
+            ("model", "f(request['a']) + k[0]"),
+        ),
+        "make a copy in a line above that",
+        (
+            (
+                ("", "k = list(range(3))\nk.append(1)\ndef f(x, n=len(k)):\n    return x * n"),
+                EXAMPLE,
+                ("model", "f(request['a']) + k[0]"),
+            ),
+            (
+                ("", "k = list(range(3))\nold = list(k)\ndef f(x, n=len(old)):\n    return x * n"),
+                ("", "k.append(1)"),
+                EXAMPLE,
+                ("model", "f(request['a']) + k[0]"),
+            ),
+        ),
+    ),
     "NB227": Case(
         (("", "class C:\n    k = 1"), ("", "C.k = 2"), EXAMPLE, ("model", "C.k + request['a']")),
         "Make the change part of the definition of `C`.",
@@ -450,6 +472,21 @@ MENDED: dict[str, Case] = {
         ),
         "Remove the condition on `__name__`",
         ((("", "def f(x):\n    return x"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB237": Case(
+        (
+            ("", "import random\ndef f(x, noise=random.random()):\n    return x > noise"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Do that in a line above, give the value a name, and use the name here",
+        (
+            (
+                ("", "import random\nnoise = random.random()\ndef f(x, noise=noise):\n    return x > noise"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
     ),
 }
 

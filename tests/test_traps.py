@@ -41,7 +41,6 @@ DIFFERS: dict[str, str] = {
     "class_method_counts": "not seen: NB228 knows captured state only",
     "function_counts_in_itself": "not seen: NB228 knows captured state only",
     # what a call has made, made again
-    "trained_in_a_factory": "the package trains when it is imported",
 }
 
 

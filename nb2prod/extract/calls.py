@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from nb2prod.extract import effects, names
+from nb2prod.extract import effects, making, names
 from nb2prod.extract.names import Call, Names
 
 _FACTORIES = frozenset(
@@ -42,6 +42,8 @@ class Function:
     mutates: set[str]
     calls: tuple[Call, ...]
     makes_function: bool = False
+    gives: tuple[Call, ...] = ()
+    """What the functions that a call makes call in turn."""
     binds: set[str] = field(default_factory=set)
     """Names that a call binds outside, by `global`."""
 
@@ -103,8 +105,34 @@ class Changes:
             case ast.Assign(targets=[ast.Name()], value=ast.Call(func=func)):
                 name = names.dotted(func)
                 own = self._functions.get(name)
-                return all(f.makes_function for f in own) if own else self._resolved(name) in _FACTORIES
+                made = all(f.makes_function for f in own) if own else self._resolved(name) in _FACTORIES
+                return made and self.differs_next_time(node) is None
         return False
+
+    def differs_next_time(self, node: ast.stmt) -> ast.expr | None:
+        """What would train, read a file or draw random numbers if a definition were made again."""
+        decorators = {id(d): d for d in making.decorators(node)}
+        inner = [c for part in making.evaluated(node) for c in _calls_in(part) if id(c) not in decorators]
+        made = [(d, 2 if isinstance(d, ast.Call) else 1) for d in decorators.values()]
+        for expression, times in [*made, *((c, 1) for c in inner)]:
+            call = names.call_of(expression)
+            for found, given in self._in_making(call, times):
+                if making.differs_next_time(self._resolved(found.function), given=given):
+                    return expression
+        return None
+
+    def _in_making(self, call: Call, times: int) -> Iterator[tuple[Call, bool]]:
+        """A call that makes a definition and those that it comes to: is each of what its caller was given?"""
+        yield call, call.root not in self._modules
+        todo, seen = [call], set[str]()
+        while todo:
+            name = todo.pop().function
+            for function in self._functions.get(name, ()) if name not in seen else ():
+                found = [*function.calls, *(function.gives if name == call.function and times > 1 else ())]
+                own = {*function.local, *self._modules} - set(function.parameters)
+                yield from ((inner, inner.root not in own) for inner in found)
+                todo += found
+            seen.add(name)
 
     def _again(self, function: Function) -> set[str]:
         for call in function.calls:
@@ -196,8 +224,23 @@ def _function(node: names.Function) -> Function:
         set(effects.changed_outside(body)) if body else set(inside.names.mutates),
         tuple(inside.names.calls),
         _makes_function(node),
+        tuple(call for inner in _functions_in_body(node) for call in names.body_of(inner).names.calls),
         set(inside.names.may & inside.declared),
     )
+
+
+def _functions_in_body(node: names.Function) -> Iterator[names.Function]:
+    for child in [node.body] if isinstance(node, ast.Lambda) else node.body:
+        yield from _functions_in(child)
+
+
+def _calls_in(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls that evaluating an expression or statement makes: not those in functions."""
+    if isinstance(node, ast.Call):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _calls_in(child)
 
 
 def _makes_function(node: names.Function) -> bool:

@@ -10,7 +10,34 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from nb2prod.extract import names
+from nb2prod.extract import effects, names
+
+_DRAWS_TEXT = (
+    "choice choices gauss integers normal normalvariate permutation permuted rand randint randn random"
+    " random_sample randrange sample shuffle standard_normal uniform"
+)
+_DRAWS = frozenset(_DRAWS_TEXT.split())
+"""Functions and methods that draw random numbers."""
+
+_OUTSIDE_TEXT = (
+    "connect fromfile genfromtxt getenv imread input load loadtxt now open perf_counter read read_bytes"
+    " read_csv read_excel read_feather read_hdf read_json read_parquet read_pickle read_sql read_sql_query"
+    " read_table read_text safe_load time_ns today urlopen utcnow uuid1 uuid4"
+)
+_OUTSIDE = frozenset(_OUTSIDE_TEXT.split())
+"""Functions and methods that ask what lies outside the notebook: files, the clock, other machines."""
+
+
+def differs_next_time(function: str, *, given: bool) -> bool:
+    """Whether a function (imports resolved) gives another value in another run, or trains.
+
+    `given`: it is called on something that the caller has got from elsewhere.
+    """
+    root, _, method = function.rpartition(".")
+    if method in _OUTSIDE or function == "time.time" or root in ("secrets", "requests"):
+        return True
+    draws = root in ("random", "numpy.random") or (given and "." in function)
+    return (method in effects.FITS and "." in function) or (method in _DRAWS and draws)
 
 
 def read_when(node: ast.stmt, times: int | None) -> tuple[set[str], set[str]]:
@@ -58,7 +85,7 @@ def _functions_in(node: ast.AST) -> Iterator[names.Function]:
 def calls_of(node: ast.stmt) -> dict[str, int | None]:
     """By name: how many times in a row making a definition calls it, 0 if it is only kept; None: unknown."""
     known = dict(_uses(node))
-    read = Counter(n.id for part in _evaluated(node) for n in ast.walk(part) if isinstance(n, ast.Name))
+    read = Counter(n.id for part in evaluated(node) for n in ast.walk(part) if isinstance(n, ast.Name))
     return {name: known.get(name) if count == 1 else None for name, count in read.items()}
 
 
@@ -67,7 +94,7 @@ def keeps(node: ast.stmt, name: str, function: Callable[[str], ast.stmt | None])
 
     `function` gives the notebook's functions by name.
     """
-    read = (n for part in _evaluated(node) for n in ast.walk(part))
+    read = (n for part in evaluated(node) for n in ast.walk(part))
     return _count(name, read) == _count(name, _kept(node, function))
 
 
@@ -141,13 +168,19 @@ def _defaults(arguments: ast.arguments) -> list[ast.expr]:
     return [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]
 
 
-def _evaluated(node: ast.stmt) -> list[ast.AST]:
+def decorators(node: ast.stmt) -> list[ast.expr]:
+    """The decorators of a definition, those of a class's methods too."""
+    inner = node.body if isinstance(node, ast.ClassDef) else []
+    return [d for part in [node, *inner] for d in getattr(part, "decorator_list", ())]
+
+
+def evaluated(node: ast.stmt) -> list[ast.AST]:
     """The parts of a definition that are evaluated as it is made: not what stands in functions."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             return [*node.decorator_list, *_defaults(node.args)]
         case ast.ClassDef():
-            inside = [part for statement in node.body for part in _evaluated(statement)]
+            inside = [part for statement in node.body for part in evaluated(statement)]
             return [*node.decorator_list, *node.bases, *(k.value for k in node.keywords), *inside]
         case ast.Assign(value=ast.Lambda(args=arguments)):
             return [*_defaults(arguments)]

@@ -466,6 +466,11 @@ def _call(node: ast.Call, result: Names) -> None:
         result.reads |= set(_QUERY_NAME.findall(str(node.args[0].value))) - result.must
 
 
+def call_of(node: ast.expr) -> Call:
+    """A call, or that of a decorator that is given without arguments."""
+    return _as_call(node) if isinstance(node, ast.Call) else Call(dotted(node), (), root_name(node))
+
+
 def _as_call(node: ast.Call) -> Call:
     given = [*enumerate(node.args), *((k.arg, k.value) for k in node.keywords)]
     roots = [(slot, root_name(value)) for slot, value in given if slot is not None]

@@ -271,6 +271,19 @@ def training(code: RoleCode, inputs: Iterable[str], state: Iterable[str]) -> Ite
                 )
 
 
+def made_anew(statement: Statement) -> Iterator[Diagnostic]:
+    """NB237: a definition trains, reads a file or draws a random number as it is made."""
+    if statement.differs is not None:
+        yield at(
+            statement,
+            "NB237",
+            "this trains, draws at random or reads from outside as the function or class is made: the package"
+            " would do so again, whenever it is imported",
+            "Do that in a line above, give the value a name, and use the name here: it is captured.",
+            line=statement.differs,
+        )
+
+
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:
     """NB219: a value used in a definition changes later in the same cell."""
     anew = name in event.names.may
@@ -301,8 +314,8 @@ def changed_after(name: str, event: Statement, definition: Statement, *, anew: b
     """
     taken = f"`{name}` is changed here, after {place(definition)} has"
     if not anew:
-        message, hint = f"{taken} made a definition with it", "Change it before the definition."
-        return at(event, "NB219", message, hint)
+        hint = "Change it before the definition, or make a copy in a line above that, and use the copy there."
+        return at(event, "NB219", f"{taken} made a definition with it", hint)
     return at(
         event,
         "NB219",

@@ -173,6 +173,7 @@ class _Slicer:
                 unit.findings.append(refusals.helper_changes_state(name, statement))
         unit.findings += refusals.global_writes(statement)
         unit.findings += refusals.unseen_names(statement)
+        unit.findings += refusals.made_anew(statement)
         unit.findings += refusals.changed_default(statement)
         unit.findings += refusals.own_name(statement)
 
