@@ -106,7 +106,7 @@ class Changes:
                 name = names.dotted(func)
                 own = self._functions.get(name)
                 made = all(f.makes_function for f in own) if own else self._resolved(name) in _FACTORIES
-                return made and self.differs_next_time(node) is None
+                return made and self.differs_next_time(node) is not node.value
         return False
 
     def differs_next_time(self, node: ast.stmt) -> ast.expr | None:
@@ -246,16 +246,17 @@ def _calls_in(node: ast.AST) -> Iterator[ast.Call]:
 def _makes_function(node: names.Function) -> bool:
     if isinstance(node, ast.Lambda):
         return isinstance(node.body, ast.Lambda)
-    made = {s.name for s in node.body if isinstance(s, ast.FunctionDef) and not _remembers(s, node)}
+    inside = [s for s in _own(node) if isinstance(s, ast.FunctionDef | ast.ClassDef)]
+    made = {s.name for s in inside} - {s.name for s in inside if _remembers(s, node)}
     given = [s.value for s in _own(node) if isinstance(s, ast.Return)]
     return bool(given) and all(
         isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in made) for value in given
     )
 
 
-def _remembers(inner: ast.FunctionDef, outer: names.Function) -> bool:
+def _remembers(inner: ast.FunctionDef | ast.ClassDef, outer: names.Function) -> bool:
     """Whether a function changes what the function around it holds: it is another one after each call."""
-    held = names.body_of(outer).local & names.body_of(inner).names.mutates
+    held = names.body_of(outer).local & names.of(inner).mutates
     return bool(held) or any(isinstance(child, ast.Nonlocal) for child in ast.walk(inner))
 
 
@@ -263,7 +264,7 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
     """What stands in a function, less what stands in functions inside it."""
     for child in ast.iter_child_nodes(node):
         yield child
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             yield from _own(child)
 
 

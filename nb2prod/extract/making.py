@@ -174,6 +174,12 @@ def decorators(node: ast.stmt) -> list[ast.expr]:
     return [d for part in [node, *inner] for d in getattr(part, "decorator_list", ())]
 
 
+def registers(node: ast.stmt, name: str) -> bool:
+    """Whether a decorator of a definition is a method of what a name stands for: `@area.register(str)`."""
+    called = (d.func if isinstance(d, ast.Call) else d for d in decorators(node))
+    return any(isinstance(d, ast.Attribute) and names.root_name(d) == name for d in called)
+
+
 def evaluated(node: ast.stmt) -> list[ast.AST]:
     """The parts of a definition that are evaluated as it is made: not what stands in functions."""
     match node:

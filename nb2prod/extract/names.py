@@ -227,7 +227,15 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> No
         result.then(_annotation(argument.annotation if argument else None))
     result.reads -= _type_parameters(node)
     _defer(free_names(node), result)
+    _registered(node.decorator_list, result)
     result.bind({node.name})
+
+
+def _registered(decorators: list[ast.expr], result: Names) -> None:
+    """`@area.register` changes `area`."""
+    for decorator in decorators:
+        if isinstance(decorator, ast.Attribute) and decorator.attr in effects.MUTATORS:
+            result.mutates |= {root} if (root := root_name(decorator)) else set()
 
 
 def _defer(free: Names, result: Names) -> None:
@@ -249,6 +257,7 @@ def _class(node: ast.ClassDef, result: Names) -> None:
     result.mutates |= body.mutates - body.may
     result.dynamic |= body.dynamic
     result.hints |= body.hints
+    _registered(node.decorator_list, result)
     result.bind({node.name})
 
 

@@ -194,6 +194,16 @@ def helper_changes_state(name: str, where: Statement) -> Diagnostic:
     )
 
 
+def counts_calls(statement: Statement) -> Iterator[Diagnostic]:
+    """NB228: a decorator gives a function that rebinds what it holds with each call."""
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.Nonlocal):
+            name = node.names[0]
+            message = f"what this makes rebinds `{name}` when it is called: the next request would differ"
+            hint = f"Pass `{name}` to the function as an argument, or return the new value."
+            yield at(statement, "NB228", message, hint, line=node.lineno)
+
+
 def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
     """NB230: serving code reads names by their text, so that nothing shows what it needs."""
     for call in statement.names.dynamic:

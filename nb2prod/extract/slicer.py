@@ -15,7 +15,7 @@ from nb2prod.extract import refusals
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
-from nb2prod.extract.making import calls_of, keeps, read_when, remembered
+from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.rolecode import RoleCode, live_reads
@@ -160,6 +160,9 @@ class _Slicer:
                 self._need(name, unit, use.made, self._at(use.made), Use(use.point, use.made, None))
         for name in sorted(later):
             self._need(name, unit, use.point, self._at(use.point), Use(use.point))
+        if use.made is not None and use.times != 0:
+            for finding in refusals.counts_calls(statement):
+                unit.note(finding)
         if is_new:
             self._refuse_in(unit, statement)
         return unit
@@ -209,6 +212,9 @@ class _Slicer:
         """What a definition reads as it runs: it keeps the object, whatever becomes of the name."""
         where, position = Point("after", statement.cell), statement.index
         changed, rebound = self._later(name, statement.index + 1, self._at(point))
+        own = self.program.reaching(name, statement.index).only
+        if own is not None and own.kind_of(name) == "import":
+            changed = None  # a library is what it is: `np.random.shuffle(x)` does not change `np`
         if changed is not None and statement.kind == "definition":
             if rebound is not None or not keeps(statement.node, name, self._function(statement)):
                 unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))
@@ -315,7 +321,8 @@ class _Slicer:
             return None
         until = self._while_bound(name, point, use.point)
         for event in self.program.events(name, only.index + 1, self._at(until)):
-            if name in event.names.mutates and event.kind != "definition":
+            is_call = event.kind != "definition" or registers(event.node, name)
+            if name in event.names.mutates and is_call:
                 unit.note(refusals.changed_definition(name, event, only))
         unit_of_it = self._define(only, use)
         place_ = (only.cell.id, only.cell.number, only.node.lineno)
