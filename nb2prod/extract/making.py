@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from nb2prod.extract import effects, names
+from nb2prod.extract.names import Names
 
 _DRAWS_TEXT = (
     "choice choices gauss integers normal normalvariate permutation permuted rand randint randn random"
@@ -40,12 +41,11 @@ def differs_next_time(function: str, *, given: bool) -> bool:
     return (method in effects.FITS and "." in function) or (method in _DRAWS and draws)
 
 
-def read_when(node: ast.stmt, times: int | None) -> tuple[set[str], set[str]]:
+def read_when(node: ast.stmt, found: Names, times: int | None) -> tuple[set[str], set[str]]:
     """What a definition reads if making another calls it `times` in a row: then, and when that is called.
 
     None: it is not known whether it is called. Names may be in both.
     """
-    found = names.of(node)
     every = found.deferred - found.reads
     function = _as_function(node)
     if times == 0:

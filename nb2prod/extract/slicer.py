@@ -154,7 +154,7 @@ class _Slicer:
         calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
             self._need_at_definition(name, unit, statement, use.point, calls.get(name))
-        now, later = read_when(statement.node, use.times)
+        now, later = read_when(statement.node, statement.names, use.times)
         if use.made is not None:
             for name in sorted(now):
                 self._need(name, unit, use.made, self._at(use.made), Use(use.point, use.made, None))
