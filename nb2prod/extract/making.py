@@ -196,13 +196,39 @@ def evaluated(node: ast.stmt) -> list[ast.AST]:
 
 
 def remembered(node: ast.AST) -> set[str]:
-    """Names of functions in a piece of code that the functions inside them change: caches, counters."""
-    found: set[str] = set()
-    for function in [node] if isinstance(node, names.Function) else _functions_in(node):
+    """What the functions in a piece of code change of what they or their objects hold: caches, counters."""
+    found = _attributes_changed(node)
+    for function in (f for f in ast.walk(node) if isinstance(f, names.Function)):
         local = names.body_of(function).local
         for inner in _functions_in(function):
             changed = names.body_of(inner).names
-            rebound = {n for s in ast.walk(inner) if isinstance(s, ast.Nonlocal) for n in s.names}
-            found |= local & (changed.mutates | changed.augments | rebound)
-            found |= remembered(inner)
+            anew = {n for s in ast.walk(inner) if isinstance(s, ast.Nonlocal) for n in s.names}
+            found |= local & (changed.mutates | changed.augments | anew)
     return found
+
+
+def _attributes_changed(node: ast.AST) -> set[str]:
+    """`known` of `self.known[x] = y` in the `__call__` of a class."""
+    methods = [m for c in ast.walk(node) if isinstance(c, ast.ClassDef) for m in c.body]
+    calls = [m for m in methods if isinstance(m, ast.FunctionDef) and m.name == "__call__"]
+    changed = (part for m in calls for n in ast.walk(m) if (part := _changed_by(n)) is not None)
+    return {n.attr for part in changed for n in ast.walk(part) if isinstance(n, ast.Attribute)}
+
+
+def _changed_by(node: ast.AST) -> ast.expr | None:
+    match node:
+        case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()):
+            return node
+        case ast.Call(func=ast.Attribute(value=receiver)) if effects.receiver_changes(node):
+            return receiver
+    return None
+
+
+def rebound(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """What is bound anew, and in which line, whenever what a decorator gives is called."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Nonlocal):
+            yield child.names[0], child.lineno
+        elif isinstance(child, ast.FunctionDef) and child.name == "__call__":
+            attributes = (n for n in ast.walk(child) if isinstance(n, ast.Attribute))
+            yield from ((ast.unparse(n), n.lineno) for n in attributes if isinstance(n.ctx, ast.Store))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import effects, ipython, names
+from nb2prod.extract import effects, ipython, making, names
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
@@ -196,12 +196,10 @@ def helper_changes_state(name: str, where: Statement) -> Diagnostic:
 
 def counts_calls(statement: Statement) -> Iterator[Diagnostic]:
     """NB228: a decorator gives a function that rebinds what it holds with each call."""
-    for node in ast.walk(statement.node):
-        if isinstance(node, ast.Nonlocal):
-            name = node.names[0]
-            message = f"what this makes rebinds `{name}` when it is called: the next request would differ"
-            hint = f"Pass `{name}` to the function as an argument, or return the new value."
-            yield at(statement, "NB228", message, hint, line=node.lineno)
+    for name, line in making.rebound(statement.node):
+        message = f"what this makes rebinds `{name}` when it is called: the next request would differ"
+        hint = f"Pass `{name}` to the function as an argument, or return the new value."
+        yield at(statement, "NB228", message, hint, line=line)
 
 
 def unseen_names(statement: Statement) -> Iterator[Diagnostic]:

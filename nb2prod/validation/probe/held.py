@@ -53,6 +53,8 @@ def _parts(it: Any, own: Collection[str]) -> Iterator[tuple[str, Any]]:
             yield from ((f".{name}", f) for name in ("fget", "fset", "fdel") if (f := getattr(it, name)))
         case _ if callable(getattr(it, "__wrapped__", None)):
             yield "its function", it.__wrapped__
+        case _ if type(it).__module__ == "__main__":
+            yield from ((f".{name}", v) for name, v in getattr(it, "__dict__", {}).items() if name not in own)
 
 
 def _content(cell: Any) -> tuple[Any] | None:
