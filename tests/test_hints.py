@@ -362,6 +362,46 @@ MENDED: dict[str, Case] = {
         "Make the change part of the definition of `C`.",
         ((("", "class C:\n    k = 2"), EXAMPLE, ("model", "C.k + request['a']")),),
     ),
+    "NB227 of what is registered": Case(
+        (
+            (
+                "",
+                "from functools import singledispatch\n"
+                "@singledispatch\ndef f(x):\n    return 1\n"
+                "@f.register\ndef g(x: str):\n    return 2",
+            ),
+            EXAMPLE,
+            ("model", "f(request['a']) + f('a')"),
+        ),
+        "Make the change part of the definition of `f`.",
+        (
+            (
+                ("", "def f(x):\n    return 2 if isinstance(x, str) else 1"),
+                EXAMPLE,
+                ("model", "f(request['a']) + f('a')"),
+            ),
+        ),
+    ),
+    "NB227 of a base class": Case(
+        (
+            (
+                "",
+                "class Base:\n    known = {}\n"
+                "    def __init_subclass__(cls):\n        Base.known[cls.__name__] = cls\n"
+                "class Two(Base):\n    by = 2",
+            ),
+            EXAMPLE,
+            ("model", "Base.known['Two'].by * request['a']"),
+        ),
+        "Put the classes into a dict of their own, below the last one, and read that.",
+        (
+            (
+                ("", "class Base:\n    pass\nclass Two(Base):\n    by = 2\nknown = {'Two': Two}"),
+                EXAMPLE,
+                ("model", "known['Two'].by * request['a']"),
+            ),
+        ),
+    ),
     "NB227 of a library": Case(
         (("", "import string\nstring.digits = 'x'"), EXAMPLE, ("model", "len(string.digits) + request['a']")),
         "Write a function or a subclass of your own, and call that.",
@@ -370,6 +410,30 @@ MENDED: dict[str, Case] = {
                 ("", "import string\ndef digits():\n    return 'x'"),
                 EXAMPLE,
                 ("model", "len(digits()) + request['a']"),
+            ),
+        ),
+    ),
+    "NB228 of a decorator": Case(
+        (
+            (
+                "",
+                "def few(f):\n    n = 0\n    def inner(x):\n        nonlocal n\n        n += 1\n"
+                "        return f(x) if n < 9 else 0\n    return inner\n"
+                "@few\ndef g(x):\n    return x",
+            ),
+            EXAMPLE,
+            ("model", "g(request['a'])"),
+        ),
+        "Pass `n` to the function as an argument",
+        (
+            (
+                (
+                    "",
+                    "def few(f):\n    def inner(x, n):\n"
+                    "        return f(x) if n < 9 else 0\n    return inner\n@few\ndef g(x):\n    return x",
+                ),
+                EXAMPLE,
+                ("model", "g(request['a'], 1)"),
             ),
         ),
     ),

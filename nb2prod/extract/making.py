@@ -215,6 +215,13 @@ def _attributes_changed(node: ast.AST) -> set[str]:
     return {n.attr for part in changed for n in ast.walk(part) if isinstance(n, ast.Attribute)}
 
 
+def lists_subclasses(node: ast.stmt) -> bool:
+    """Whether a class changes something whenever a subclass of it is defined."""
+    methods = (m for m in getattr(node, "body", ()) if getattr(m, "name", "") == "__init_subclass__")
+    changed = (_changed_by(n) for m in methods if isinstance(node, ast.ClassDef) for n in ast.walk(m))
+    return any(isinstance(part, ast.Subscript | ast.Attribute | ast.Name) for part in changed)
+
+
 def _changed_by(node: ast.AST) -> ast.expr | None:
     match node:
         case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()):

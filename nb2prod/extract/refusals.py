@@ -340,3 +340,14 @@ def changed_definition(name: str, event: Statement, definition: Statement) -> Di
         f"`{name}` is changed here, after its definition ({place(definition)})",
         f"Make the change part of the definition of `{name}`.",
     )
+
+
+def subclass_listed(name: str, event: Statement) -> Diagnostic:
+    """NB227: a class keeps a list of its subclasses, and one is defined."""
+    return at(
+        event,
+        "NB227",
+        f"`{name}` is changed here, as it remembers its subclasses: the package has only those that are read"
+        " by name",
+        "Put the classes into a dict of their own, below the last one, and read that.",
+    )

@@ -15,7 +15,7 @@ from nb2prod.extract import refusals
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
-from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
+from nb2prod.extract.making import calls_of, keeps, lists_subclasses, read_when, registers, remembered
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.rolecode import RoleCode, live_reads
@@ -52,7 +52,21 @@ class _Slicer:
                 self._watch_copies(code, root)
         self._find_embedded(list(self.slice.state.values()))
         self.slice.watched |= dict.fromkeys(passing(self.layout))
+        self._refuse_listed()
         return self.slice
+
+    def _refuse_listed(self) -> None:
+        """Subclasses that a base class remembers, but that are not in the package."""
+        assert self.slice.moment is not None
+        classes = self.program.statements[: self.program.end(self.slice.moment)]
+        for unit in self.slice.units.values():
+            base = unit.statement.node if unit.statement is not None else None
+            if not isinstance(base, ast.ClassDef) or not lists_subclasses(base):
+                continue
+            for other in classes:
+                bases = other.node.bases if isinstance(other.node, ast.ClassDef) else []
+                if other.index not in self.slice.units and base.name in map(ast.unparse, bases):
+                    unit.note(refusals.subclass_listed(base.name, other))
 
     def _after_moment(self) -> Point:
         assert self.slice.moment is not None
