@@ -293,7 +293,7 @@ def test_a_row_that_fails_below_a_magic_that_hides_it(tmp_path: Path) -> None:
     cells = (
         ("reference", "rows = [{'a': 1}, {'a': 0}, {'a': 2}]\nrows"),
         ("example", "request = [{'a': 3}]"),
-        ("model", "%%capture\ny = [6 / row['a'] for row in request]"),
+        ("model", "%%capture\n[6 / row['a'] for row in request]"),
     )
     proven = api.validate(notebook(tmp_path, *cells))
     assert [d.code for d in proven.report.diagnostics] == ["NB325"]
