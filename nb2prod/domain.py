@@ -188,6 +188,7 @@ class Watched:
     `kind` "passing": the cell, which is no role's, must not change `name` (a request or a role's result).
     "reached": the cell, which is no role's, knows the request and must not put it into the state `name`.
     "definition": the function or class `name`, defined in `bound_cell`, must still be the same by then.
+    `others` are names in closures that the functions of the notebook change themselves.
     "alone": the role code of the cell works on a copy of `name`, so none of `others` may be part of it.
     """
 

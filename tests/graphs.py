@@ -28,7 +28,8 @@ from nb2prod.errors import NotebookError
 from nb2prod.extract import extract
 from nb2prod.extract.program import Statement, program_of
 from nb2prod.extract.roles import Layout, layout_of
-from nb2prod.extract.slicer import Slice, Unit, slice_of
+from nb2prod.extract.slicer import slice_of
+from nb2prod.extract.units import Slice, Unit
 from nb2prod.notebook import read
 
 FOLDER = Path(__file__).parent / "larger"

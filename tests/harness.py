@@ -65,7 +65,7 @@ def run(
         _capture(plan, "before", cell.id, space, ran)
         answers[cell.id] = execute(cell) if execute is not None else _run(cell.code, space)
         with _located(cell):
-            unchanged.after(cell.id, space)
+            unchanged.after(cell.id, space, Homes.now(space, plan.rehome))
         for stage in plan.stages:
             if stage.style == "inline" and stage.cells[-1] == cell.id:
                 given[stage.role] = {name: space.get(name) for name in stage.outputs}

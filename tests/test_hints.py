@@ -335,10 +335,72 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB219 changed after it was computed with": Case(
+        (
+            ("", "k = list(range(3))\ndef f(x, n=len(k)):\n    return x * n"),
+            ("", "k.append(1)"),
+            EXAMPLE,
+            ("model", "f(request['a']) + k[0]"),
+        ),
+        "make a copy in a line above that",
+        (
+            (
+                ("", "k = list(range(3))\nk.append(1)\ndef f(x, n=len(k)):\n    return x * n"),
+                EXAMPLE,
+                ("model", "f(request['a']) + k[0]"),
+            ),
+            (
+                ("", "k = list(range(3))\nold = list(k)\ndef f(x, n=len(old)):\n    return x * n"),
+                ("", "k.append(1)"),
+                EXAMPLE,
+                ("model", "f(request['a']) + k[0]"),
+            ),
+        ),
+    ),
     "NB227": Case(
         (("", "class C:\n    k = 1"), ("", "C.k = 2"), EXAMPLE, ("model", "C.k + request['a']")),
         "Make the change part of the definition of `C`.",
         ((("", "class C:\n    k = 2"), EXAMPLE, ("model", "C.k + request['a']")),),
+    ),
+    "NB227 of what is registered": Case(
+        (
+            (
+                "",
+                "from functools import singledispatch\n"
+                "@singledispatch\ndef f(x):\n    return 1\n"
+                "@f.register\ndef g(x: str):\n    return 2",
+            ),
+            EXAMPLE,
+            ("model", "f(request['a']) + f('a')"),
+        ),
+        "Make the change part of the definition of `f`.",
+        (
+            (
+                ("", "def f(x):\n    return 2 if isinstance(x, str) else 1"),
+                EXAMPLE,
+                ("model", "f(request['a']) + f('a')"),
+            ),
+        ),
+    ),
+    "NB227 of a base class": Case(
+        (
+            (
+                "",
+                "class Base:\n    known = {}\n"
+                "    def __init_subclass__(cls):\n        Base.known[cls.__name__] = cls\n"
+                "class Two(Base):\n    by = 2",
+            ),
+            EXAMPLE,
+            ("model", "Base.known['Two'].by * request['a']"),
+        ),
+        "Put the classes into a dict of their own, below the last one, and read that.",
+        (
+            (
+                ("", "class Base:\n    pass\nclass Two(Base):\n    by = 2\nknown = {'Two': Two}"),
+                EXAMPLE,
+                ("model", "known['Two'].by * request['a']"),
+            ),
+        ),
     ),
     "NB227 of a library": Case(
         (("", "import string\nstring.digits = 'x'"), EXAMPLE, ("model", "len(string.digits) + request['a']")),
@@ -348,6 +410,30 @@ MENDED: dict[str, Case] = {
                 ("", "import string\ndef digits():\n    return 'x'"),
                 EXAMPLE,
                 ("model", "len(digits()) + request['a']"),
+            ),
+        ),
+    ),
+    "NB228 of a decorator": Case(
+        (
+            (
+                "",
+                "def few(f):\n    n = 0\n    def inner(x):\n        nonlocal n\n        n += 1\n"
+                "        return f(x) if n < 9 else 0\n    return inner\n"
+                "@few\ndef g(x):\n    return x",
+            ),
+            EXAMPLE,
+            ("model", "g(request['a'])"),
+        ),
+        "Pass `n` to the function as an argument",
+        (
+            (
+                (
+                    "",
+                    "def few(f):\n    def inner(x, n):\n"
+                    "        return f(x) if n < 9 else 0\n    return inner\n@few\ndef g(x):\n    return x",
+                ),
+                EXAMPLE,
+                ("model", "g(request['a'], 1)"),
             ),
         ),
     ),
@@ -492,6 +578,21 @@ MENDED: dict[str, Case] = {
         ),
         "Remove the condition on `__name__`",
         ((("", "def f(x):\n    return x"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB237": Case(
+        (
+            ("", "import random\ndef f(x, noise=random.random()):\n    return x > noise"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Do that in a line above, give the value a name, and use the name here",
+        (
+            (
+                ("", "import random\nnoise = random.random()\ndef f(x, noise=noise):\n    return x > noise"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
     ),
 }
 

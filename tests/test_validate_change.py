@@ -263,3 +263,37 @@ def test_a_reference_that_is_shown_below(tmp_path: Path) -> None:
         ("model", "r['a'] * 2"),
     )
     assert api.validate(notebook(tmp_path, *cells)).report.reference_rows == 4
+
+
+def test_a_closure_over_what_changes_under_another_name(tmp_path: Path) -> None:
+    cells = (
+        ("", "def make(d):\n    def get(x):\n        return d['k'] * x\n    return get"),
+        ("", "table = {'k': max([2, 1])}\nget = make(table)"),
+        ("", "other = table\nother['k'] = 5"),
+        EXAMPLE,
+        ("model", "get(request['a'])"),
+    )
+    error = refusal(notebook(tmp_path, *cells))
+    assert (error.code, error.number, error.line) == ("NB227", 2, 2)
+    assert "the d that it holds" in error.message
+
+
+def test_a_member_of_an_enumeration_made_by_a_call_stays_one(tmp_path: Path) -> None:
+    cells = (
+        ("", "from enum import Enum\nColor = Enum('Color', ['RED', 'BLUE'])\nbest = max(Color, key=str)"),
+        EXAMPLE,
+        ("model", "(best is Color.RED) * request['a']"),
+    )
+    proven = api.validate(notebook(tmp_path, *cells))
+    assert [item.key for item in proven.report.state] == ["best"]
+    assert proven.report.passed
+
+
+def test_a_row_that_fails_below_a_magic_that_hides_it(tmp_path: Path) -> None:
+    cells = (
+        ("reference", "rows = [{'a': 1}, {'a': 0}, {'a': 2}]\nrows"),
+        ("example", "request = [{'a': 3}]"),
+        ("model", "%%capture\n[6 / row['a'] for row in request]"),
+    )
+    proven = api.validate(notebook(tmp_path, *cells))
+    assert [d.code for d in proven.report.diagnostics] == ["NB325"]

@@ -222,6 +222,23 @@ def test_a_failed_check(tmp_path: Path) -> None:
     assert error.message == "check failed in cell 3: AssertionError: too low: 0.4"
 
 
+@pytest.mark.parametrize("magic", ["%%capture", "%%capture out"])
+def test_a_failure_that_a_magic_hides(magic: str, tmp_path: Path) -> None:
+    """IPython goes on after such a cell, as if it had done all that stands in it."""
+    error = failing(tmp_path, f"{magic}\nx = 1\nint('a')")
+    assert (error.code, error.number, error.line) == ("NB300", 3, 3)
+    assert error.message.startswith("cell 3 failed: ValueError: invalid literal")
+    assert "ValueError" in error.traceback
+    assert error.hint is not None
+    assert "remove `%%capture`" in error.hint
+
+
+def test_a_check_whose_failure_a_magic_hides(tmp_path: Path) -> None:
+    error = failing(tmp_path, "%%capture\nassert 1 > 2, 'too low'", "check")
+    assert (error.code, error.line) == ("NB330", 2)
+    assert error.message == "check failed in cell 3: AssertionError: too low"
+
+
 def test_a_kernel_that_dies(tmp_path: Path) -> None:
     error = failing(tmp_path, "import os\nos._exit(3)")
     assert (error.code, error.number) == ("NB301", 3)

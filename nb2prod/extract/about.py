@@ -12,7 +12,7 @@ from nb2prod.extract.findings import place
 from nb2prod.extract.links import Link, label, mentions, node_id
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.reasons import superseded
-from nb2prod.extract.slicer import Target, Unit
+from nb2prod.extract.units import Target, Unit
 from nb2prod.extract.view import View
 
 UseKind = Literal["import", "helper", "constant", "state", "request", "result", "local"]

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from nb2prod.extract import effects, flows, names
+from nb2prod.extract import effects, flows, making, names
 from nb2prod.extract.applied import may_change
 from nb2prod.extract.names import Call, Names
 from nb2prod.extract.things import Flow, Summary, Thing, Value, reach
@@ -43,6 +43,8 @@ class Function:
     node: names.Function
     calls: tuple[Call, ...]
     makes_function: bool = False
+    gives: tuple[Call, ...] = ()
+    """What the functions that a call makes call in turn."""
     binds: set[str] = field(default_factory=set)
     """Names that a call binds outside, by `global`."""
 
@@ -123,8 +125,35 @@ class Changes:
             case ast.Assign(targets=[ast.Name()], value=ast.Call(func=func)):
                 name = names.dotted(func)
                 own = self._functions.get(name)
-                return all(f.makes_function for f in own) if own else self.resolved(name) in _FACTORIES
+                made = all(f.makes_function for f in own) if own else self.resolved(name) in _FACTORIES
+                return made and self.differs_next_time(node) is not node.value
         return False
+
+    def differs_next_time(self, node: ast.stmt) -> ast.expr | None:
+        """What would train, read a file or draw random numbers if a definition were made again."""
+        decorators = {id(d): d for d in making.decorators(node)}
+        inner = [c for part in making.evaluated(node) for c in _calls_in(part) if id(c) not in decorators]
+        made = [(d, 2 if isinstance(d, ast.Call) else 1) for d in decorators.values()]
+        for expression, times in [*made, *((c, 1) for c in inner)]:
+            call = names.call_of(expression)
+            for found, given in self._in_making(call, times):
+                if making.differs_next_time(self.resolved(found.function), given=given):
+                    return expression
+        return None
+
+    def _in_making(self, call: Call, times: int) -> Iterator[tuple[Call, bool]]:
+        """A call that makes a definition and those that it comes to: is each of what its caller was given?"""
+        yield call, call.root not in self._modules
+        todo, seen = [call], set[str]()
+        while todo:
+            name = todo.pop().function
+            for function in self._functions.get(name, ()) if name not in seen else ():
+                found = [*function.calls, *(function.gives if name == call.function and times > 1 else ())]
+                inside = names.body_of(function.node)
+                own = {*inside.local, *self._modules} - set(inside.parameters)
+                yield from ((inner, inner.root not in own) for inner in found)
+                todo += found
+            seen.add(name)
 
     # -- what is known of the notebook, for code that is followed
 
@@ -357,22 +386,38 @@ def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
 def _function(node: names.Function) -> Function:
     inside = names.body_of(node)
     binds = set(inside.names.may & inside.declared)
-    return Function(node, tuple(inside.names.calls), _makes_function(node), binds)
+    gives = tuple(call for inner in _functions_in_body(node) for call in names.body_of(inner).names.calls)
+    return Function(node, tuple(inside.names.calls), _makes_function(node), gives, binds)
+
+
+def _functions_in_body(node: names.Function) -> Iterator[names.Function]:
+    for child in [node.body] if isinstance(node, ast.Lambda) else node.body:
+        yield from (inner for _, inner in functions_in(child))
+
+
+def _calls_in(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls that evaluating an expression or statement makes: not those in functions."""
+    if isinstance(node, ast.Call):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _calls_in(child)
 
 
 def _makes_function(node: names.Function) -> bool:
     if isinstance(node, ast.Lambda):
         return isinstance(node.body, ast.Lambda)
-    made = {s.name for s in node.body if isinstance(s, ast.FunctionDef) and not _remembers(s, node)}
+    inside = [s for s in _own(node) if isinstance(s, ast.FunctionDef | ast.ClassDef)]
+    made = {s.name for s in inside} - {s.name for s in inside if _remembers(s, node)}
     given = [s.value for s in _own(node) if isinstance(s, ast.Return)]
     return bool(given) and all(
         isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in made) for value in given
     )
 
 
-def _remembers(inner: ast.FunctionDef, outer: names.Function) -> bool:
+def _remembers(inner: ast.FunctionDef | ast.ClassDef, outer: names.Function) -> bool:
     """Whether a function changes what the function around it holds: it is another one after each call."""
-    held = names.body_of(outer).local & names.body_of(inner).names.mutates
+    held = names.body_of(outer).local & names.of(inner).mutates
     return bool(held) or any(isinstance(child, ast.Nonlocal) for child in ast.walk(inner))
 
 
@@ -380,7 +425,7 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
     """What stands in a function, less what stands in functions inside it."""
     for child in ast.iter_child_nodes(node):
         yield child
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             yield from _own(child)
 
 

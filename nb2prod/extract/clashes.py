@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from nb2prod.domain import Diagnostic
 from nb2prod.extract import refusals
 from nb2prod.extract.program import imports_of
-from nb2prod.extract.slicer import Target, Unit
+from nb2prod.extract.units import Target, Unit
 
 Meaning = tuple[str, object]
 

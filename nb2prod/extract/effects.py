@@ -13,7 +13,7 @@ from collections.abc import Iterator
 _BUILTIN = (
     "add append appendleft clear difference_update discard extend extendleft insert intersection_update pop"
     " popitem popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update"
-    " writelines __delattr__ __delitem__ __setattr__ __setitem__"
+    " register writelines __delattr__ __delitem__ __setattr__ __setitem__"
 )
 _NUMPY = "fill itemset partition put resize setfield setflags shuffle"
 _SCIPY = "eliminate_zeros prune setdiag sort_indices sum_duplicates"

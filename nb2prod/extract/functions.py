@@ -9,7 +9,6 @@ from nb2prod.domain import Cell, Stage
 from nb2prod.extract.hints import Hints, Seen, cells, docstring, listed, safe, shapes_of
 from nb2prod.extract.program import Statement
 from nb2prod.extract.rolecode import RoleCode
-from nb2prod.extract.slicer import Slice, Unit
 from nb2prod.extract.style import returned, signature
 from nb2prod.extract.text import (
     BLANK,
@@ -25,6 +24,7 @@ from nb2prod.extract.text import (
     stripped,
     verbatim,
 )
+from nb2prod.extract.units import Slice, Unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nb2prod.domain import Role
 from nb2prod.extract.findings import place
 from nb2prod.extract.program import Statement, star_imports
-from nb2prod.extract.slicer import Slice, Target, Unit
+from nb2prod.extract.units import Slice, Target, Unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

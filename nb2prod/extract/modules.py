@@ -17,7 +17,6 @@ from nb2prod.extract.functions import Inline, function_lines
 from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
 from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
 from nb2prod.extract.program import Statement, imports_of
-from nb2prod.extract.slicer import Slice, Target, Unit
 from nb2prod.extract.style import Import, import_lines
 from nb2prod.extract.text import (
     BLANK,
@@ -30,6 +29,7 @@ from nb2prod.extract.text import (
     stripped,
     verbatim,
 )
+from nb2prod.extract.units import Slice, Target, Unit
 
 FUNCTION_NAMES: dict[Role, str] = {
     "preprocess": "preprocess",

@@ -47,6 +47,9 @@ def _called_names(program: Program, entries: list[Statement], position: int) -> 
         if statement.index in seen:
             continue
         seen.add(statement.index)
+        for name in sorted(statement.names.reads):  # a base class, a factory
+            kept = program.reaching(name, statement.index).bindings
+            todo += [b for b in kept if b.kind == "definition"]
         for name in sorted(statement.names.deferred):
             bindings = program.reaching(name, position).bindings
             todo += [b for b in bindings if b.kind == "definition"]

@@ -227,7 +227,15 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> No
         result.then(_annotation(argument.annotation if argument else None))
     result.reads -= _type_parameters(node)
     _defer(free_names(node), result)
+    _registered(node.decorator_list, result)
     result.bind({node.name})
+
+
+def _registered(decorators: list[ast.expr], result: Names) -> None:
+    """`@area.register` changes `area`."""
+    for decorator in decorators:
+        if isinstance(decorator, ast.Attribute) and decorator.attr in effects.MUTATORS:
+            result.mutates |= {root} if (root := root_name(decorator)) else set()
 
 
 def _defer(free: Names, result: Names) -> None:
@@ -249,6 +257,7 @@ def _class(node: ast.ClassDef, result: Names) -> None:
     result.mutates |= body.mutates - body.may
     result.dynamic |= body.dynamic
     result.hints |= body.hints
+    _registered(node.decorator_list, result)
     result.bind({node.name})
 
 
@@ -464,6 +473,11 @@ def _call(node: ast.Call, result: Names) -> None:
     if node.func.attr in ("query", "eval") and node.args and isinstance(node.args[0], ast.Constant):
         # pandas reads `@name` inside the text from the caller's variables.
         result.reads |= set(_QUERY_NAME.findall(str(node.args[0].value))) - result.must
+
+
+def call_of(node: ast.expr) -> Call:
+    """A call, or that of a decorator that is given without arguments."""
+    return _as_call(node) if isinstance(node, ast.Call) else Call(dotted(node), (), root_name(node))
 
 
 def _as_call(node: ast.Call) -> Call:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Imported, Needs, Role
 from nb2prod.extract.program import Statement
-from nb2prod.extract.slicer import Slice, Unit
+from nb2prod.extract.units import Slice, Unit
 
 
 def needs_of(slice_: Slice, rehomed: Iterable[str] = ()) -> dict[Role, Needs]:

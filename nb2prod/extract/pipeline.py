@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from nb2prod.domain import ROLES, SeenValue, Stage, StateItem
 from nb2prod.extract.hints import Hints, Seen, cells, docstring, safe, shapes_of
-from nb2prod.extract.slicer import Slice
 from nb2prod.extract.style import WIDTH, Call, Import, assigned, bracketed, signature
 from nb2prod.extract.text import INDENT
+from nb2prod.extract.units import Slice
 
 
 def lazy_state_lines(state: tuple[StateItem, ...]) -> list[str]:

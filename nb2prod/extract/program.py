@@ -43,6 +43,8 @@ class Statement:
     names: Names
     texts: Mapping[str, str] = field(default_factory=dict)
     """By name: the values of constants, as literals."""
+    differs: int | None = None
+    """The line of what would train, or give another value, if this definition were made again."""
 
     @property
     def first(self) -> int:
@@ -235,7 +237,7 @@ def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Ch
     constants: dict[str, Any] = {}
     for index, (cell, node, found) in enumerate(nodes):
         kind, values = _kind(node), dict[str, Any]()
-        if kind == "value" and changes.makes_definition(node):
+        if kind == "value" and changes.makes_definition(node) and not found.mutates | found.writes_global:
             kind = "definition"
         if kind == "value" and not {"parameters", "example"} & set(cell.tags):
             values = _constants(node, constants)
@@ -243,7 +245,9 @@ def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Ch
         for name in found.may:
             constants.pop(name, None)
         constants |= values
-        yield Statement(index, cell, node, kind, found, {name: repr(v) for name, v in values.items()})
+        again = changes.differs_next_time(node) if kind == "definition" else None
+        texts = {name: repr(v) for name, v in values.items()}
+        yield Statement(index, cell, node, kind, found, texts, again.lineno if again is not None else None)
 
 
 def _bound_in_skipped(cell: Cell) -> set[str]:

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import calls, effects, ipython, names
+from nb2prod.extract import calls, effects, ipython, making, names
 from nb2prod.extract.applied import defaults, may_change
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
 
 if TYPE_CHECKING:
-    from nb2prod.extract.slicer import Unit
+    from nb2prod.extract.units import Unit
 
 
 def from_request(
@@ -219,6 +219,14 @@ def role_changes_shared(name: str, where: Statement) -> Diagnostic:
     )
 
 
+def counts_calls(statement: Statement) -> Iterator[Diagnostic]:
+    """NB228: a decorator gives a function that rebinds what it holds with each call."""
+    for name, line in making.rebound(statement.node):
+        message = f"what this makes rebinds `{name}` when it is called: the next request would differ"
+        hint = f"Pass `{name}` to the function as an argument, or return the new value."
+        yield at(statement, "NB228", message, hint, line=line)
+
+
 def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
     """NB230: serving code reads names by their text, so that nothing shows what it needs."""
     for call in statement.names.dynamic:
@@ -299,6 +307,19 @@ def _fits(node: ast.stmt) -> Iterator[tuple[str, str | None, set[str]]]:
                 yield method, names.root_name(func), {name for found in given for name in found.reads}
 
 
+def made_anew(statement: Statement) -> Iterator[Diagnostic]:
+    """NB237: a definition trains, reads a file or draws a random number as it is made."""
+    if statement.differs is not None:
+        yield at(
+            statement,
+            "NB237",
+            "this trains, draws at random or reads from outside as the function or class is made: the package"
+            " would do so again, whenever it is imported",
+            "Do that in a line above, give the value a name, and use the name here: it is captured.",
+            line=statement.differs,
+        )
+
+
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:
     """NB219: a value used in a definition changes later in the same cell."""
     anew = name in event.names.may
@@ -322,13 +343,19 @@ def patched(path: str, event: Statement) -> Diagnostic:
     )
 
 
-def changed_after(name: str, event: Statement, definition: Statement) -> Diagnostic:
-    """NB219: what a definition has read is changed afterwards, and its name then given to another value."""
+def changed_after(name: str, event: Statement, definition: Statement, *, anew: bool) -> Diagnostic:
+    """NB219: what a definition has read is changed afterwards, and its name then given to another value.
+
+    Or the definition has computed with it, so that it may hold a copy.
+    """
+    taken = f"`{name}` is changed here, after {place(definition)} has"
+    if not anew:
+        hint = "Change it before the definition, or make a copy in a line above that, and use the copy there."
+        return at(event, "NB219", f"{taken} made a definition with it", hint)
     return at(
         event,
         "NB219",
-        f"`{name}` is changed here, after {place(definition)} has taken it into a definition, and later bound"
-        " to another value",
+        f"{taken} taken it into a definition, and later bound to another value",
         "Change it before the definition, or give the two values two names.",
     )
 
@@ -340,4 +367,15 @@ def changed_definition(name: str, event: Statement, definition: Statement) -> Di
         "NB227",
         f"`{name}` is changed here, after its definition ({place(definition)})",
         f"Make the change part of the definition of `{name}`.",
+    )
+
+
+def subclass_listed(name: str, event: Statement) -> Diagnostic:
+    """NB227: a class keeps a list of its subclasses, and one is defined."""
+    return at(
+        event,
+        "NB227",
+        f"`{name}` is changed here, as it remembers its subclasses: the package has only those that are read"
+        " by name",
+        "Put the classes into a dict of their own, below the last one, and read that.",
     )

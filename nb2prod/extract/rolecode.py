@@ -13,6 +13,9 @@ from nb2prod.extract.calls import Changes
 from nb2prod.extract.names import Names
 from nb2prod.extract.program import Program, Statement, is_display, plots, shows_only
 
+_CAPTURE = "[get_ipython().run_cell_magic('capture',"
+"""How the reader writes what `%%capture out` binds."""
+
 
 @dataclass(frozen=True)
 class RoleCode:
@@ -120,7 +123,16 @@ def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
         statements = program.of_cell(cell)
         if all(_is_declaration(s) for s in statements) and any(s.kind == "definition" for s in statements):
             continue  # a cell of helper functions beside the inline code: they go to the module's top
-        yield from (s for s in statements if s.kind != "import")
+        yield from (s for s in statements if s.kind != "import" and not _captures_unread(s, program))
+
+
+def _captures_unread(statement: Statement, program: Program) -> bool:
+    """`%%capture out` where no code that may serve reads `out`: its body does the same without it."""
+    if statement.kind != "magic" or not ast.unparse(statement.node).startswith(_CAPTURE):
+        return False
+    others = (s for s in program.statements if s is not statement)
+    read = (s.names.deferred | (s.names.reads if s.cell.tags else set()) for s in others)
+    return not any(statement.names.may & names for names in read)
 
 
 def _drawn(program: Program, body: list[Statement]) -> list[Statement]:

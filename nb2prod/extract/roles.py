@@ -152,7 +152,7 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
 
 
 def _changes(layout: Layout, draft: _Draft, name: str, bindings: tuple[Statement, ...]) -> bool:
-    """True if a role changes a value in place: one on its way through it, or a copy of the state that it is."""
+    """True if a role changes a value in place: one on its way through it, or a copy of state."""
     first = layout.program.start(draft.code.cells[0])
     if name not in draft.code.changed or layout.program.is_immutable(name, first):
         return False

@@ -38,14 +38,18 @@ _PLACES = ("decimal.getcontext().", "os.environ[", "pandas.options.")
 _EVERYWHERE = frozenset({"locale", "numpy", "sklearn", "time", "warnings"})
 """Libraries whose settings hold for code that does not import them."""
 
-_SHOWN = tuple(f"{start}{part}" for start in ("", "pandas.options.") for part in ("display.", "plotting.", "mode."))
+_SHOWN = tuple(
+    f"{start}{part}" for start in ("", "pandas.options.") for part in ("display.", "plotting.", "mode.")
+)
 """Options of pandas for what is shown, and for its warnings."""
 
 _HARMLESS = frozenset({"ignore", "once", "always", "default", "module", "warn", "print", "log"})
 """What numpy and `warnings` may be told to do without an effect on any value."""
 
 
-def settings(program: Program, imported: Collection[str], kept: Collection[Statement]) -> Iterator[Diagnostic]:
+def settings(
+    program: Program, imported: Collection[str], kept: Collection[Statement | None]
+) -> Iterator[Diagnostic]:
     """NB238, a warning: a setting that serving code may depend on, which the package does not make.
 
     `imported`: the modules that the package imports; `kept`: the statements that go into it.

@@ -8,77 +8,19 @@ becomes state, captured when the reader runs.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterator
 
-from nb2prod.domain import Cell, Diagnostic, Role, StateItem, Watched
+from nb2prod.domain import Diagnostic, StateItem, Watched
 from nb2prod.extract import refusals, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
+from nb2prod.extract.making import calls_of, keeps, lists_subclasses, read_when, registers, remembered
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, is_builtin
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a name stands for. `statements` bind it; `key` names the state item."""
-
-    kind: Literal["import", "definition", "constant", "state"]
-    name: str
-    statements: tuple[Statement, ...] = ()
-    key: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Unit:
-    """A definition, a constant, or the inline body of a role (then `statement` is None)."""
-
-    statement: Statement | None
-    role: Role | None = None
-    needs: dict[str, Target] = field(default_factory=dict)
-    findings: list[Diagnostic] = field(default_factory=list)
-    point: Point | None = None
-    copies: set[str] = field(default_factory=set)
-    """State that inline role code changes: each request works on a copy."""
-    late: set[str] = field(default_factory=set)
-    """Names read at the definition whose objects are changed afterwards."""
-
-
-@dataclass(slots=True)
-class Slice:
-    """All units of a notebook's serving code. `roots` are the roles' own; `embedded` may be in state."""
-
-    layout: Layout
-    roots: dict[Role, Unit] = field(default_factory=dict)
-    units: dict[int, Unit] = field(default_factory=dict)
-    state: dict[str, StateItem] = field(default_factory=dict)
-    embedded: dict[str, Unit] = field(default_factory=dict)
-    moment: Cell | None = None
-    watched: dict[Watched, None] = field(default_factory=dict)
-
-    def included(self, rehomed: Iterable[str] = ()) -> list[Unit]:
-        """The units that the roles need, and those that state refers to by the names in `rehomed`."""
-        todo = [*self.roots.values(), *(self.embedded[n] for n in rehomed if n in self.embedded)]
-        found: list[Unit] = []
-        while todo:
-            unit = todo.pop(0)
-            if unit not in found:
-                found.append(unit)
-                todo += self.next_units(unit)
-        return found
-
-    def next_units(self, unit: Unit) -> list[Unit]:
-        """The units that a unit needs directly."""
-        return [
-            self.units[s.index]
-            for target in unit.needs.values()
-            if target.kind in ("definition", "constant")
-            for s in target.statements
-        ]
+from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
 def slice_of(layout: Layout, kept: frozenset[str] | None = None) -> Slice:
@@ -94,15 +36,16 @@ class _Slicer:
         self.program = layout.program
         self.captures = Captures(layout.program, kept)
         self.slice = Slice(layout, state=self.captures.items)
+        nodes = (s.node for s in self.program.statements if s.kind == "definition")
+        self.remembered = tuple(sorted({name for node in nodes for name in remembered(node)}))
 
     def run(self) -> Slice:
         staged = {stage.role for stage in self.layout.stages}
         codes = [code for role, code in self.layout.codes.items() if role in staged]
         self.slice.moment = moment_of(self.layout, codes)
         for code in codes:
-            root = (
-                self._inline(code) if code.entry is None else self._define(code.entry, self._after_moment())
-            )
+            entry = code.entry
+            root = self._inline(code) if entry is None else self._define(entry, Use(self._after_moment()))
             self.slice.roots[code.role] = root
             if code.entry is None:
                 self._refuse_hidden_arguments(code, root)
@@ -111,11 +54,28 @@ class _Slicer:
         self._refuse_shared_changes(codes)
         self._find_embedded(list(self.slice.state.values()))
         self.slice.watched |= dict.fromkeys([*passing(self.layout), *reached(self.slice)])
+        self._refuse_listed()
         return self.slice
+
+    def _refuse_listed(self) -> None:
+        """Subclasses that a base class remembers, but that are not in the package."""
+        assert self.slice.moment is not None
+        classes = self.program.statements[: self.program.end(self.slice.moment)]
+        for unit in self.slice.units.values():
+            base = unit.statement.node if unit.statement is not None else None
+            if not isinstance(base, ast.ClassDef) or not lists_subclasses(base):
+                continue
+            for other in classes:
+                bases = other.node.bases if isinstance(other.node, ast.ClassDef) else []
+                if other.index not in self.slice.units and base.name in map(ast.unparse, bases):
+                    unit.note(refusals.subclass_listed(base.name, other))
 
     def _after_moment(self) -> Point:
         assert self.slice.moment is not None
         return Point("after", self.slice.moment)
+
+    def _at(self, point: Point) -> int:
+        return point.position(self.program)
 
     # -- units
 
@@ -126,7 +86,7 @@ class _Slicer:
             point = Point("before", read.statement.cell)
             if read.name in inputs or self._is_own(code, read.name, point):
                 continue
-            position = point.position(self.program)
+            position = self._at(point)
             if read.name in code.local and not self.program.reaching(read.name, position).bindings:
                 continue  # bound on some path inside the role, and nowhere else
             nearer = self.program.reaching(read.name, read.statement.index).only
@@ -134,7 +94,9 @@ class _Slicer:
                 position = read.statement.index
             changes = read.name in code.changed and not self.program.is_immutable(read.name, position)
             rebinds = read.name in code.local or changes
-            target = self._resolve(read.name, point, position, read.statement, unit, rebinds=rebinds)
+            target = self._resolve(
+                read.name, point, position, read.statement, unit, Use(point), rebinds=rebinds
+            )
             if target is not None:
                 unit.needs.setdefault(read.name, target)
                 if read.name in code.local and target.kind == "import":
@@ -194,34 +156,61 @@ class _Slicer:
 
     def _is_own(self, code: RoleCode, name: str, point: Point) -> bool:
         """True if an earlier cell of the same role bound the name, and nothing else has since."""
-        reaching = self.program.reaching(name, point.position(self.program))
+        reaching = self.program.reaching(name, self._at(point))
         own = [b for b in reaching.bindings if code.owns(b) and b.kind in ("value", "constant")]
         if not own or own != list(reaching.bindings):
             return False
         return all(b in code.body for b in own)
 
-    def _define(self, statement: Statement, point: Point) -> Unit:
+    def _define(self, statement: Statement, use: Use) -> Unit:
         unit = self.slice.units.get(statement.index)
-        if unit is not None:
-            self._refuse_two_moments(unit, point)
+        is_new = unit is None
+        if unit is None:
+            unit = self.slice.units[statement.index] = Unit(statement)
+        if use in unit.uses:
             return unit
-        unit = self.slice.units[statement.index] = Unit(statement, point=point)
+        unit.uses.add(use)
+        calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
-            self._need_at_definition(name, unit, statement, point)
+            self._need_at_definition(name, unit, statement, use.point, calls.get(name))
+        now, later = read_when(statement.node, statement.names, use.times)
+        if use.made is not None:
+            for name in sorted(now):
+                self._need(name, unit, use.made, self._at(use.made), Use(use.point, use.made, None))
+        for name in sorted(later):
+            self._need(name, unit, use.point, self._at(use.point), Use(use.point))
+        if use.made is not None and use.times != 0:
+            for finding in refusals.counts_calls(statement):
+                unit.note(finding)
+        if is_new:
+            self._refuse_in(unit, statement, use.point)
+        return unit
+
+    def _refuse_in(self, unit: Unit, statement: Statement, point: Point) -> None:
         for name in sorted(statement.names.hints - statement.names.reads - statement.names.deferred):
             self._hint_at(name, unit, statement)
-        for name in sorted(statement.names.deferred - statement.names.reads):
-            target = self._resolve(name, point, point.position(self.program), statement, unit)
-            if target is not None:
-                unit.needs[name] = target
         called = [s for t in unit.needs.values() if t.kind == "definition" for s in t.statements]
-        position = point.position(self.program)
-        unit.findings += shared.changed_when_called(self.program, statement, called, position)
+        unit.findings += shared.changed_when_called(self.program, statement, called, self._at(point))
         unit.findings += refusals.global_writes(statement)
         unit.findings += refusals.unseen_names(statement)
+        unit.findings += refusals.made_anew(statement)
         unit.findings += refusals.changed_default(statement, self.program)
         unit.findings += refusals.own_name(statement)
-        return unit
+
+    def _need(self, name: str, unit: Unit, moment: Point, position: int, use: Use) -> None:
+        """A name of a definition, at its moment: whatever uses the definition must mean the same by it."""
+        assert unit.statement is not None
+        known = unit.moments.get(name)
+        target = unit.needs.get(name)
+        if known is None:
+            unit.moments[name] = moment
+            target = self._resolve(name, moment, position, unit.statement, unit, use)
+            if target is not None:
+                unit.needs[name] = target
+            return
+        self._refuse_two_moments(name, unit, known, moment)
+        if target is not None and target.kind == "definition":
+            self._define(target.statements[0], use)
 
     def _refuse_shared_changes(self, codes: list[RoleCode]) -> None:
         roots = self.slice.roots
@@ -236,23 +225,36 @@ class _Slicer:
         position = self.program.end(last)
         only = self.program.reaching(name, position).only
         if only is not None and only is not statement and only.kind_of(name) in ("import", "definition"):
-            target = self._resolve(name, Point("after", last), position, statement, unit)
+            after = Point("after", last)
+            target = self._resolve(name, after, position, statement, unit, Use(after))
             if target is not None:
                 unit.needs[name] = target
 
-    def _need_at_definition(self, name: str, unit: Unit, statement: Statement, point: Point) -> None:
+    def _need_at_definition(
+        self, name: str, unit: Unit, statement: Statement, point: Point, times: int | None
+    ) -> None:
         """What a definition reads as it runs: it keeps the object, whatever becomes of the name."""
         where, position = Point("after", statement.cell), statement.index
-        changed, rebound = self._later(name, statement.index + 1, point.position(self.program))
+        changed, rebound = self._later(name, statement.index + 1, self._at(point))
+        own = self.program.reaching(name, statement.index).only
+        if own is not None and own.kind_of(name) == "import":
+            changed = None  # a library is what it is: `np.random.shuffle(x)` does not change `np`
         if changed is not None and statement.kind == "definition":
-            if rebound is not None:
-                unit.findings.append(refusals.changed_after(name, changed, statement))
+            if rebound is not None or not keeps(statement.node, name, self._function(statement)):
+                unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))
                 return
-            where, position = point, point.position(self.program)
+            where, position = point, self._at(point)
             unit.late.add(name)
-        target = self._resolve(name, where, position, statement, unit)
-        if target is not None:
-            unit.needs[name] = target
+        self._need(name, unit, where, position, Use(point, where, times))
+
+    def _function(self, reader: Statement) -> Callable[[str], ast.stmt | None]:
+        """The functions of the notebook by name, as a statement sees them."""
+
+        def found(name: str) -> ast.stmt | None:
+            only = self.program.reaching(name, reader.index).only
+            return only.node if only is not None and only.kind == "definition" else None
+
+        return found
 
     def _later(self, name: str, low: int, high: int) -> tuple[Statement | None, Statement | None]:
         """The first statement that changes the object of a name, and the first that binds the name anew."""
@@ -263,24 +265,21 @@ class _Slicer:
             changed = changed or event
         return changed, None
 
-    def _refuse_two_moments(self, unit: Unit, point: Point) -> None:
+    def _refuse_two_moments(self, name: str, unit: Unit, one: Point, other: Point) -> None:
         """A helper that two roles call at two moments must read the same values at both."""
         statement = unit.statement
         assert statement is not None
-        if unit.point is None or statement.kind == "constant":
+        low, high = sorted([self._at(one), self._at(other)])
+        if low == high or statement.kind == "constant":
             return
-        low, high = sorted([unit.point.position(self.program), point.position(self.program)])
-        if low == high:
-            return
-        for name in sorted(statement.names.deferred | unit.late):
-            for event in self.program.events(name, low, high):
-                if name in event.names.may or name in event.names.mutates:
-                    unit.findings.append(refusals.two_moments(name, event, statement))
-            target = unit.needs.get(name)
-            if target is not None and target.kind == "state" and target.key in self.slice.state:
-                other = self.captures.again(target.key, point)
-                if other != target.key:
-                    unit.findings.append(refusals.two_moments(name, statement, statement))
+        for event in self.program.events(name, low, high):
+            if name in event.names.may or name in event.names.mutates:
+                unit.note(refusals.two_moments(name, event, statement))
+        target = unit.needs.get(name)
+        if target is not None and target.kind == "state" and target.key in self.slice.state:
+            again = self.captures.again(target.key, other)
+            if again != target.key:
+                unit.note(refusals.two_moments(name, statement, statement))
 
     # -- names
 
@@ -291,6 +290,7 @@ class _Slicer:
         position: int,
         reader: Statement,
         unit: Unit,
+        use: Use,
         *,
         rebinds: bool = False,
     ) -> Target | None:
@@ -314,13 +314,13 @@ class _Slicer:
                     unit.findings.append(refusals.patched(patched, event))
             return Target("import", name, self._imports(name, position, reaching.bindings))
         if "definition" in kinds:
-            return self._definition(name, point, reaching.only, reaching.bindings, reader, unit)
+            return self._definition(name, point, reaching.only, reaching.bindings, reader, unit, use)
         if kinds == {"constant"} and reaching.only is not None and not rebinds:
-            low, high = sorted([position, point.position(self.program)])
+            low, high = sorted([position, self._at(point)])
             seen = not any(self.program.events(name, low, high))
             if seen and (key := self.captures.literal(name, point, reaching.only)):
                 return Target("state", name, (reaching.only,), key)
-            self._define(reaching.only, point)
+            self._define(reaching.only, Use(point))
             return Target("constant", name, (reaching.only,))
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
@@ -338,18 +338,29 @@ class _Slicer:
         bindings: tuple[Statement, ...],
         reader: Statement,
         unit: Unit,
+        use: Use,
     ) -> Target | None:
         if only is None:
             unit.findings.append(refusals.two_definitions(name, bindings, reader))
             return None
-        for event in self.program.events(name, only.index + 1, point.position(self.program)):
-            if name in event.names.mutates and event.kind != "definition":
-                unit.findings.append(refusals.changed_definition(name, event, only))
-        unit_of_it = self._define(only, point)
+        until = self._while_bound(name, point, use.point)
+        for event in self.program.events(name, only.index + 1, self._at(until)):
+            is_call = event.kind != "definition" or registers(event.node, name)
+            if name in event.names.mutates and is_call:
+                unit.note(refusals.changed_definition(name, event, only))
+        unit_of_it = self._define(only, use)
         place_ = (only.cell.id, only.cell.number, only.node.lineno)
         if not unit_of_it.late:
-            self.slice.watched.setdefault(Watched("definition", name, point.cell.id, point.when, *place_))
+            self.slice.watched.setdefault(
+                Watched("definition", name, until.cell.id, until.when, *place_, self.remembered)
+            )
         return Target("definition", name, (only,))
+
+    def _while_bound(self, name: str, point: Point, later: Point) -> Point:
+        """The later moment, if the name still stands for the same then."""
+        low, high = self._at(point), self._at(later)
+        anew = any(name in e.names.may | e.names.deletes for e in self.program.events(name, low, high))
+        return point if anew else later
 
     def _state(
         self,
@@ -363,8 +374,8 @@ class _Slicer:
         if (leak := self._leak(name, bindings, position, reader)) is not None:
             unit.findings.append(leak)
             return None
-        if position != point.position(self.program):
-            for event in self.program.events(name, position, point.position(self.program)):
+        if position != self._at(point):
+            for event in self.program.events(name, position, self._at(point)):
                 unit.findings.append(refusals.changed_in_cell(name, event, reader))
         key = self.captures.value(name, point, bindings)
         self.captures.read_by(key, reader.cell.number, _line_of(name, reader))
@@ -393,9 +404,9 @@ class _Slicer:
         for item in items:
             cell = self.program.notebook.cell(item.cell)
             point = Point(item.when, cell)
-            for name, statement in self._behind(item.name, point.position(self.program)):
+            for name, statement in self._behind(item.name, self._at(point)):
                 if statement.index not in self.slice.units:
-                    self._define(statement, point)
+                    self._define(statement, Use(point))
                 self.slice.embedded.setdefault(name, self.slice.units[statement.index])
         self.captures.make_optional(required)
 

@@ -15,7 +15,8 @@ from nb2prod.extract.links import Link, links_of
 from nb2prod.extract.program import Program, Statement, program_of
 from nb2prod.extract.rolecode import RoleCode, live_reads
 from nb2prod.extract.roles import Layout, layout_of
-from nb2prod.extract.slicer import Slice, Target, Unit, slice_of
+from nb2prod.extract.slicer import slice_of
+from nb2prod.extract.units import Slice, Target, Unit
 
 
 @dataclass(frozen=True)

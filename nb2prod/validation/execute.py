@@ -223,7 +223,7 @@ def _raise(finding: Mapping[str, Any], cell: Cell | None) -> NoReturn:
         raise ParityError(finding["message"], code=code, **where)
     if code.startswith("NB31"):
         raise StateError(finding["message"], code=code, **where)
-    if code in ("NB303", "NB331"):
+    if code in ("NB300", "NB303", "NB330", "NB331"):
         source = cell.source if cell is not None else ""
         raise RunError(finding["message"], code=code, source=source, traceback=finding["traceback"], **where)
     raise NotebookError(finding["message"], code=code, **where)

@@ -120,7 +120,8 @@ def watched(notebook: Notebook, plan: CapturePlan) -> frozenset[str]:
     state |= {cell for item in plan.watched for cell in (item.cell, item.bound_cell) if cell}
     metrics = {cell.id for cell in notebook.tagged("metrics")}
     others = {plan.moment, plan.reference_cell or plan.moment, *plan.example_cells}
-    return frozenset(roles | state | metrics | others)
+    hiding = {cell.id for cell in notebook.code if "%%capture" in cell.source}
+    return frozenset(roles | state | metrics | others | hiding)
 
 
 def _evidence(observed: Mapping[str, Any]) -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -24,20 +25,23 @@ def refused_at(cells: Cells, cell: str, code: str, message: str, hint: str | Non
     return refused(code, message, hint, **at(cells, cell))
 
 
+def last_error() -> BaseException | None:
+    """The error whose traceback IPython has shown last, or `%%capture` has hidden."""
+    return getattr(sys, "last_value", None)
+
+
 def failed_line(error: BaseException, cell: str, cells: Cells, shell: Any) -> int | None:
     """The line of `cell` at which an error arose in it, or None if that is not known."""
-    file = _file_of(cells[cell]["source"], shell)
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return error.lineno
-    lines = [_line(frame, file) for frame in traceback.extract_tb(error.__traceback__)]
-    return next((line for line in reversed(lines) if line is not None), None)
-
-
-def _line(frame: traceback.FrameSummary, file: str) -> int | None:
-    if frame.filename == file:
-        return frame.lineno
-    # `%%time` compiles the body, which begins on the cell's second line, under a name of its own
-    return frame.lineno + 1 if frame.filename in _TIMED and frame.lineno else None
+    source = cells[cell]["source"]
+    # `%%time` and `%%capture` compile the body, which begins on the cell's second line, on its own
+    body = _file_of(source.partition("\n")[2].rstrip("\n") + "\n", shell)
+    before = {_file_of(source, shell): 0, body: 1, **dict.fromkeys(_TIMED, 1)}
+    if isinstance(error, SyntaxError) and error.filename in before:
+        return (error.lineno or 1) + before[error.filename]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in before and frame.lineno:
+            return frame.lineno + before[frame.filename]
+    return None
 
 
 def origin(error: BaseException, cells: Cells, shell: Any) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Protocol
 
+from .places import last_error
+
 MISSING = object()
 
 Plan = Mapping[str, Any]
@@ -187,7 +189,10 @@ def run_cell(shell: Any, source: str, last: KeepLast) -> tuple[Any, frozenset[st
     with last.watching():
         tree = last.visit(compile(code, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True))
         compiled = compile(tree, name, "exec", flags, dont_inherit=True)
+        shown = last_error()
         finish(eval(compiled, shell.user_ns))
+        if (hidden := last_error()) is not None and hidden is not shown:
+            raise hidden  # by `%%capture`
         return last.value, _stored(compiled)
 
 

@@ -8,15 +8,16 @@ import json
 import pickle
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .answers import Answers
-from .finding import Finding, Refused
+from .finding import Finding, Refused, refused
 from .pickling import Homes, pickled, restore
-from .places import at, failed_line, refused_at
+from .places import at, described, failed_line, last_error, refused_at
 from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import Look, Request, look_at, see_reference, see_request, source_of
@@ -60,6 +61,7 @@ class Session:
         self._waiting: Any = MISSING
         self._proof: Proof | None = None
         self._watch = Watch()
+        self._shown: BaseException | None = None
 
     @property
     def names(self) -> dict[str, Any]:
@@ -82,10 +84,12 @@ class Session:
         if cell in self.plan["example_cells"]:
             self._remember_candidates()
         self.last.armed, self.last.value = self._wants_value(cell), MISSING
+        self._shown = last_error()
 
     def after(self, cell: str) -> None:
         """Look at what the cell has bound and answered."""
         value, self.last.armed, self.last.value = self.last.value, False, MISSING
+        self._refuse_hidden_failure(cell)
         with quiet():
             try:
                 self._look(cell, value)
@@ -97,7 +101,7 @@ class Session:
             self._metrics.update(self._numbers(cell, value))
         if cell in self.plan["example_cells"][-1:]:
             self._see_example()
-        self._unchanged.after(cell, self.names)
+        self._unchanged.after(cell, self.names, self._homes())
         self._state.capture(cell, "after", self.names, self.plan["rehome"])
         stage = self._stage_of(cell)
         if stage is not None and cell == stage["cells"][-1]:
@@ -109,9 +113,25 @@ class Session:
             self._see_moment()
         self._prove_when_ready(cell)
 
+    def _refuse_hidden_failure(self, cell: str) -> None:
+        """NB300, NB330: IPython takes a cell for done that failed below `%%capture`."""
+        error = last_error()
+        if error is None or error is self._shown or "%%capture" not in self.cells[cell]["source"]:
+            return
+        is_check = "check" in self.cells[cell]["tags"]
+        where = at(self.cells, cell, failed_line(error, cell, self.cells, self.shell))
+        raise refused(
+            "NB330" if is_check else "NB300",
+            f"{'check failed in ' if is_check else ''}cell {where['number']}{'' if is_check else ' failed'}:"
+            f" {described(error)}",
+            "`%%capture` hides it, and the notebook goes on: correct the cell, or remove `%%capture` to see.",
+            traceback="".join(traceback.format_exception(error)),
+            **where,
+        )
+
     def failed_line(self, cell: str) -> int | None:
         """The line at which the cell that just ran has failed."""
-        error = getattr(sys, "last_value", None)
+        error = last_error()
         return failed_line(error, cell, self.cells, self.shell) if error is not None else None
 
     def _located(self, problem: Refused, cell: str) -> Refused:

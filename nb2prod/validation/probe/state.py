@@ -171,7 +171,7 @@ def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refuse
     else:
         message = f"{item['name']!r} ({whole}) cannot be stored: {part} has no stored form"
     hint = _HINT[problem.kind]
-    if getattr(problem.part, "__name__", "") == "<lambda>":
+    if getattr(problem.part, "__qualname__", "") == "<lambda>":  # not one that a function has made
         hint = "Give the lambda a name: write it as a `def` in a cell of its own."
     return refused(_CODE[problem.kind], message, hint, **_bound(item))
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from .faithful import difference
 from .finding import refused
+from .held import PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
 
 MAX_DEPTH = 20
@@ -35,8 +37,6 @@ _LEAVES = (
     FunctionType,
     BuiltinFunctionType,
 )
-_PLAIN = (str, bytes, int, float, complex, bool, type(None))
-
 Same = Callable[[Any, Any], bool]
 
 
@@ -48,7 +48,7 @@ class Unchanged:
         self._same = same
         self._passing: dict[str, Pickled] = {}
         self._reached: dict[str, Any] = {}
-        self._defined: dict[tuple[str, str, int], Mapping[str, str]] = {}
+        self._defined: dict[tuple[str, str, int], Mapping[str, Pickled | str]] = {}
 
     def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
         """Just before a cell runs; Refused NB227 or NB229."""
@@ -62,11 +62,12 @@ class Unchanged:
         for item in self._of("alone", cell):
             _check_alone(item, names)
 
-    def after(self, cell: str, names: Mapping[str, Any]) -> None:
+    def after(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
         """Just after a cell has run; Refused NB204 or NB227."""
         for item in self._items:
             if item["kind"] == "definition" and item["bound_cell"] == cell and item["name"] in names:
-                self._defined.setdefault(_key(item), snapshot(names[item["name"]]))
+                holds = held(names[item["name"]], item["others"]).items()
+                self._defined.setdefault(_key(item), {where: _kept(value, homes) for where, value in holds})
         for item in self._of("passing", cell):
             self._check_passing(item, names)
         self._check_reached(names)
@@ -99,8 +100,8 @@ class Unchanged:
             if name in names and own_parts(names[name]) != before:
                 raise refused(
                     "NB204",
-                    f"{name!r} is changed by this cell, under another name or by a function, and the cell reads"
-                    " what is computed from the example",
+                    f"{name!r} is changed by this cell, under another name or by a function, and the cell"
+                    " reads what is computed from the example",
                     "Tag this cell with the role it belongs to, or work on a copy here.",
                 )
 
@@ -117,9 +118,9 @@ class Unchanged:
             known = self._defined.get(_key(item))
             if item["when"] != when or known is None or item["name"] not in names:
                 continue
-            now = snapshot(names[item["name"]])
-            changed = sorted(key for key in known.keys() | now.keys() if known.get(key) != now.get(key))
-            if changed:
+            now = held(names[item["name"]], item["others"])
+            same = {where for where in known.keys() & now.keys() if _is_still(known[where], now[where])}
+            if changed := sorted((known.keys() | now.keys()) - same):
                 raise refused(
                     "NB227",
                     f"{item['name']!r} has changed after its definition: {', '.join(changed)}",
@@ -134,6 +135,24 @@ def _key(item: Mapping[str, Any]) -> tuple[str, str, int]:
     return item["name"], item["bound_cell"], item["bound_line"]
 
 
+def _kept(value: Any, homes: Homes) -> Pickled | str:
+    """What to compare a value with later: its bytes, or which object it is if it has none."""
+    try:
+        return text(value) if isinstance(value, PLAIN) else pickled(value, homes)
+    except Unstorable:
+        return text(value)
+
+
+def _is_still(kept: Pickled | str, value: Any) -> bool:
+    if isinstance(kept, str):
+        return kept == text(value)
+    try:
+        now = pickled(value, kept.homes).data
+    except Unstorable:
+        return False
+    return now == kept.data or difference(restore(kept), value) is None
+
+
 def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
     for other in item["others"]:
         if item["name"] in names and other in names and shares(names[item["name"]], names[other]):
@@ -145,8 +164,8 @@ def _check_alone(item: Mapping[str, Any], names: Mapping[str, Any]) -> None:
 
 
 def own_parts(value: Any, depth: int = 0) -> Any:
-    """What data and objects of the notebook's classes hold; objects of libraries, which may cache, by type."""
-    if isinstance(value, _PLAIN) or depth > MAX_DEPTH:
+    """What data and the notebook's objects hold; objects of libraries, which may cache, by their type."""
+    if isinstance(value, PLAIN) or depth > MAX_DEPTH:
         return repr(value)
     if isinstance(value, Mapping):
         return [(repr(key), own_parts(item, depth + 1)) for key, item in value.items()]
@@ -159,39 +178,6 @@ def own_parts(value: Any, depth: int = 0) -> Any:
     if hasattr(value, "iloc") or type(value).__name__ == "ndarray":
         return pickle.dumps(value)
     return type(value).__qualname__
-
-
-# --- definitions ---------------------------------------------------------------------------------
-
-
-def snapshot(definition: Any) -> dict[str, str]:
-    """What can be changed of a function or class after its definition, each part as a text."""
-    if isinstance(definition, type):
-        inner = {name: value for name, value in vars(definition).items() if not _is_pythons(name, value)}
-        return {f".{name}": _text(value) for name, value in inner.items()}
-    if not isinstance(definition, FunctionType):
-        return {}  # a logger, a pattern: what becomes of it is its library's business
-    parts = {name: value for name, value in vars(definition).items() if name != "__wrapped__"}
-    found = {f".{name}": _text(value) for name, value in parts.items()}
-    return {**found, "its defaults": _text((definition.__defaults__, definition.__kwdefaults__))}
-
-
-def _is_pythons(name: str, value: Any) -> bool:
-    """Attributes that Python itself keeps in a class, such as `__slotnames__` once it has been pickled."""
-    return name == "_abc_impl" or (name.startswith("__") and not isinstance(value, FunctionType))
-
-
-def _text(value: Any) -> str:
-    """Plain data by what it holds, anything else by which object it is."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"{type(value).__name__}({', '.join(map(_text, value))})"
-    if isinstance(value, dict):
-        return f"dict({', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())})"
-    if isinstance(value, set | frozenset):
-        return f"set({', '.join(sorted(map(_text, value)))})"
-    return f"{type(value).__name__} {id(value):x}"
 
 
 # --- shared objects ------------------------------------------------------------------------------
