@@ -188,7 +188,8 @@ class Watched:
     `kind` "passing": the cell, which is no role's, must not change `name` (a request or a role's result).
     "reached": the cell, which is no role's, knows the request and must not put it into the state `name`.
     "definition": the function or class `name`, defined in `bound_cell`, must still be the same by then.
-    `others` are names in closures that the functions of the notebook change themselves.
+    `others` are names in closures that the functions of the notebook change themselves; `embedded`: it counts
+    only if captured state refers to the definition.
     "alone": the role code of the cell works on a copy of `name`, so none of `others` may be part of it.
     """
 
@@ -200,6 +201,7 @@ class Watched:
     bound_number: int = 0
     bound_line: int = 0
     others: tuple[str, ...] = ()
+    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def run(
         with _located(cell):
             unchanged.before(cell.id, space, Homes.now(space, plan.rehome))
         _capture(plan, "before", cell.id, space, ran)
+        unchanged.check_inside(ran.rehomed)
         answers[cell.id] = execute(cell) if execute is not None else _run(cell.code, space)
         with _located(cell):
             unchanged.after(cell.id, space, Homes.now(space, plan.rehome))
@@ -72,6 +73,7 @@ def run(
                 if stage.result == "expression":
                     given[stage.role] = {stage.outputs[0]: answers[cell.id]}
         _capture(plan, "after", cell.id, space, ran)
+        unchanged.check_inside(ran.rehomed)
         if cell.id in plan.example_cells:
             ran.request = {name: copy.deepcopy(space[name]) for name in plan.request if name in space}
         if cell.id == plan.moment:

@@ -16,6 +16,9 @@ from nb2prod.extract.things import Flow, Summary, Thing, Value, reach
 
 _FIRST_NAME = re.compile(r"\w+")
 
+_AS_DEFINED = frozenset({"__init_subclass__", "__set_name__"})
+"""Methods that run when a class is defined, not when serving code is called."""
+
 _FACTORIES = frozenset(
     [
         "collections.namedtuple",
@@ -106,8 +109,8 @@ class Changes:
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
-        found = {n for _, f in functions_in(node) for n in _outside(self._summary(f).changed)}
-        return found | self._remembering(node)
+        called = (f for name, f in functions_in(node) if name not in _AS_DEFINED)
+        return {n for f in called for n in _outside(self._summary(f).changed)} | self._remembering(node)
 
     def _remembering(self, node: ast.stmt) -> set[str]:
         """The name of a function whose decorator has made it one that keeps something from call to call."""

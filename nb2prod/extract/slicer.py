@@ -349,12 +349,15 @@ class _Slicer:
             if name in event.names.mutates and is_call:
                 unit.note(refusals.changed_definition(name, event, only))
         unit_of_it = self._define(only, use)
-        place_ = (only.cell.id, only.cell.number, only.node.lineno)
         if not unit_of_it.late:
-            self.slice.watched.setdefault(
-                Watched("definition", name, until.cell.id, until.when, *place_, self.remembered)
-            )
+            self._watch(name, only, until)
         return Target("definition", name, (only,))
+
+    def _watch(self, name: str, definition: Statement, until: Point, *, embedded: bool = False) -> None:
+        """Have the clean run see whether a definition is still the same by then."""
+        cell, line = definition.cell, definition.node.lineno
+        where = (until.cell.id, until.when, cell.id, cell.number, line)
+        self.slice.watched.setdefault(Watched("definition", name, *where, self.remembered, embedded))
 
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:
         """The later moment, if the name still stands for the same then."""
@@ -407,6 +410,7 @@ class _Slicer:
             for name, statement in self._behind(item.name, self._at(point)):
                 if statement.index not in self.slice.units:
                     self._define(statement, Use(point))
+                self._watch(name, statement, point, embedded=True)
                 self.slice.embedded.setdefault(name, self.slice.units[statement.index])
         self.captures.make_optional(required)
 

@@ -79,6 +79,7 @@ class Session:
             except Refused as problem:
                 raise self._located(problem, cell) from problem
             self._state.capture(cell, "before", self.names, self.plan["rehome"])
+            self._unchanged.check_inside(self._state.used)
         if self._stage_of(cell) is not None:
             self._scenes.cells[cell] = dict(self.names)
         if cell in self.plan["example_cells"]:
@@ -103,6 +104,7 @@ class Session:
             self._see_example()
         self._unchanged.after(cell, self.names, self._homes())
         self._state.capture(cell, "after", self.names, self.plan["rehome"])
+        self._unchanged.check_inside(self._state.used)
         stage = self._stage_of(cell)
         if stage is not None and cell == stage["cells"][-1]:
             self._answers.see_inline(stage, self.names, value, self._homes())

@@ -91,6 +91,11 @@ class StateCapture:
         needed = {key: stored for key, stored in self.stored.items() if key not in optional}
         return self.stored if any(stored.used for stored in needed.values()) else needed
 
+    @property
+    def used(self) -> frozenset[str]:
+        """The functions and classes of the notebook that what is stored so far refers to."""
+        return frozenset(name for stored in self.stored.values() for name in stored.used)
+
     def restored(self) -> dict[str, Any]:
         """New copies of what is kept."""
         return {key: self._copy(key) for key in self.kept()}

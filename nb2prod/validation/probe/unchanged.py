@@ -9,12 +9,12 @@ from __future__ import annotations
 import gc
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .faithful import difference
-from .finding import refused
+from .finding import Refused, refused
 from .held import PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
 
@@ -48,6 +48,7 @@ class Unchanged:
         self._same = same
         self._passing: dict[str, Pickled] = {}
         self._reached: dict[str, Any] = {}
+        self._suspects: dict[str, Refused] = {}
         self._defined: dict[tuple[str, str, int], Mapping[str, Pickled | str]] = {}
 
     def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
@@ -121,7 +122,7 @@ class Unchanged:
             now = held(names[item["name"]], item["others"])
             same = {where for where in known.keys() & now.keys() if _is_still(known[where], now[where])}
             if changed := sorted((known.keys() | now.keys()) - same):
-                raise refused(
+                problem = refused(
                     "NB227",
                     f"{item['name']!r} has changed after its definition: {', '.join(changed)}",
                     f"Make the change part of the definition of `{item['name']}`.",
@@ -129,6 +130,15 @@ class Unchanged:
                     number=item["bound_number"],
                     line=item["bound_line"],
                 )
+                if not item["embedded"]:
+                    raise problem
+                self._suspects.setdefault(item["name"], problem)
+
+    def check_inside(self, used: Collection[str]) -> None:
+        """Refused NB227 if the functions and classes that captured state refers to have changed."""
+        for name, problem in self._suspects.items():
+            if name in used:
+                raise problem
 
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str, int]:
