@@ -715,6 +715,13 @@ def test_a_tag_misspelt_is_a_warning(tmp_path: Path) -> None:
     assert "`preprocess`" in (found[0].hint or "")
 
 
+def test_a_role_cell_without_code_has_no_part(tmp_path: Path) -> None:
+    bundle, answer = same_answer(tmp_path, (EXAMPLE, ("model", "request['a'] + 1"), ("postprocess", "# later")))
+    assert answer == 4
+    (finding,) = bundle.diagnostics
+    assert (finding.code, finding.severity, finding.number) == ("NB135", "warning", 3)
+
+
 def test_a_star_import_is_looked_up(tmp_path: Path) -> None:
     cells = (("", "from math import *"), EXAMPLE, ("model", "(floor(request['a'] + 0.5), pow(2, 2))"))
     book = read(notebook(tmp_path, *cells))

@@ -50,6 +50,9 @@ def _tags(notebook: Notebook) -> Iterator[Diagnostic]:
             yield at(
                 cell, "NB135", f"a {cell.kind} cell is tagged `{wrong[0]}`", "Tag the code cell.", "warning"
             )
+        if cell.roles and cell.roles[0] != "model" and _is_empty(cell):
+            message = f"the cell is tagged `{cell.roles[0]}` and holds no code"
+            yield at(cell, "NB135", message, "Write it, or remove the tag.", "warning")
         if "skip" in cell.tags and (roles := [t for t in cell.tags if t in TAGS and t != "skip"]):
             hint = "Remove one of the two tags: a skipped cell is not run."
             yield at(cell, "NB133", f"the cell is tagged both `skip` and `{roles[0]}`", hint)
@@ -92,6 +95,11 @@ def _needed(notebook: Notebook) -> Iterator[Diagnostic]:
 
 def _runs(notebook: Notebook, tag: str) -> list[Cell]:
     return [cell for cell in notebook.tagged(tag) if "skip" not in cell.tags]
+
+
+def _is_empty(cell: Cell) -> bool:
+    first = next(_nodes(cell))
+    return cell.kind == "code" and isinstance(first, ast.Module) and not first.body
 
 
 def _nodes(cell: Cell) -> Iterator[ast.AST]:

@@ -303,11 +303,28 @@ def _is_definition(node: ast.stmt) -> bool:
             name in _GENERIC
         ):
             return True
+        case ast.Assign(targets=[ast.Name()], value=ast.Dict() | ast.List() | ast.Tuple() as value):
+            return _holds_lambda(value)
         case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
             return _all_define([*body, *(s for h in handlers for s in h.body), *orelse, *final])
         case ast.If(body=body, orelse=orelse):
             return _all_define([*body, *orelse])
     return False
+
+
+def _holds_lambda(node: ast.expr) -> bool:
+    """`{"add": lambda a, b: a + b, "limit": 3}`: lambdas beside names and literals, and nothing computed."""
+    todo, found = [node], False
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.Dict):
+            todo += [p for p in (*part.keys, *part.values) if p is not None]
+        elif isinstance(part, ast.List | ast.Tuple):
+            todo += part.elts
+        elif not isinstance(part, ast.Constant | ast.Name | ast.Attribute | ast.Lambda):
+            return False
+        found = found or isinstance(part, ast.Lambda)
+    return found
 
 
 _GENERIC = frozenset(

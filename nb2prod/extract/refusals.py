@@ -184,7 +184,7 @@ def changed_state(name: str, where: Statement) -> Diagnostic:
         "NB218",
         f"the role code changes `{name}` in place: each request works on a copy of `{name}` as it was before"
         " this cell, and nothing is remembered from one request to the next",
-        f"To say that it is meant, make the copy yourself: `{name} = {name}.copy()` above this line.",
+        f"To say that it is meant, make the copy yourself: `{name} = copy.deepcopy({name})` above this line.",
         "warning",
     )
 

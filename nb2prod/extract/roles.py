@@ -48,7 +48,7 @@ class Layout:
 
 def layout_of(program: Program) -> Layout:
     """The stages of a notebook. Errors are in `findings`; `stages` is empty if there is any."""
-    present = [r for r in ROLES if any("skip" not in c.tags for c in program.notebook.tagged(r))]
+    present = [r for r in ROLES if _has_code(program, r)]
     codes = {role: role_code(program, role, final=role == present[-1]) for role in present}
     layout = Layout(program, program.notebook.tagged("example"), codes)
     layout.tainted = frozenset(tainted(program, layout.example))
@@ -62,6 +62,12 @@ def layout_of(program: Program) -> Layout:
         layout.findings += [_unread(d) for d in drafts if d not in kept and not _is_called(d, drafts)]
         layout.stages = tuple(_stage(draft) for draft in kept)
     return layout
+
+
+def _has_code(program: Program, role: Role) -> bool:
+    """Whether a role has cells, and more than comments in them; a model cell has to."""
+    cells = [c for c in program.notebook.tagged(role) if "skip" not in c.tags]
+    return any(role == "model" or program.of_cell(cell) for cell in cells)
 
 
 # --- the example --------------------------------------------------------------------------------

@@ -126,7 +126,8 @@ class _Slicer:
         for unit in self._reached(root):
             if unit.statement is None or unit.statement.kind != "definition":
                 continue
-            for name in sorted(unit.statement.names.deferred & bound):
+            rebinds = unit.statement.names.writes_global  # which is refused itself
+            for name in sorted(unit.statement.names.deferred & bound - rebinds):
                 binder = next((s for s in code.body if name in s.names.may | s.names.deletes), None)
                 binder = binder or code.changed[name]
                 root.findings.append(refusals.hidden_argument(name, binder, unit.statement))

@@ -41,6 +41,10 @@ def _parts(it: Any, own: Collection[str]) -> Iterator[tuple[str, Any]]:
             for name, cell in zip(it.__code__.co_freevars, it.__closure__ or (), strict=True):
                 if name not in own and (content := _content(cell)) is not None:
                     yield f"the {name} that it holds", content[0]
+        case dict():
+            yield from ((f"[{key!r}]", value) for key, value in it.items())
+        case list() | tuple():
+            yield from ((f"[{i}]", value) for i, value in enumerate(it))
         case functools.partial():
             yield "its function", it.func
             yield from ((f"its argument {n}", value) for n, value in enumerate(it.args, 1))
