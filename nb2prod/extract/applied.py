@@ -35,9 +35,9 @@ def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
         seen.known |= {thing: bound.get(name, NOTHING) for thing in outside if thing.home is summary.home}
     flow.change(seen.all(summary.changed))
     seen = _Seen(flow, summary, seen.known | _shared(flow, summary, bound), key)
-    for thing, held in summary.stored():
+    for thing, attribute, held in summary.stored():
         for into in seen.of(thing):
-            into.origin.holds |= seen.all(held) - {into}
+            into.keep(seen.all(held), attribute)
     return seen.all(summary.gives)
 
 
@@ -69,27 +69,33 @@ class _Seen:
 
     def _look(self, thing: Thing) -> Value:
         if thing.whole is not None:
-            below = self.of(thing.whole)
-            return reach(parts(below))
+            return reach(parts(self.of(thing.whole), thing.attribute))
         if thing.outer:
             return self.flow.at_top(thing.name) if thing.name else NOTHING
-        made = self.flow.make((self.key, thing))
+        # one thing for all that a call makes and gives, one for all that these hold: so their number is bounded
+        direct = thing in self.summary.gives
+        made = self.flow.make((self.key, self.summary, direct), kind="")
         self.known[thing] = made
         (own,) = made
         own.kinds |= thing.kinds
-        own.holds |= self.all(thing.holds) - made
+        own.keep(self.all(thing.holds))
+        for attribute, held in thing.fields.items():
+            own.keep(self.all(held), attribute)
         functions = (self._function(function) for function in thing.functions)
         own.functions = tuple(dict.fromkeys([*own.functions, *functions]))
-        if thing.items is not None:
-            own.items = [self.all(item) for item in thing.items]
+        if thing.items is not None and direct:
+            items = [self.all(item) for item in thing.items]
+            before = own.items if own.items and len(own.items) == len(items) else [NOTHING] * len(items)
+            own.items = [one | other for one, other in zip(before, items, strict=True)]
         return made
 
     def _function(self, inner: Summary) -> Summary:
-        changed, gives = self.all(inner.changed), self.all(inner.gives)
-        given = {name: self.all(value) for name, value in inner.given.items()}
-        if (changed, gives, given) == (inner.changed, inner.gives, inner.given):
-            return inner
-        return replace(inner, changed=changed, gives=gives, given=given)
+        """A function that the call makes, as the caller sees it; the same one each time."""
+        known = self.flow.closures.setdefault((self.key, inner), replace(inner))
+        known.changed |= self.all(inner.changed)
+        known.gives |= self.all(inner.gives)
+        known.given = {name: self.all(value) for name, value in inner.given.items()}
+        return known
 
 
 def _bound(flow: Flow, summary: Summary, given: Given, key: object) -> dict[str, Value]:
@@ -115,7 +121,7 @@ def _shared(flow: Flow, summary: Summary, bound: dict[str, Value]) -> dict[Thing
     left = {name for name, node in defaults(summary.arguments) if name not in bound and may_change(node)}
     if not summary.owner or not left:
         return {}
-    own = frozenset([flow.from_outside(summary.owner).inner])
+    own = frozenset([flow.from_outside(summary.owner).inner()])
     return {thing: own for name in left for thing in summary.parameters.get(name, ())}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class _Class:
     node: ast.ClassDef
     bases: frozenset[str]
     shared: frozenset[str]
+    own: frozenset[str]
+    """Names under which its objects keep something."""
 
 
 class Changes:
@@ -74,13 +77,8 @@ class Changes:
         return set(_outside(self._flows[node].changed))
 
     def by(self, nodes: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
-        """Outside names whose objects a body changes, followed through names that stand for them; where first."""
-        changed = flows.top(self, nodes).changed
-        found: dict[str, ast.stmt] = {}
-        for thing, node in changed.items():
-            if thing.outer and thing.name and node is not None:
-                found.setdefault(thing.name, node)
-        return found
+        """Outside names whose objects a body changes, and where it does so first."""
+        return flows.changed_outside(flows.top(self, nodes))
 
     def parameters(self, node: names.Function) -> set[str]:
         """The parameters of a function whose objects a call of it changes."""
@@ -133,6 +131,10 @@ class Changes:
 
     def kinds(self, name: str) -> frozenset[str]:
         """What makes the value of a global name, where all its bindings say so."""
+        if name in self._modules:
+            return frozenset({"module"})
+        if name not in self._kinds and hasattr(builtins, name):
+            return frozenset({"function"})
         return self._kinds.get(name, frozenset())
 
     def defined(self, name: str) -> tuple[Summary, ...]:
@@ -147,6 +149,10 @@ class Changes:
     def is_class(self, name: str) -> bool:
         """Whether the notebook defines a class of that name."""
         return name in self._classes
+
+    def is_attribute(self, name: str) -> bool:
+        """Whether objects of the notebook's classes keep something under a name."""
+        return any(name in c.own for known in self._classes.values() for c in known)
 
     def methods(self, name: str, kinds: frozenset[str]) -> Iterator[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
@@ -267,9 +273,9 @@ def _sign(summary: Summary) -> object:
     labels = {thing: name for name, value in summary.parameters.items() for thing in value}
 
     def sign(value: Iterable[Thing]) -> frozenset[object]:
-        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.kinds) for t in value)
+        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.attribute, t.kinds) for t in value)
 
-    stored = {(labels.get(thing, thing.name), sign(reach(held))) for thing, held in summary.stored()}
+    stored = {(labels.get(t, t.name), attribute, sign(reach(held))) for t, attribute, held in summary.stored()}
     return sign(summary.changed), sign(summary.gives), sign(reach(summary.gives)), frozenset(stored)
 
 
@@ -289,7 +295,8 @@ def _class(node: ast.ClassDef) -> _Class:
         if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store)
         if isinstance(child.value, ast.Name) and child.value.id == "self"
     }
-    shared = set()
+    shared, kept = set(), frozenset(own)
+    own |= {c.target.id for c in node.body if isinstance(c, ast.AnnAssign) and isinstance(c.target, ast.Name)}
     for child in node.body:
         match child:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if may_change(value):
@@ -298,7 +305,7 @@ def _class(node: ast.ClassDef) -> _Class:
                 if names.dotted(getattr(value, "func", value)).rpartition(".")[2] != "field":
                     shared.add(name)
     bases = frozenset(names.dotted(base).rpartition(".")[2] for base in node.bases)
-    return _Class(node, bases, frozenset(shared - own))
+    return _Class(node, bases, frozenset(shared - kept), frozenset(own | shared))
 
 
 def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:

@@ -48,6 +48,9 @@ VIEWS = frozenset(
 )
 """Methods that give their receiver under another form."""
 
+GIVING_ITSELF = frozenset("__enter__ __iter__ fit partial_fit set_output set_params".split())
+"""Methods that give their receiver."""
+
 VIEW_ATTRIBUTES = frozenset("T at data flat iat iloc loc real imag values".split())
 """Attributes that do."""
 
@@ -59,7 +62,7 @@ SHALLOW = frozenset(
 )
 """Containers of Python: a copy of them holds the same parts."""
 
-PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "method"}
+PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "library", "method", "module"}
 """What no class of the notebook is."""
 
 _ITERATORS = frozenset(

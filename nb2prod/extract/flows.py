@@ -28,6 +28,15 @@ def top(world: World, statements: Iterable[ast.stmt]) -> Flow:
     return flow
 
 
+def changed_outside(flow: Flow) -> dict[str, ast.stmt]:
+    """The global names whose objects a flow has changed, and by which statement first."""
+    found: dict[str, ast.stmt] = {}
+    for thing, node in flow.changed.items():
+        if thing.outer and thing.name and node is not None:
+            found.setdefault(thing.name, node)
+    return found
+
+
 def function(
     world: World, node: names.Function, parent: Flow | None = None, *, owner: str = "", of: str = ""
 ) -> Summary:
@@ -47,7 +56,7 @@ def function(
     made = leave(inner, node)
     made.owner, made.way = owner, way
     if owner and is_cached(node):
-        made.gives = frozenset([inner.from_outside(owner).inner])
+        made.gives = frozenset([inner.from_outside(owner).inner()])
     return made
 
 
@@ -171,7 +180,7 @@ def _augmented(flow: Flow, node: ast.AugAssign) -> None:
     before = value(flow, target)
     flow.change(before)
     for thing in before:
-        thing.origin.holds |= parts(given) - {thing.origin}
+        thing.keep(parts(given))
     if isinstance(target, ast.Attribute | ast.Subscript):
         method, name = (
             ("__setattr__", target.attr) if isinstance(target, ast.Attribute) else ("__setitem__", "")

@@ -40,14 +40,9 @@ class RoleCode:
     @functools.cached_property
     def changed(self) -> Mapping[str, Statement]:
         """The outside names whose objects the body changes in place, and where it does so first."""
-        return {name: place for name, place in self.touched.items() if name in self.bound.reads}
-
-    @functools.cached_property
-    def touched(self) -> Mapping[str, Statement]:
-        """The same with names that only functions read which the body calls."""
         places = {statement.node: statement for statement in self.body}
         found = self.changes.by(s.node for s in self.body)
-        return {name: places[node] for name, node in found.items()}
+        return {name: places[node] for name, node in found.items() if name in self.bound.reads}
 
     @functools.cached_property
     def local(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nb2prod.domain import Cell, Diagnostic, Role, StateItem, Watched
-from nb2prod.extract import refusals
+from nb2prod.extract import refusals, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
@@ -106,8 +106,8 @@ class _Slicer:
             self.slice.roots[code.role] = root
             if code.entry is None:
                 self._refuse_hidden_arguments(code, root)
-                self._refuse_shared_changes(code, root)
                 self._watch_copies(code, root)
+        self._refuse_shared_changes(codes)
         self._find_embedded(list(self.slice.state.values()))
         self.slice.watched |= dict.fromkeys(passing(self.layout))
         return self.slice
@@ -163,19 +163,6 @@ class _Slicer:
                 late = at(unit.statement, "NB203", "")
                 unit.findings = [f for f in unit.findings if (f.code, f.cell) != (late.code, late.cell)]
 
-    def _refuse_shared_changes(self, code: RoleCode, root: Unit) -> None:
-        """Of what role code changes, a copy can be made only if it is a value that the role itself reads."""
-        own = {*code.local, *root.copies, *self._inputs(code)}
-        statements = [unit.statement for unit in self._reached(root) if unit.statement is not None]
-        told = {name for s in statements for name in self.program.changes.outside(s.node)}
-        for name, where in code.touched.items():
-            if name in own or name in told or self.program.is_immutable(name, where.index):
-                continue
-            bindings = self.program.reaching(name, where.index).bindings
-            kinds = {binding.kind_of(name) for binding in bindings}
-            if kinds & ({"definition"} if name in code.changed else {"value", "constant", "definition"}):
-                root.findings.append(refusals.role_changes_shared(name, where))
-
     def _watch_copies(self, code: RoleCode, root: Unit) -> None:
         others = {t.name for t in root.needs.values() if t.kind == "state"} | set(self._inputs(code))
         for name in sorted(root.copies):
@@ -218,30 +205,21 @@ class _Slicer:
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
-        unit.findings += self._changes_when_called(unit, statement, point)
+        called = [s for t in unit.needs.values() if t.kind == "definition" for s in t.statements]
+        position = point.position(self.program)
+        unit.findings += shared.changed_when_called(self.program, statement, called, position)
         unit.findings += refusals.global_writes(statement)
         unit.findings += refusals.unseen_names(statement)
         unit.findings += refusals.changed_default(statement, self.program)
         unit.findings += refusals.own_name(statement)
         return unit
 
-    def _changes_when_called(self, unit: Unit, statement: Statement, point: Point) -> Iterator[Diagnostic]:
-        """A function of the notebook must not change what all requests share."""
-        changed = self.program.changes.outside(statement.node) - statement.names.writes_global
-        for name in sorted(changed - self._told(unit, statement)):
-            bindings = self.program.reaching(name, point.position(self.program)).bindings
-            kinds = {binding.kind_of(name) for binding in bindings}
-            if kinds & {"value", "constant", "definition"}:
-                yield refusals.helper_changes_state(name, statement)
-
-    def _told(self, unit: Unit, statement: Statement) -> set[str]:
-        """What only functions change that this one calls, which are refused for it themselves."""
-        called = [s for t in unit.needs.values() if t.kind == "definition" for s in t.statements]
-        found: set[str] = set()
-        for other in (s for s in called if s is not statement):
-            known = other.names.deferred | other.names.must
-            found |= self.program.changes.outside(other.node) & known
-        return found - statement.names.deferred - statement.names.must
+    def _refuse_shared_changes(self, codes: list[RoleCode]) -> None:
+        roots = self.slice.roots
+        reached = [u.statement for root in roots.values() for u in self._reached(root) if u.statement]
+        copies = {role: root.copies for role, root in roots.items()}
+        for role, finding in shared.changed_by_roles(self.layout, codes, copies, reached):
+            roots[role].findings.append(finding)
 
     def _hint_at(self, name: str, unit: Unit, statement: Statement) -> None:
         """What an annotation speaks of: nice to have, where it is an import or a definition."""

@@ -29,25 +29,39 @@ class Thing:
     items: list[Value] | None = None
     """Of a tuple written out: its parts in order."""
     functions: tuple[Summary, ...] = ()
-    _inner: Thing | None = None
+    attribute: str = ""
+    """Of parts: those that lie under this attribute; all of them if it is empty."""
+    fields: dict[str, set[Thing]] = field(default_factory=dict)
+    """What has been put into it under an attribute."""
+    _inner: dict[str, Thing] = field(default_factory=dict)
 
     @property
     def origin(self) -> Thing:
         """What it is, or is a part of."""
         return self.whole or self
 
-    def parts(self) -> Iterator[Thing]:
-        """What an item, an attribute or an element of it may be."""
-        if self.origin.outer:
-            yield self if self.whole else self.inner
+    def parts(self, attribute: str = "") -> Iterator[Thing]:
+        """What an item or an element of it may be, or an attribute of that name."""
+        if self.outer:
+            yield self if self.whole else self.inner(attribute)
+        under = self.attribute or attribute
+        fields = self.origin.fields
         yield from self.origin.holds
+        for values in [fields.get(under, ())] if under else fields.values():
+            yield from values
 
-    @property
-    def inner(self) -> Thing:
+    def inner(self, attribute: str = "") -> Thing:
         """The one that stands for all its parts."""
-        if self._inner is None:
-            self._inner = Thing(self.home, self.name, outer=True, whole=self)
-        return self._inner
+        if attribute not in self._inner:
+            made = Thing(self.home, self.name, outer=True, whole=self, attribute=attribute)
+            self._inner[attribute] = made
+        return self._inner[attribute]
+
+    def keep(self, things: Iterable[Thing], attribute: str = "") -> None:
+        """From now on it holds these, too."""
+        under = self.attribute or attribute
+        kept = self.origin.fields.setdefault(under, set()) if under else self.origin.holds
+        kept.update(thing for thing in things if thing is not self.origin)
 
 
 @dataclass(eq=False, slots=True)
@@ -66,12 +80,13 @@ class Summary:
     changed: Value = NOTHING
     gives: Value = NOTHING
 
-    def stored(self) -> Iterator[tuple[Thing, Value]]:
-        """Things from outside that hold more after a call."""
+    def stored(self) -> Iterator[tuple[Thing, str, Value]]:
+        """Things from outside that hold more after a call, and under which attribute."""
         outside = [*self.parameters.values(), frozenset(self.home.outside.values())]
         for thing in frozenset[Thing]().union(*outside):
-            if thing.holds:
-                yield thing, frozenset(thing.holds)
+            for attribute, held in [("", thing.holds), *thing.fields.items()]:
+                if held:
+                    yield thing, attribute, frozenset(held)
 
 
 class World(Protocol):
@@ -92,6 +107,9 @@ class World(Protocol):
     def is_class(self, name: str) -> bool:
         """Whether the notebook defines a class of that name."""
 
+    def is_attribute(self, name: str) -> bool:
+        """Whether objects of the notebook's classes keep something under a name."""
+
     def methods(self, name: str, kinds: frozenset[str]) -> Iterable[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
 
@@ -110,6 +128,7 @@ class Flow:
     gives: set[Thing] = field(default_factory=set)
     outside: dict[str, Thing] = field(default_factory=dict)
     made: dict[object, Thing] = field(default_factory=dict)
+    closures: dict[object, Summary] = field(default_factory=dict)
     statement: ast.stmt | None = None
     parameters: dict[str, Value] = field(default_factory=dict)
     first: str = ""
@@ -154,7 +173,7 @@ class Flow:
     ) -> Value:
         """A thing that a place in the code makes: the same one, each time that it runs."""
         thing = self.made.setdefault(key, Thing(self))
-        thing.holds |= set(holds) - {thing}
+        thing.keep(holds)
         thing.kinds |= {kind} if kind else frozenset()
         thing.functions = tuple(dict.fromkeys([*thing.functions, *functions]))
         return frozenset([thing])
@@ -177,9 +196,9 @@ class Flow:
             self.names[name] = NOTHING.union(*(branch.get(name, gone) for branch in branches))
 
 
-def parts(value: Iterable[Thing]) -> Value:
-    """What the parts of a value may be."""
-    return frozenset(part for thing in value for part in thing.parts())
+def parts(value: Iterable[Thing], attribute: str = "") -> Value:
+    """What the parts of a value may be, or those under an attribute."""
+    return frozenset(part for thing in value for part in thing.parts(attribute))
 
 
 def reach(value: Iterable[Thing]) -> Value:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
+from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts, reach
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -100,18 +100,22 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
         return base
     given = send(flow, node, base, [node.attr], ways=("property",))
     bound = _bound_method(flow, node, base)
-    inner = parts(base) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
+    inner = parts(base, node.attr) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
 
 
 def _shared(flow: Flow, attribute: str, base: Value) -> Value:
     """What an attribute gives if not the object, but its class has it."""
     found = {name for thing in base for name in flow.world.sharing(attribute, _kinds(thing))}
-    return frozenset(flow.from_outside(name).inner for name in found)
+    return frozenset(flow.from_outside(name).inner(attribute) for name in found)
 
 
 def _kinds(thing: Thing) -> frozenset[str]:
-    return thing.kinds if thing.whole is None else frozenset()
+    return thing.kinds if thing.whole is None else thing.whole.kinds & _FOREIGN
+
+
+_FOREIGN = frozenset({"function", "module"})
+"""Kinds of which the parts are no objects of the notebook's classes either."""
 
 
 def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
@@ -140,7 +144,7 @@ def _item(flow: Flow, node: ast.Subscript) -> Value:
     flow.change(thing for thing in base if _kinds(thing) & effects.FILLED_BY_READING)
     given = send(flow, node, base, ["__getitem__", "__missing__"])
     if isinstance(node.slice, ast.Slice):
-        return frozenset(t.inner if t.outer and not t.whole else t for t in base) | given
+        return frozenset(t.inner() if t.outer and not t.whole else t for t in base) | given
     at = node.slice.value if isinstance(node.slice, ast.Constant) else None
     return _parts_at(base, at if isinstance(at, int) else None) | given
 
@@ -247,8 +251,8 @@ def leave(inner: Flow, node: names.Function) -> Summary:
 def _operated(flow: Flow, node: ast.AST, left: Value, operator: str, right: Value) -> Value:
     given = send(flow, node, left, [f"__{operator}__"], Given([right]))
     given |= send(flow, node, right, [f"__r{operator}__"], Given([left]))
-    # a sum of two lists holds the parts of both
-    return flow.make(node, parts(left) | parts(right)) | given
+    joined = operator in ("add", "or", "mul")  # of lists and dicts: the result has the parts of both
+    return flow.make(node, parts(left) | parts(right) if joined else ()) | given
 
 
 def _compared(flow: Flow, node: ast.Compare) -> Value:
@@ -292,7 +296,7 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
     """Take down that a value is put into an object."""
     flow.change(base)
     for thing in base:
-        thing.origin.holds |= given - {thing.origin}
+        thing.keep(given, name)
     send(flow, node, base, [method], Given([NOTHING, given]))
     if name:
         send(flow, node, base, [name], Given([given]), ways=("property",))
@@ -312,11 +316,13 @@ def send(
     """Call methods of the notebook's classes that objects may have; what they give."""
     found: Value = NOTHING
     for method in methods:
+        having: dict[Summary, set[Thing]] = {}
         for thing in base:
             for summary in flow.world.methods(method, _kinds(thing)):
                 if summary.way in ways:
-                    own = frozenset([thing])
-                    found |= apply(flow, summary, (given or Given()).after(own), (node, method))
+                    having.setdefault(summary, set()).add(thing)
+        for summary, things in having.items():
+            found |= apply(flow, summary, (given or Given()).after(frozenset(things)), (node, method))
     return found
 
 
@@ -353,7 +359,7 @@ def _call(flow: Flow, node: ast.Call) -> Value:
     if isinstance(func, ast.Attribute):
         base = _receiver(flow, func.value)
         result |= _method(flow, node, func, base, given)
-        called = parts(base)
+        called = parts(base, func.attr) if flow.world.is_attribute(func.attr) else NOTHING
         others = base
     else:
         called, others = value(flow, func), NOTHING
@@ -407,28 +413,39 @@ def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
     send(flow, node, made, ["__init__", "__post_init__"], given)
     if not ways:
         for thing in made:
-            thing.holds |= given.all()
+            thing.keep(given.all())
+            for attribute, held in given.keywords.items():
+                thing.keep(held, attribute)
     return made
 
 
 def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
     method, result = func.attr, NOTHING
     as_call = ast.copy_location(ast.Call(func, node.args, node.keywords), node)
-    if effects.receiver_changes(as_call):
+    if effects.receiver_changes(as_call) and not _is_own(flow, method, base):
         flow.change(base)
         if method not in effects.FITS:
             for thing in base:
-                thing.origin.holds |= (given.all() | parts(given.all())) - {thing.origin}
+                thing.keep(given.all() | parts(given.all()))
         if isinstance(func.value, ast.Name) and func.value.id in effects.TYPES and given.positional:
             flow.change(given.positional[0])  # `list.append(seen, x)`
     flow.change(thing for thing in base if _kinds(thing) & effects.MOVED_BY_CALLS)
     known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
     if method in effects.GIVING_PARTS:
         known |= given.all()
+    if method in effects.GIVING_ITSELF:
+        known |= base
     for name in effects.alike(method):
         for summary in _methods(flow, name, base):
             result |= _one_method(flow, node, summary, base, given, func.value)
     return result | known
+
+
+def _is_own(flow: Flow, method: str, base: Value) -> bool:
+    """Whether a method is sure to be the notebook's: what it changes is read there."""
+    kinds = [_kinds(thing) for thing in base]
+    known = all(kind and all(map(flow.world.is_class, kind)) for kind in kinds)
+    return bool(kinds) and known and bool(_methods(flow, method, base))
 
 
 def _methods(flow: Flow, name: str, base: Value) -> list[Summary]:
@@ -458,11 +475,11 @@ def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
     """What a method of the usual libraries gives of the object that it is called on."""
     one = frozenset([thing])
     if method in effects.VIEWS:
-        return frozenset([thing.inner]) if thing.outer and not thing.whole else one
+        return frozenset([thing.inner()]) if thing.outer and not thing.whole else one
     if method in effects.GIVING_PARTS:
         return parts(one)
     if method == "items":
-        return _pairs(flow, node, parts(one))
+        return _rows(flow, node, [parts(one), parts(one)])
     if method == "values":
         return flow.make((node, "values"), parts(one))
     if method == "copy" and _kinds(thing) & effects.SHALLOW:
@@ -470,8 +487,22 @@ def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
     return NOTHING
 
 
-def _pairs(flow: Flow, node: ast.AST, held: Value) -> Value:
-    return flow.make((node, "pairs"), flow.make((node, "pair"), held))
+def _rows(flow: Flow, node: ast.AST, columns: list[Value]) -> Value:
+    """Tuples of which each has a part of every column."""
+    row = flow.make((node, "row"), NOTHING.union(*columns))
+    for thing in row:
+        thing.items = columns
+    return flow.make((node, "rows"), row, "iter")
+
+
+def _zipped(flow: Flow, node: ast.Call, name: str, given: Given) -> Value:
+    columns = [parts(one) for one in given.positional]
+    if name == "enumerate":
+        return _rows(flow, node, [NOTHING, *columns[:1]])
+    if name in ("zip", "itertools.zip_longest") and not given.starred:
+        return _rows(flow, node, columns)
+    everything = parts(given.all())
+    return flow.make((node, "rows"), flow.make((node, "row"), everything), "iter")
 
 
 def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Value:
@@ -486,18 +517,21 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
     if effects.changes_first(name):
         flow.change(first)
         for thing in first:
-            thing.origin.holds |= (everything - first) - {thing.origin}
+            thing.keep(everything - first)
     if name in effects.SAME:
         return everything
     if name in effects.PARTS:
         return parts(everything) | (everything - first)
+    if name in effects.ZIPPED:
+        return _zipped(flow, node, name, given)
     if name in effects.SHALLOW_COPIES:
         return flow.make((node, "copy"), parts(everything), name)
-    if name in effects.ZIPPED:
-        return _pairs(flow, node, parts(everything))
     if name == "type":
         return classes_of(flow, first)
     if name == "functools.partial":
         functions = tuple(f for thing in first for f in thing.functions)
         return flow.make((node, "partial"), everything, name, functions)
-    return flow.make((node, "new"), (), name) if name in effects.KINDS else NOTHING
+    if name in effects.KINDS:
+        return flow.make((node, "new"), (), name)
+    foreign = name != dotted and all(t.kinds and t.kinds <= effects.PLAIN for t in reach(everything))
+    return flow.make((node, "new"), (), "library") if foreign else NOTHING
