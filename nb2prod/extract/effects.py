@@ -111,8 +111,50 @@ ZIPPED = frozenset(
 )
 """Functions that give tuples of the parts of what they are given."""
 
-KINDS = MOVED_BY_CALLS
+RECORDS = frozenset({"collections.namedtuple", "dataclasses.make_dataclass", "typing.NamedTuple"})
+"""Functions that make classes of which the objects hold what they are given."""
+
+KINDS = MOVED_BY_CALLS | RECORDS
 """Functions whose results are known by what made them."""
+
+CHANGING_ARGUMENTS = frozenset({"shuffle"})
+"""Methods that change what they are given."""
+
+ONLY_LOOKING = frozenset("copy.copy copy.deepcopy hasattr id isinstance type".split())
+"""Functions that leave what they are given alone, iterators too."""
+
+_ITERATING = "all any dict frozenset list max min set sorted sum tuple enumerate zip map filter".split()
+ASKED_BY = {name: ("__iter__", "__next__", "__getitem__") for name in _ITERATING} | {
+    "len": ("__len__",),
+    "str": ("__str__", "__repr__"),
+    "print": ("__str__", "__repr__"),
+    "repr": ("__repr__",),
+    "format": ("__format__", "__str__"),
+    "bool": ("__bool__", "__len__"),
+    "int": ("__int__", "__index__"),
+    "float": ("__float__",),
+    "hash": ("__hash__",),
+    "abs": ("__abs__",),
+    "round": ("__round__",),
+    "iter": ("__iter__",),
+    "reversed": ("__reversed__", "__len__", "__getitem__"),
+}
+"""What builtins call of their arguments."""
+
+_BINARY = (
+    "add subtract multiply divide true_divide floor_divide power mod remainder maximum minimum logical_and"
+    " logical_or greater less"
+)
+_UNARY = "abs absolute exp log log2 log10 log1p expm1 sqrt square negative sign floor ceil rint sin cos tanh"
+
+
+def written_from(function: str) -> int:
+    """From which position on a function of numpy takes what it writes to."""
+    module, _, name = function.partition(".")
+    return {**dict.fromkeys(_UNARY.split(), 1), **dict.fromkeys(_BINARY.split(), 2)}.get(
+        name if module == "numpy" else "", 1000
+    )
+
 
 TYPES = frozenset("bytearray dict list object set super".split())
 """Types of Python, through which methods are called with the object as first argument."""

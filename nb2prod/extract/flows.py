@@ -227,6 +227,7 @@ def _with(flow: Flow, node: ast.With | ast.AsyncWith) -> None:
     for item in node.items:
         manager = value(flow, item.context_expr)
         given = send(flow, item, manager, ["__enter__", "__aenter__"]) | manager
+        given |= parts(thing for thing in manager if "iter" in thing.kinds)  # of `contextmanager`
         if item.optional_vars is not None:
             assign(flow, item.optional_vars, given)
     run(flow, node.body)

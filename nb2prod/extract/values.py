@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
@@ -99,6 +101,8 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
     if node.attr == "__dict__":
         return base
     given = send(flow, node, base, [node.attr], ways=("property",))
+    if not flow.world.is_attribute(node.attr):
+        given |= send(flow, node, base, ["__getattr__", "__getattribute__"])
     bound = _bound_method(flow, node, base)
     inner = parts(base, node.attr) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
@@ -120,11 +124,23 @@ _FOREIGN = frozenset({"function", "module"})
 
 def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     """`push = seen.append`: a function that changes what it is taken from."""
+    own = [_with_first(summary, base) for summary in _methods(flow, node.attr, base) if not summary.way]
+    if base and own:
+        known = flow.made.get((node, "bound"))
+        return flow.make((node, "bound"), (), "method", () if known else tuple(own))
     if base and node.attr in effects.MUTATORS:
         summary = Summary(Flow(flow.world), _ANY, changed=base)
         known = flow.made.get((node, "bound"))
         return flow.make((node, "bound"), base, "method", () if known else (summary,))
     return NOTHING
+
+
+def _with_first(summary: Summary, base: Value) -> Summary:
+    """A method with the object that it belongs to."""
+    arguments = copy.copy(summary.arguments)
+    first = [*arguments.posonlyargs, *arguments.args][:1]
+    arguments.posonlyargs, arguments.args = [], [*arguments.posonlyargs, *arguments.args][1:]
+    return replace(summary, arguments=arguments, given={a.arg: base for a in first})
 
 
 _ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
@@ -261,6 +277,8 @@ def _compared(flow: Flow, node: ast.Compare) -> Value:
         method = _COMPARISONS.get(type(op))
         if method == "contains":
             left, right = right, left
+        if method == "contains":
+            flow.change(thing for thing in left if _kinds(thing) & effects.USED_UP)
         if method is not None:
             send(flow, node, left, [f"__{method}__"], Given([right]))
     return NOTHING
@@ -287,6 +305,7 @@ def assign(flow: Flow, target: ast.expr, given: Value, node: ast.expr | None = N
 
 
 def _unpack(flow: Flow, targets: list[ast.expr], given: Value) -> None:
+    flow.change(thing for thing in given if _kinds(thing) & effects.USED_UP)
     starred = any(isinstance(target, ast.Starred) for target in targets)
     for position, target in enumerate(targets):
         assign(flow, target, _parts_at(given, None if starred else position))
@@ -372,7 +391,20 @@ def _call(flow: Flow, node: ast.Call) -> Value:
                 (node, "callback"), apply_somehow(flow, function, _beside(given, thing) | others, node)
             )
     flow.change(thing for name, v in given.keywords.items() if effects.changes_keyword(name) for thing in v)
+    own = isinstance(func, ast.Attribute) and _methods(flow, func.attr, others)
+    if not own and not any(t.functions or flow.world.is_class(t.name) for t in called):
+        _taken(flow, node, names.dotted(func), given)
     return result
+
+
+def _taken(flow: Flow, node: ast.Call, function: str, given: Given) -> None:
+    """What Python and libraries do with what they are given: take its elements, draw, ask for its length."""
+    if flow.world.resolved(function) in effects.ONLY_LOOKING:
+        return
+    moved = effects.USED_UP | effects.MOVED_BY_CALLS
+    flow.change(thing for thing in given.all() if _kinds(thing) & moved)
+    for thing in given.all():
+        send(flow, node, frozenset([thing]), effects.ASKED_BY.get(function, ()))
 
 
 def _beside(given: Given, function: Thing) -> Value:
@@ -392,6 +424,8 @@ def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
     if thing.whole is None and thing.outer and flow.world.is_class(thing.name):
         return construct(flow, node, thing.name, given)
     found: Value = NOTHING
+    if thing.kinds & effects.RECORDS:
+        found = flow.make((node, "record"), given.all())
     for function in thing.functions:
         if "functools.partial" in thing.kinds:
             found |= apply_somehow(flow, function, given.all() | parts([thing]), (node, function))
@@ -435,9 +469,13 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
         known |= given.all()
     if method in effects.GIVING_ITSELF:
         known |= base
+    if method in effects.CHANGING_ARGUMENTS:
+        flow.change(given.positional[0] if given.positional else given.all())
     for name in effects.alike(method):
         for summary in _methods(flow, name, base):
             result |= _one_method(flow, node, summary, base, given, func.value)
+            for function in dict.fromkeys(f for thing in reach(base) for f in thing.functions):
+                result |= apply_somehow(flow, function, given.all(), (node, "kept"))
     return result | known
 
 
@@ -518,6 +556,7 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
         flow.change(first)
         for thing in first:
             thing.keep(everything - first)
+    flow.change(thing for one in given.positional[effects.written_from(name) :] for thing in one)
     if name in effects.SAME:
         return everything
     if name in effects.PARTS:
