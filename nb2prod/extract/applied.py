@@ -72,9 +72,9 @@ class _Seen:
             return reach(parts(self.of(thing.whole), thing.attribute))
         if thing.outer:
             return self.flow.at_top(thing.name) if thing.name else NOTHING
-        # one thing for all that a call makes and gives, one for all that these hold: so their number is bounded
+        # one thing for all that a call gives, one for all that these hold: so that their number is bounded
         direct = thing in self.summary.gives
-        made = self.flow.make((self.key, self.summary, direct), kind="")
+        made = self.flow.make((self.key, self.summary, direct))
         self.known[thing] = made
         (own,) = made
         own.kinds |= thing.kinds

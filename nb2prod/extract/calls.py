@@ -273,9 +273,13 @@ def _sign(summary: Summary) -> object:
     labels = {thing: name for name, value in summary.parameters.items() for thing in value}
 
     def sign(value: Iterable[Thing]) -> frozenset[object]:
-        return frozenset((labels.get(t.origin, t.name), t.outer, t.whole is not None, t.attribute, t.kinds) for t in value)
+        return frozenset(
+            (labels.get(t.origin, t.name), t.outer, t.whole is not None, t.attribute, t.kinds) for t in value
+        )
 
-    stored = {(labels.get(t, t.name), attribute, sign(reach(held))) for t, attribute, held in summary.stored()}
+    stored = {
+        (labels.get(t, t.name), attribute, sign(reach(held))) for t, attribute, held in summary.stored()
+    }
     return sign(summary.changed), sign(summary.gives), sign(reach(summary.gives)), frozenset(stored)
 
 

@@ -21,6 +21,11 @@ _SKLEARN = "fit fit_predict fit_transform partial_fit set_fit_request set_output
 _TORCH = "add_module backward load_state_dict register_buffer register_module register_parameter zero_grad"
 _BOOSTERS = "add_valid boost load_model model_from_string reset_parameter set_attr set_param shuffle_models"
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 MUTATORS = frozenset(" ".join([_BUILTIN, _NUMPY, _SCIPY, _SKLEARN, _TORCH, _BOOSTERS]).split())
 """Methods that change their receiver."""
 
@@ -42,32 +47,30 @@ _FIRST = frozenset(_CHANGING.split())
 _VIEWS = frozenset({"get", "items", "ravel", "reshape", "values", "view"})
 """Methods that give parts of their receiver."""
 
-VIEWS = frozenset(
-    "asfreq detach diagonal expand flatten_ narrow numpy permute ravel reshape select squeeze swapaxes t"
-    " to_numpy transpose unflatten unsqueeze view view_as".split()
+VIEWS = _words(
+    "asfreq detach diagonal expand narrow numpy permute ravel reshape select squeeze "
+    "swapaxes t to_numpy transpose unflatten unsqueeze view view_as"
 )
 """Methods that give their receiver under another form."""
 
-GIVING_ITSELF = frozenset("__enter__ __iter__ fit partial_fit set_output set_params".split())
+GIVING_ITSELF = _words("__enter__ __iter__ fit partial_fit set_output set_params")
 """Methods that give their receiver."""
 
-VIEW_ATTRIBUTES = frozenset("T at data flat iat iloc loc real imag values".split())
+VIEW_ATTRIBUTES = _words("T at data flat iat iloc loc real imag values")
 """Attributes that do."""
 
-GIVING_PARTS = frozenset("get pop popitem popleft setdefault __getitem__ __next__ send".split())
+GIVING_PARTS = _words("get pop popitem popleft setdefault __getitem__ __next__ send")
 """Methods that give one part of their receiver, or what they are given instead."""
 
-SHALLOW = frozenset(
-    "list dict set tuple collections.defaultdict collections.deque collections.OrderedDict".split()
-)
+SHALLOW = _words("list dict set tuple collections.defaultdict collections.deque collections.OrderedDict")
 """Containers of Python: a copy of them holds the same parts."""
 
 PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "library", "method", "module"}
 """What no class of the notebook is."""
 
-_ITERATORS = frozenset(
-    "iter map filter zip enumerate reversed itertools.count itertools.cycle itertools.chain itertools.islice"
-    " itertools.repeat itertools.accumulate".split()
+_ITERATORS = _words(
+    "iter map filter zip enumerate reversed itertools.count itertools.cycle itertools.chain "
+    "itertools.islice itertools.repeat itertools.accumulate"
 )
 USED_UP = _ITERATORS - {"itertools.repeat"}
 """What is another after it has been iterated over."""
@@ -75,39 +78,39 @@ USED_UP = _ITERATORS - {"itertools.repeat"}
 FILLED_BY_READING = frozenset({"collections.defaultdict"})
 """What gets an item when one is read that it lacks."""
 
-MOVED_BY_CALLS = frozenset(
-    "numpy.random.default_rng numpy.random.RandomState numpy.random.Generator random.Random"
-    " torch.Generator".split()
+MOVED_BY_CALLS = _words(
+    "numpy.random.default_rng numpy.random.RandomState numpy.random.Generator random.Random torch.Generator"
 )
 """What is another after each call of a method: the next random number is another one."""
 
-SAME = frozenset(
-    "memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.ascontiguousarray"
-    " numpy.atleast_1d numpy.atleast_2d numpy.broadcast_to numpy.expand_dims numpy.moveaxis numpy.ravel"
-    " numpy.reshape numpy.split numpy.squeeze numpy.swapaxes numpy.transpose torch.as_tensor"
-    " torch.from_numpy torch.squeeze torch.unsqueeze torch.transpose types.MappingProxyType typing.cast vars".split()
+SAME = _words(
+    "memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.ascontiguousarray "
+    "numpy.atleast_1d numpy.atleast_2d numpy.broadcast_to numpy.expand_dims numpy.moveaxis "
+    "numpy.ravel numpy.reshape numpy.split numpy.squeeze numpy.swapaxes numpy.transpose "
+    "torch.as_tensor torch.from_numpy torch.squeeze torch.unsqueeze torch.transpose "
+    "types.MappingProxyType typing.cast vars"
 )
 """Functions that give what they are given, or another form of it."""
 
-PARTS = frozenset(
-    "next min max getattr operator.getitem random.choice functools.reduce heapq.heappop bisect.bisect".split()
+PARTS = _words(
+    "next min max getattr operator.getitem random.choice functools.reduce heapq.heappop"
 )
 """Functions that give a part of what they are given."""
 
 SHALLOW_COPIES = (
     _ITERATORS
     | SHALLOW
-    | frozenset(
-        "sorted frozenset copy.copy collections.ChainMap collections.Counter dataclasses.replace heapq.nlargest"
-        " heapq.nsmallest itertools.chain.from_iterable itertools.dropwhile itertools.takewhile random.sample"
-        " types.SimpleNamespace".split()
+    | _words(
+        "sorted frozenset copy.copy collections.ChainMap collections.Counter dataclasses.replace "
+        "heapq.nlargest heapq.nsmallest itertools.chain.from_iterable itertools.dropwhile "
+        "itertools.takewhile random.sample types.SimpleNamespace"
     )
 )
 """Functions that give something new with the same parts."""
 
-ZIPPED = frozenset(
-    "zip enumerate itertools.combinations itertools.groupby itertools.pairwise itertools.permutations"
-    " itertools.product itertools.zip_longest".split()
+ZIPPED = _words(
+    "zip enumerate itertools.combinations itertools.groupby itertools.pairwise "
+    "itertools.permutations itertools.product itertools.zip_longest"
 )
 """Functions that give tuples of the parts of what they are given."""
 
@@ -120,11 +123,11 @@ KINDS = MOVED_BY_CALLS | RECORDS
 CHANGING_ARGUMENTS = frozenset({"shuffle"})
 """Methods that change what they are given."""
 
-ONLY_LOOKING = frozenset("copy.copy copy.deepcopy hasattr id isinstance type".split())
+ONLY_LOOKING = _words("copy.copy copy.deepcopy hasattr id isinstance type")
 """Functions that leave what they are given alone, iterators too."""
 
-_ITERATING = "all any dict frozenset list max min set sorted sum tuple enumerate zip map filter".split()
-ASKED_BY = {name: ("__iter__", "__next__", "__getitem__") for name in _ITERATING} | {
+_ITERATING = _words("all any dict frozenset list max min set sorted sum tuple enumerate zip map filter")
+ASKED_BY = dict.fromkeys(_ITERATING, ("__iter__", "__next__", "__getitem__")) | {
     "len": ("__len__",),
     "str": ("__str__", "__repr__"),
     "print": ("__str__", "__repr__"),
@@ -156,17 +159,17 @@ def written_from(function: str) -> int:
     )
 
 
-TYPES = frozenset("bytearray dict list object set super".split())
+TYPES = _words("bytearray dict list object set super")
 """Types of Python, through which methods are called with the object as first argument."""
 
-_ONE_CALLS_OTHERS = frozenset(
-    "decision_function inverse_transform predict predict_log_proba predict_proba score score_samples"
-    " transform".split()
+_ONE_CALLS_OTHERS = _words(
+    "decision_function inverse_transform predict predict_log_proba predict_proba score "
+    "score_samples transform"
 )
 
 
 def alike(method: str) -> frozenset[str]:
-    """Methods of the notebook that a method may come to: a pipeline's `predict` calls its steps' `transform`."""
+    """Methods of the notebook that one may come to: a pipeline's `predict` calls `transform`."""
     return _ONE_CALLS_OTHERS if method in _ONE_CALLS_OTHERS else frozenset([method])
 
 

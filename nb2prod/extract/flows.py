@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from nb2prod.extract import names
 from nb2prod.extract.applied import Given, apply
 from nb2prod.extract.caches import is_cached
+from nb2prod.extract.called import send
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
-from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, send, value
+from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, value
 
 
 def run(flow: Flow, statements: Iterable[ast.stmt]) -> Flow:

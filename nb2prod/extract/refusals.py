@@ -279,10 +279,10 @@ def training(
 def _fits(node: ast.stmt) -> Iterator[tuple[str, str | None, set[str]]]:
     """Calls that train: the method, the name that it is called on, and those that the arguments read."""
     for call in ast.walk(node):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            if call.func.attr in effects.FITS:
+        match call:
+            case ast.Call(func=ast.Attribute(attr=method) as func) if method in effects.FITS:
                 given = [names.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
-                yield call.func.attr, names.root_name(call.func), {n for found in given for n in found.reads}
+                yield method, names.root_name(func), {name for found in given for name in found.reads}
 
 
 def changed_in_cell(name: str, event: Statement, definition: Statement) -> Diagnostic:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterable
 from dataclasses import replace
 
 from nb2prod.extract import effects, names
-from nb2prod.extract.applied import Given, apply, apply_somehow, defaults
+from nb2prod.extract.applied import Given, defaults
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts, reach
+from nb2prod.extract.called import call, classes_of, kinds_of, methods_of, send
+from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -37,8 +37,6 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.In: "contains",
     ast.NotIn: "contains",
 }
-_CALLED = ("__call__", "forward")
-"""What a call of an object calls; torch's modules call `forward`."""
 
 
 def value(flow: Flow, node: ast.expr | None) -> Value:
@@ -110,21 +108,13 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
 
 def _shared(flow: Flow, attribute: str, base: Value) -> Value:
     """What an attribute gives if not the object, but its class has it."""
-    found = {name for thing in base for name in flow.world.sharing(attribute, _kinds(thing))}
+    found = {name for thing in base for name in flow.world.sharing(attribute, kinds_of(thing))}
     return frozenset(flow.from_outside(name).inner(attribute) for name in found)
-
-
-def _kinds(thing: Thing) -> frozenset[str]:
-    return thing.kinds if thing.whole is None else thing.whole.kinds & _FOREIGN
-
-
-_FOREIGN = frozenset({"function", "module"})
-"""Kinds of which the parts are no objects of the notebook's classes either."""
 
 
 def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     """`push = seen.append`: a function that changes what it is taken from."""
-    own = [_with_first(summary, base) for summary in _methods(flow, node.attr, base) if not summary.way]
+    own = [_with_first(summary, base) for summary in methods_of(flow, node.attr, base) if not summary.way]
     if base and own:
         known = flow.made.get((node, "bound"))
         return flow.make((node, "bound"), (), "method", () if known else tuple(own))
@@ -146,18 +136,12 @@ def _with_first(summary: Summary, base: Value) -> Summary:
 _ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
 
 
-def classes_of(flow: Flow, base: Value) -> Value:
-    """The classes of the notebook that objects are known to be of."""
-    kinds = {kind for thing in base for kind in _kinds(thing) if flow.world.is_class(kind)}
-    return frozenset(flow.from_outside(kind) for kind in kinds)
-
-
 def _item(flow: Flow, node: ast.Subscript) -> Value:
     value(flow, node.slice)
     base = value(flow, node.value)
     if isinstance(node.slice, ast.List) or _is_whole(node.slice):
         return flow.make(node, parts(base))  # new, as the idiom for a copy is
-    flow.change(thing for thing in base if _kinds(thing) & effects.FILLED_BY_READING)
+    flow.change(thing for thing in base if kinds_of(thing) & effects.FILLED_BY_READING)
     given = send(flow, node, base, ["__getitem__", "__missing__"])
     if isinstance(node.slice, ast.Slice):
         return frozenset(t.inner() if t.outer and not t.whole else t for t in base) | given
@@ -215,7 +199,7 @@ def _comprehension(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp |
 
 def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
     """What the elements of something may be."""
-    flow.change(thing for thing in base if _kinds(thing) & effects.USED_UP)
+    flow.change(thing for thing in base if kinds_of(thing) & effects.USED_UP)
     given = send(flow, node, base, ["__iter__", "__next__", "__getitem__"])
     return parts(base) | given | parts(given)
 
@@ -278,7 +262,7 @@ def _compared(flow: Flow, node: ast.Compare) -> Value:
         if method == "contains":
             left, right = right, left
         if method == "contains":
-            flow.change(thing for thing in left if _kinds(thing) & effects.USED_UP)
+            flow.change(thing for thing in left if kinds_of(thing) & effects.USED_UP)
         if method is not None:
             send(flow, node, left, [f"__{method}__"], Given([right]))
     return NOTHING
@@ -305,7 +289,7 @@ def assign(flow: Flow, target: ast.expr, given: Value, node: ast.expr | None = N
 
 
 def _unpack(flow: Flow, targets: list[ast.expr], given: Value) -> None:
-    flow.change(thing for thing in given if _kinds(thing) & effects.USED_UP)
+    flow.change(thing for thing in given if kinds_of(thing) & effects.USED_UP)
     starred = any(isinstance(target, ast.Starred) for target in targets)
     for position, target in enumerate(targets):
         assign(flow, target, _parts_at(given, None if starred else position))
@@ -324,25 +308,14 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
 # --- calls ---------------------------------------------------------------------------------------
 
 
-def send(
-    flow: Flow,
-    node: ast.AST,
-    base: Value,
-    methods: Iterable[str],
-    given: Given | None = None,
-    ways: tuple[str, ...] = ("",),
-) -> Value:
-    """Call methods of the notebook's classes that objects may have; what they give."""
-    found: Value = NOTHING
-    for method in methods:
-        having: dict[Summary, set[Thing]] = {}
-        for thing in base:
-            for summary in flow.world.methods(method, _kinds(thing)):
-                if summary.way in ways:
-                    having.setdefault(summary, set()).add(thing)
-        for summary, things in having.items():
-            found |= apply(flow, summary, (given or Given()).after(frozenset(things)), (node, method))
-    return found
+def _call(flow: Flow, node: ast.Call) -> Value:
+    func = node.func
+    match func:
+        case ast.Call(func=ast.Name(id="getattr"), args=[of, ast.Constant(value=str(method))]):
+            func = ast.Attribute(of, method, ast.Load())
+    given = _given(flow, node)
+    on = _receiver(flow, func.value) if isinstance(func, ast.Attribute) else value(flow, func)
+    return call(flow, node, func, on, given)
 
 
 def _given(flow: Flow, node: ast.Call) -> Given:
@@ -368,49 +341,6 @@ def _given(flow: Flow, node: ast.Call) -> Given:
     return given
 
 
-def _call(flow: Flow, node: ast.Call) -> Value:
-    func = node.func
-    match func:
-        case ast.Call(func=ast.Name(id="getattr"), args=[base_, ast.Constant(value=str(method))]):
-            func = ast.Attribute(base_, method, ast.Load())
-    given = _given(flow, node)
-    result = _by_library(flow, node, func, given)
-    if isinstance(func, ast.Attribute):
-        base = _receiver(flow, func.value)
-        result |= _method(flow, node, func, base, given)
-        called = parts(base, func.attr) if flow.world.is_attribute(func.attr) else NOTHING
-        others = base
-    else:
-        called, others = value(flow, func), NOTHING
-    for thing in called:
-        result |= _called(flow, node, thing, given)
-    for thing in given.all():
-        for function in thing.functions:
-            # whoever is given a function may call it, with whatever else it is given
-            result |= flow.make(
-                (node, "callback"), apply_somehow(flow, function, _beside(given, thing) | others, node)
-            )
-    flow.change(thing for name, v in given.keywords.items() if effects.changes_keyword(name) for thing in v)
-    own = isinstance(func, ast.Attribute) and _methods(flow, func.attr, others)
-    if not own and not any(t.functions or flow.world.is_class(t.name) for t in called):
-        _taken(flow, node, names.dotted(func), given)
-    return result
-
-
-def _taken(flow: Flow, node: ast.Call, function: str, given: Given) -> None:
-    """What Python and libraries do with what they are given: take its elements, draw, ask for its length."""
-    if flow.world.resolved(function) in effects.ONLY_LOOKING:
-        return
-    moved = effects.USED_UP | effects.MOVED_BY_CALLS
-    flow.change(thing for thing in given.all() if _kinds(thing) & moved)
-    for thing in given.all():
-        send(flow, node, frozenset([thing]), effects.ASKED_BY.get(function, ()))
-
-
-def _beside(given: Given, function: Thing) -> Value:
-    return given.all() - {function}
-
-
 def _receiver(flow: Flow, node: ast.expr) -> Value:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
         around: Flow | None = flow
@@ -418,159 +348,3 @@ def _receiver(flow: Flow, node: ast.expr) -> Value:
             around = around.parent
         return around.look_up(around.first) if around else NOTHING
     return value(flow, node)
-
-
-def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
-    if thing.whole is None and thing.outer and flow.world.is_class(thing.name):
-        return construct(flow, node, thing.name, given)
-    found: Value = NOTHING
-    if thing.kinds & effects.RECORDS:
-        found = flow.make((node, "record"), given.all())
-    for function in thing.functions:
-        if "functools.partial" in thing.kinds:
-            found |= apply_somehow(flow, function, given.all() | parts([thing]), (node, function))
-        else:
-            found |= apply(flow, function, given, (node, function))
-        if thing.outer and any(not c.outer for c in function.changed):
-            flow.change([thing])  # it remembers something of its own
-    for function in thing.whole.functions if thing.whole else ():
-        found |= apply_somehow(flow, function, given.all(), (node, function))
-    if not thing.functions:
-        found |= send(flow, node, frozenset([thing]), _CALLED, given)
-    return found
-
-
-def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
-    """An object of a class of the notebook: it holds what `__init__` puts into it, else all that is given."""
-    made = flow.make((node, name), (), name)
-    ways = [*flow.world.methods("__init__", frozenset([name]))]
-    send(flow, node, made, ["__init__", "__post_init__"], given)
-    if not ways:
-        for thing in made:
-            thing.keep(given.all())
-            for attribute, held in given.keywords.items():
-                thing.keep(held, attribute)
-    return made
-
-
-def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
-    method, result = func.attr, NOTHING
-    as_call = ast.copy_location(ast.Call(func, node.args, node.keywords), node)
-    if effects.receiver_changes(as_call) and not _is_own(flow, method, base):
-        flow.change(base)
-        if method not in effects.FITS:
-            for thing in base:
-                thing.keep(given.all() | parts(given.all()))
-        if isinstance(func.value, ast.Name) and func.value.id in effects.TYPES and given.positional:
-            flow.change(given.positional[0])  # `list.append(seen, x)`
-    flow.change(thing for thing in base if _kinds(thing) & effects.MOVED_BY_CALLS)
-    known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
-    if method in effects.GIVING_PARTS:
-        known |= given.all()
-    if method in effects.GIVING_ITSELF:
-        known |= base
-    if method in effects.CHANGING_ARGUMENTS:
-        flow.change(given.positional[0] if given.positional else given.all())
-    for name in effects.alike(method):
-        for summary in _methods(flow, name, base):
-            result |= _one_method(flow, node, summary, base, given, func.value)
-            for function in dict.fromkeys(f for thing in reach(base) for f in thing.functions):
-                result |= apply_somehow(flow, function, given.all(), (node, "kept"))
-    return result | known
-
-
-def _is_own(flow: Flow, method: str, base: Value) -> bool:
-    """Whether a method is sure to be the notebook's: what it changes is read there."""
-    kinds = [_kinds(thing) for thing in base]
-    known = all(kind and all(map(flow.world.is_class, kind)) for kind in kinds)
-    return bool(kinds) and known and bool(_methods(flow, method, base))
-
-
-def _methods(flow: Flow, name: str, base: Value) -> list[Summary]:
-    if not base:
-        return list(flow.world.methods(name, frozenset()))
-    kinds = [_kinds(thing) for thing in base]
-    classes = [
-        frozenset([t.name]) if t.outer and not t.whole and flow.world.is_class(t.name) else k
-        for t, k in zip(base, kinds, strict=True)
-    ]
-    return list(dict.fromkeys(s for k in classes for s in flow.world.methods(name, k)))
-
-
-def _one_method(
-    flow: Flow, node: ast.Call, summary: Summary, base: Value, given: Given, receiver: ast.expr
-) -> Value:
-    unbound = isinstance(receiver, ast.Name) and flow.world.is_class(receiver.id)
-    key = (node, summary)
-    if summary.way == "classmethod":
-        return apply(flow, summary, given.after(NOTHING), key)
-    if summary.way == "staticmethod" or unbound:
-        return apply(flow, summary, given, key)
-    return apply(flow, summary, given.after(base), key) if summary.way == "" else NOTHING
-
-
-def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
-    """What a method of the usual libraries gives of the object that it is called on."""
-    one = frozenset([thing])
-    if method in effects.VIEWS:
-        return frozenset([thing.inner()]) if thing.outer and not thing.whole else one
-    if method in effects.GIVING_PARTS:
-        return parts(one)
-    if method == "items":
-        return _rows(flow, node, [parts(one), parts(one)])
-    if method == "values":
-        return flow.make((node, "values"), parts(one))
-    if method == "copy" and _kinds(thing) & effects.SHALLOW:
-        return flow.make((node, "copy"), parts(one))
-    return NOTHING
-
-
-def _rows(flow: Flow, node: ast.AST, columns: list[Value]) -> Value:
-    """Tuples of which each has a part of every column."""
-    row = flow.make((node, "row"), NOTHING.union(*columns))
-    for thing in row:
-        thing.items = columns
-    return flow.make((node, "rows"), row, "iter")
-
-
-def _zipped(flow: Flow, node: ast.Call, name: str, given: Given) -> Value:
-    columns = [parts(one) for one in given.positional]
-    if name == "enumerate":
-        return _rows(flow, node, [NOTHING, *columns[:1]])
-    if name in ("zip", "itertools.zip_longest") and not given.starred:
-        return _rows(flow, node, columns)
-    everything = parts(given.all())
-    return flow.make((node, "rows"), flow.make((node, "row"), everything), "iter")
-
-
-def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Value:
-    """What functions of Python and the usual libraries change and give."""
-    dotted = names.dotted(func)
-    root = dotted.partition(".")[0]
-    if not dotted or root in flow.names or flow.world.functions(root) or flow.world.is_class(root):
-        return NOTHING
-    name = flow.world.resolved(dotted)
-    first = given.positional[0] if given.positional else given.starred
-    everything = given.all()
-    if effects.changes_first(name):
-        flow.change(first)
-        for thing in first:
-            thing.keep(everything - first)
-    flow.change(thing for one in given.positional[effects.written_from(name) :] for thing in one)
-    if name in effects.SAME:
-        return everything
-    if name in effects.PARTS:
-        return parts(everything) | (everything - first)
-    if name in effects.ZIPPED:
-        return _zipped(flow, node, name, given)
-    if name in effects.SHALLOW_COPIES:
-        return flow.make((node, "copy"), parts(everything), name)
-    if name == "type":
-        return classes_of(flow, first)
-    if name == "functools.partial":
-        functions = tuple(f for thing in first for f in thing.functions)
-        return flow.make((node, "partial"), everything, name, functions)
-    if name in effects.KINDS:
-        return flow.make((node, "new"), (), name)
-    foreign = name != dotted and all(t.kinds and t.kinds <= effects.PLAIN for t in reach(everything))
-    return flow.make((node, "new"), (), "library") if foreign else NOTHING
