@@ -180,7 +180,7 @@ def _augmented(flow: Flow, node: ast.AugAssign) -> None:
     target = node.target
     before = value(flow, target)
     flow.change(before)
-    for thing in before:
+    for thing in before if isinstance(node.op, ast.Add | ast.BitOr) else ():
         thing.keep(parts(given))
     if isinstance(target, ast.Attribute | ast.Subscript):
         method, name = (

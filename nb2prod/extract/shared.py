@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, refusals
+from nb2prod.extract import flows, names, refusals
 from nb2prod.extract.applied import Given, apply
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import RoleCode
@@ -22,13 +22,28 @@ def changed_when_called(
 ) -> Iterator[Diagnostic]:
     """NB228 for a function; `called` are those that it calls, which are refused themselves."""
     told: set[str] = set()
-    for other in (s for s in called if s is not statement):
-        told |= program.changes.outside(other.node) & (other.names.deferred | other.names.must)
-    told -= statement.names.deferred | statement.names.must
+    for other in called:
+        if not _comes_back(program, other, statement, position):
+            told |= program.changes.outside(other.node) & (other.names.deferred | other.names.must)
+    told -= names.of(statement.node).mutates
     changed = program.changes.outside(statement.node) - statement.names.writes_global - told
     for name in sorted(changed):
         if _kinds(program, name, position) & _SHARED:
             yield refusals.helper_changes_state(name, statement)
+
+
+def _comes_back(program: Program, start: Statement, statement: Statement, position: int) -> bool:
+    """Whether one function calls another, directly or not."""
+    todo, seen = [start], set[int]()
+    while todo:
+        one = todo.pop()
+        if one is statement:
+            return True
+        if one.index not in seen:
+            seen.add(one.index)
+            bindings = (b for name in one.names.deferred for b in program.reaching(name, position).bindings)
+            todo += [binding for binding in bindings if binding.kind == "definition"]
+    return False
 
 
 def changed_by_roles(

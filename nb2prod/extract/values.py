@@ -70,7 +70,7 @@ def value(flow: Flow, node: ast.expr | None) -> Value:
         case ast.Lambda():
             return _lambda(flow, node)
         case ast.BinOp(left=left, op=op, right=right):
-            return _operated(flow, node, value(flow, left), _OPERATORS[type(op)], value(flow, right))
+            return _operated(flow, node, value(flow, left), op, value(flow, right))
         case ast.Compare():
             return _compared(flow, node)
         case ast.Yield(value=inner):
@@ -248,11 +248,23 @@ def leave(inner: Flow, node: names.Function) -> Summary:
     )
 
 
-def _operated(flow: Flow, node: ast.AST, left: Value, operator: str, right: Value) -> Value:
+def _operated(flow: Flow, node: ast.BinOp, left: Value, op: ast.operator, right: Value) -> Value:
+    operator = _OPERATORS[type(op)]
     given = send(flow, node, left, [f"__{operator}__"], Given([right]))
     given |= send(flow, node, right, [f"__r{operator}__"], Given([left]))
-    joined = operator in ("add", "or", "mul")  # of lists and dicts: the result has the parts of both
+    # lists that are joined, and dicts: the result has the parts of both
+    joined = isinstance(op, ast.Add | ast.BitOr) and not _is_number(node.left) and not _is_number(node.right)
     return flow.make(node, parts(left) | parts(right) if joined else ()) | given
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Of a sum: whether a part is a number, a text or an array, so that the other is no list."""
+    match node:
+        case ast.Constant() | ast.UnaryOp() | ast.JoinedStr():
+            return True
+        case ast.BinOp(left=left, op=op, right=right):
+            return not isinstance(op, ast.Add | ast.BitOr) or _is_number(left) or _is_number(right)
+    return False
 
 
 def _compared(flow: Flow, node: ast.Compare) -> Value:
