@@ -374,6 +374,48 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB228 of a class": Case(
+        (
+            ("", "class Log:\n    n = 0\n\n    def add(self, x):\n        Log.n += x\n        return Log.n"),
+            EXAMPLE,
+            ("model", "Log().add(request['a'])"),
+        ),
+        "Keep what changes in an object of the request, or pass it as an argument",
+        (
+            (
+                (
+                    "",
+                    "class Log:\n    n = 0\n\n    def add(self, x):\n        self.n += x\n"
+                    "        return self.n",
+                ),
+                EXAMPLE,
+                ("model", "Log().add(request['a'])"),
+            ),
+            (
+                ("", "class Log:\n    def add(self, n, x):\n        n += x\n        return n"),
+                EXAMPLE,
+                ("model", "Log().add(0, request['a'])"),
+            ),
+        ),
+    ),
+    "NB228 in a role": Case(
+        (SEEN, ("", "def kept():\n    return seen"), EXAMPLE, ("model", "kept().pop() + request['a']")),
+        "Keep the new value under a name of the role's own, or work on a copy of what `seen` holds.",
+        (
+            (
+                SEEN,
+                ("", "def kept():\n    return seen"),
+                EXAMPLE,
+                ("model", "mine = kept().copy()\nmine.pop() + request['a']"),
+            ),
+            (
+                SEEN,
+                ("", "def kept():\n    return seen"),
+                EXAMPLE,
+                ("model", "last = kept()[-1]\nlast + request['a']"),
+            ),
+        ),
+    ),
     "NB230": Case(
         (("", "limit = 2"), EXAMPLE, ("model", "globals()['limit'] + request['a']")),
         "Read the names directly, or keep the values in a dict and look them up there.",

@@ -92,9 +92,7 @@ SAME = _words(
 )
 """Functions that give what they are given, or another form of it."""
 
-PARTS = _words(
-    "next min max getattr operator.getitem random.choice functools.reduce heapq.heappop"
-)
+PARTS = _words("next min max getattr operator.getitem random.choice functools.reduce heapq.heappop")
 """Functions that give a part of what they are given."""
 
 SHALLOW_COPIES = (

@@ -195,13 +195,23 @@ def helper_changes_state(name: str, where: Statement) -> Diagnostic:
     )
 
 
+def definition_changes(name: str, where: Statement) -> Diagnostic:
+    """NB228: a class or function is another one after it has been called."""
+    return at(
+        where,
+        "NB228",
+        f"a call changes `{name}` itself, which all requests share: the next would get another answer",
+        "Keep what changes in an object of the request, or pass it as an argument and work on a copy.",
+    )
+
+
 def role_changes_shared(name: str, where: Statement) -> Diagnostic:
     """NB228: role code changes what all requests share, and a copy cannot be made for each."""
     return at(
         where,
         "NB228",
         f"the role code changes `{name}`, which all requests share: the next would get another answer",
-        f"Keep the value in a variable of the role cell, or work on a copy of what `{name}` holds.",
+        f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
     )
 
 

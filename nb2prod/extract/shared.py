@@ -28,7 +28,10 @@ def changed_when_called(
     told -= names.of(statement.node).mutates
     changed = program.changes.outside(statement.node) - statement.names.writes_global - told
     for name in sorted(changed):
-        if _kinds(program, name, position) & _SHARED:
+        kinds = _kinds(program, name, position)
+        if "definition" in kinds:
+            yield refusals.definition_changes(name, statement)
+        elif kinds & _SHARED:
             yield refusals.helper_changes_state(name, statement)
 
 
