@@ -219,7 +219,8 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
     flow.change(thing for one in given.positional[effects.written_from(name) :] for thing in one)
     if name in effects.SAME:
         return everything
-    if name in effects.PARTS:
+    # without a key it is numbers and texts that have an order
+    if name in effects.PARTS or (name in ("max", "min") and "key" in given.keywords):
         return parts(everything) | (everything - first)
     if name in effects.ZIPPED:
         return _zipped(flow, node, name, given)

@@ -68,6 +68,7 @@ class Changes:
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
         self._flows: dict[ast.stmt, Flow] = {}
+        self._literal = _literals(self._nodes)
         for node in self._nodes:
             self._add(node)
         self._settle()
@@ -135,7 +136,7 @@ class Changes:
             return frozenset({"module"})
         if name not in self._kinds and hasattr(builtins, name):
             return frozenset({"function"})
-        return self._kinds.get(name, frozenset())
+        return self._kinds.get(name, frozenset()) | self._literal.get(name, frozenset())
 
     def defined(self, name: str) -> tuple[Summary, ...]:
         """The functions that the notebook defines under a name."""
@@ -266,6 +267,33 @@ def _kinds_of(values: list[Value]) -> frozenset[str]:
     if not all(values) or not all(t.kinds and not t.whole for t in things):
         return frozenset()
     return frozenset[str]().union(*(t.kinds for t in things))
+
+
+def _literals(nodes: Iterable[ast.stmt]) -> dict[str, frozenset[str]]:
+    """Names that stand for what is written out, never to be changed: of which no part is an array."""
+    found: dict[str, frozenset[str]] = {}
+    others: set[str] = set()
+    for node in nodes:
+        own = names.of(node)
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in found:
+                if kinds := _literal_kinds(value):
+                    found[name] = kinds
+                    continue
+        others |= own.may | own.mutates | own.augments
+    return {name: kinds for name, kinds in found.items() if name not in others}
+
+
+def _literal_kinds(value: ast.expr) -> frozenset[str]:
+    try:
+        known = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return frozenset()
+    inside = list(known.values()) if isinstance(known, dict) else known
+    if not isinstance(inside, list | tuple | set) or not inside:
+        return frozenset()
+    scalars = not any(isinstance(one, list | dict | set | tuple) for one in inside)
+    return frozenset({"literal", "scalars"} if scalars else {"literal"})
 
 
 def _sign(summary: Summary) -> object:

@@ -65,7 +65,14 @@ GIVING_PARTS = _words("get pop popitem popleft setdefault __getitem__ __next__ s
 SHALLOW = _words("list dict set tuple collections.defaultdict collections.deque collections.OrderedDict")
 """Containers of Python: a copy of them holds the same parts."""
 
-PLAIN = SHALLOW | {"collections.Counter", "frozenset", "function", "iter", "library", "method", "module"}
+PLAIN = (
+    SHALLOW
+    | {"collections.Counter", "frozenset", "function", "iter", "library", "method", "module"}
+    | {
+        "literal",
+        "scalars",
+    }
+)
 """What no class of the notebook is."""
 
 _ITERATORS = _words(

@@ -178,7 +178,9 @@ def _class(flow: Flow, node: ast.ClassDef) -> None:
 def _augmented(flow: Flow, node: ast.AugAssign) -> None:
     given = value(flow, node.value)
     target = node.target
-    before = value(flow, target)
+    number = isinstance(node.value, ast.Constant) and not isinstance(node.value.value, str)
+    fixed = {"scalars", "literal"} if number else {"scalars"}
+    before = frozenset(t for t in value(flow, target) if not (t.whole and t.origin.kinds & fixed))
     flow.change(before)
     for thing in before if isinstance(node.op, ast.Add | ast.BitOr) else ():
         thing.keep(parts(given))
