@@ -29,6 +29,9 @@ class Given:
 
 def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
     """What a call gives; what it changes is taken down."""
+    if not flow.world.afford():
+        flow.change(given.all() | parts(given.all()))
+        return given.all()
     bound = _bound(flow, summary, given, key)
     seen = _Seen(flow, summary, {}, key)
     for name, outside in summary.parameters.items():
@@ -46,6 +49,50 @@ def apply_somehow(flow: Flow, summary: Summary, others: Value, key: object) -> V
     others = frozenset(thing for thing in others if summary not in thing.functions)
     anything = parts(others) | others
     return apply(flow, summary, Given(starred=anything, double=anything), key)
+
+
+def condense(summary: Summary) -> None:
+    """Let one thing stand for all that a function makes and gives, and one for all that these hold.
+
+    Callers need no more, and their number must not grow with each call of a call.
+    """
+    direct = [thing for thing in summary.gives if _is_made(summary, thing)]
+    stored = list(summary.stored())
+    inside = reach(direct) | reach(thing for _, _, held in stored for thing in held)
+    below = [thing for thing in inside if _is_made(summary, thing)]
+    deep = Thing(summary.home)
+    _join(summary, deep, below, deep)
+    if direct:
+        result = Thing(summary.home)
+        _join(summary, result, direct, deep)
+        lengths = {len(thing.items) if thing.items is not None else None for thing in direct}
+        if len(lengths) == 1 and None not in lengths:
+            columns = zip(*(thing.items or [] for thing in direct), strict=True)
+            result.items = [_outer(summary, NOTHING.union(*column), deep) for column in columns]
+        summary.gives = (summary.gives - frozenset(direct)) | {result}
+    for thing, attribute, held in stored:
+        kept = _outer(summary, held, deep)
+        if attribute:
+            thing.fields[attribute] = set(kept)
+        else:
+            thing.holds = set(kept)
+
+
+def _is_made(summary: Summary, thing: Thing) -> bool:
+    return not thing.outer and thing.home is summary.home
+
+
+def _outer(summary: Summary, held: Iterable[Thing], deep: Thing) -> Value:
+    return frozenset(deep if _is_made(summary, thing) else thing for thing in held)
+
+
+def _join(summary: Summary, into: Thing, things: Iterable[Thing], deep: Thing) -> None:
+    for thing in things:
+        into.kinds |= thing.kinds
+        into.functions = tuple(dict.fromkeys([*into.functions, *thing.functions]))
+        into.keep(_outer(summary, thing.holds, deep))
+        for attribute, held in thing.fields.items():
+            into.keep(_outer(summary, held, deep), attribute)
 
 
 @dataclass(slots=True)
@@ -91,10 +138,12 @@ class _Seen:
 
     def _function(self, inner: Summary) -> Summary:
         """A function that the call makes, as the caller sees it; the same one each time."""
+        changed, gives = self.all(inner.changed), self.all(inner.gives)
+        given = {name: self.all(value) for name, value in inner.given.items()}
+        if (changed, gives, given) == (inner.changed, inner.gives, inner.given):
+            return inner
         known = self.flow.closures.setdefault((self.key, inner), replace(inner))
-        known.changed |= self.all(inner.changed)
-        known.gives |= self.all(inner.gives)
-        known.given = {name: self.all(value) for name, value in inner.given.items()}
+        known.changed, known.gives, known.given = known.changed | changed, known.gives | gives, given
         return known
 
 

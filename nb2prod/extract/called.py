@@ -133,7 +133,7 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
     for name in effects.alike(method):
         for summary in methods_of(flow, name, base):
             result |= _one_method(flow, node, summary, base, given, func.value)
-            for function in dict.fromkeys(f for thing in reach(base) for f in thing.functions):
+            for function in dict.fromkeys(f for thing in base | parts(base) for f in thing.functions):
                 result |= apply_somehow(flow, function, given.all(), (node, "kept"))
     return result | known
 

@@ -76,6 +76,7 @@ class Changes:
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
         self._flows: dict[ast.stmt, Flow] = {}
+        self._calls = 0
         self._literal = _literals(self._nodes)
         for node in self._nodes:
             self._add(node)
@@ -159,6 +160,11 @@ class Changes:
             seen.add(name)
 
     # -- what is known of the notebook, for code that is followed
+
+    def afford(self) -> bool:
+        """Whether one more call can be followed; else it is taken to change all that it is given."""
+        self._calls += 1
+        return self._calls < _MOST_CALLS
 
     def resolved(self, function: str) -> str:
         """A dotted name with its first part as imported: `np.copyto` is `numpy.copyto`."""
@@ -286,6 +292,8 @@ class Changes:
 
 
 _ROUNDS = 12
+_MOST_CALLS = 12_000
+"""Five times what the notebook with the most calls in tests/larger takes."""
 
 
 def _outside(changed: Iterable[Thing]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 
 from nb2prod.extract import names
-from nb2prod.extract.applied import Given, apply
+from nb2prod.extract.applied import Given, apply, condense
 from nb2prod.extract.caches import is_cached
 from nb2prod.extract.called import send
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
@@ -56,6 +56,8 @@ def function(
         run(inner, node.body)
     made = leave(inner, node)
     made.owner, made.way = owner, way
+    if parent is None:
+        condense(made)
     if owner and is_cached(node):
         made.gives = frozenset([inner.from_outside(owner).inner()])
     return made

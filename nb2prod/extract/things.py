@@ -92,6 +92,9 @@ class Summary:
 class World(Protocol):
     """What is known of the notebook around the code that is followed."""
 
+    def afford(self) -> bool:
+        """Whether one more call can be followed; else it is taken to change all that it is given."""
+
     def resolved(self, function: str) -> str:
         """A dotted name with its first part as imported."""
 
