@@ -8,6 +8,7 @@ becomes state, captured when the reader runs.
 from __future__ import annotations
 
 import ast
+import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -377,22 +378,23 @@ class _Slicer:
 
     def _behind(self, name: str, position: int) -> Iterator[tuple[str, Statement]]:
         """All definitions that the computation of a value reads, directly or not."""
-        seen: set[int] = set()
-        todo = [(name, position)]
+        bound, seen = set[tuple[str, int]](), set[int]()
+        todo = [
+            (-position, name)
+        ]  # the last position first: what touched a value by then includes all before
         while todo:
-            wanted, before = todo.pop()
-            behind = list(self.program.reaching(wanted, before).bindings)
-            first = behind[0].index if behind else before
-            behind += [s for s in self.program.events(wanted, first, before) if s not in behind]
-            for statement in behind:
-                if statement.index in seen:
-                    continue
-                seen.add(statement.index)
+            before, wanted = heapq.heappop(todo)
+            behind = self.program.reaching(wanted, -before).bindings
+            if not behind or (wanted, behind[0].index) in bound:
+                continue
+            bound.add((wanted, behind[0].index))
+            for statement in self.program.events(wanted, behind[0].index, -before):
                 if statement.kind == "definition":
                     yield wanted, statement
-                if statement.kind != "import":
-                    used = statement.names.reads | statement.names.deferred
-                    todo += [(n, statement.index) for n in sorted(used)]
+                if statement.kind != "import" and statement.index not in seen:
+                    seen.add(statement.index)
+                    for used in statement.names.reads | statement.names.deferred:
+                        heapq.heappush(todo, (-statement.index, used))
 
 
 def passing(layout: Layout) -> Iterator[Watched]:
