@@ -584,6 +584,13 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         "the request",
     ),
     "a syntax error": ((EXAMPLE, ("model", "x = 1\nx +* 2")), "NB120", 2, 2, "syntax error"),
+    "a shell line that goes on": (
+        (("", "!echo a\n  b"), EXAMPLE, ("model", "request")),
+        "NB120",
+        1,
+        2,
+        r"only where it ends in `\`",
+    ),
     "an unterminated string": ((EXAMPLE, ("model", "x = 'a")), "NB120", 2, 1, "syntax error"),
     "python 2 print": ((EXAMPLE, ("", "x = 1\nprint x"), ("model", "request")), "NB121", 2, 2, "print x"),
     "a role ruled by a cell magic": ((EXAMPLE, ("model", "%%bash\nls")), "NB122", 2, 1, "%%bash"),

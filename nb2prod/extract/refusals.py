@@ -163,11 +163,11 @@ def two_meanings(name: str, one: Unit, other: Unit) -> Diagnostic:
 
 
 def shadowing(name: str, reader: Statement) -> Diagnostic:
-    """NB217: role code takes the name of a module for a value."""
+    """NB217: role code takes the name of an import for a value."""
     return at(
         reader,
         "NB217",
-        f"`{name}` is a module here, and the role code binds the same name anew",
+        f"`{name}` is imported, and the role code binds the same name anew",
         f"Give the new value another name than `{name}`.",
     )
 

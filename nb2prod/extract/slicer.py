@@ -19,7 +19,7 @@ from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
 from nb2prod.extract.moment import moment_of
-from nb2prod.extract.program import Statement, is_builtin
+from nb2prod.extract.program import Statement, imported_as, is_builtin
 from nb2prod.extract.rolecode import RoleCode, live_reads
 from nb2prod.extract.roles import Layout
 
@@ -207,6 +207,8 @@ class _Slicer:
         for name in sorted(statement.names.hints - statement.names.reads - statement.names.deferred):
             self._hint_at(name, unit, statement)
         for name in sorted(statement.names.deferred - statement.names.reads):
+            if self._binds_itself(statement, name, point):
+                continue
             target = self._resolve(name, point, point.position(self.program), statement, unit)
             if target is not None:
                 unit.needs[name] = target
@@ -218,6 +220,11 @@ class _Slicer:
         unit.findings += refusals.changed_default(statement)
         unit.findings += refusals.own_name(statement)
         return unit
+
+    def _binds_itself(self, statement: Statement, name: str, point: Point) -> bool:
+        """Whether a block of definitions is all that may bind a name that one of them reads."""
+        reaching = self.program.reaching(name, point.position(self.program))
+        return reaching.bindings == (statement,) and not reaching.certain
 
     def _hint_at(self, name: str, unit: Unit, statement: Statement) -> None:
         """What an annotation speaks of: nice to have, where it is an import or a definition."""
@@ -263,13 +270,20 @@ class _Slicer:
             return
         for name in sorted(statement.names.deferred | unit.late):
             for event in self.program.events(name, low, high):
-                if name in event.names.may or name in event.names.mutates:
+                if (name in event.names.may or name in event.names.mutates) and not self._again(
+                    name, event, low
+                ):
                     unit.findings.append(refusals.two_moments(name, event, statement))
             target = unit.needs.get(name)
             if target is not None and target.kind == "state" and target.key in self.slice.state:
                 other = self.captures.again(target.key, point)
                 if other != target.key:
                     unit.findings.append(refusals.two_moments(name, statement, statement))
+
+    def _again(self, name: str, event: Statement, position: int) -> bool:
+        """Whether a statement imports once more what a name stands for already."""
+        before = [imported_as(s.node, name) for s in self.program.reaching(name, position).bindings]
+        return imported_as(event.node, name) is not None and before == [imported_as(event.node, name)]
 
     # -- names
 
@@ -292,6 +306,9 @@ class _Slicer:
         if not reaching.bindings:
             if is_builtin(name):
                 return None
+            own = self.program.bound_after(name, position)
+            if own is not None and own.cell is point.cell and own.kind_of(name) == "import":
+                return Target("import", name, (own,))  # a helper that a role cell calls below its imports
             if star := refusals.unknown_star(self.program, position, name):
                 unit.findings.append(refusals.from_star(name, star, reader))
                 return Target("import", name, (star,))
