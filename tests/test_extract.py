@@ -584,13 +584,6 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         "the request",
     ),
     "a syntax error": ((EXAMPLE, ("model", "x = 1\nx +* 2")), "NB120", 2, 2, "syntax error"),
-    "a shell line that goes on": (
-        (("", "!echo a\n  b"), EXAMPLE, ("model", "request")),
-        "NB120",
-        1,
-        2,
-        r"only where it ends in `\`",
-    ),
     "an unterminated string": ((EXAMPLE, ("model", "x = 'a")), "NB120", 2, 1, "syntax error"),
     "python 2 print": ((EXAMPLE, ("", "x = 1\nprint x"), ("model", "request")), "NB121", 2, 2, "print x"),
     "a role ruled by a cell magic": ((EXAMPLE, ("model", "%%bash\nls")), "NB122", 2, 1, "%%bash"),
@@ -699,6 +692,13 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     cells = (("", "print 1"), ("", "x = ("), ("preproces", "a"), ("", "y"))
     found = check(read(notebook(tmp_path, *cells)))
     assert [d.code for d in found] == ["NB130", "NB131", "NB121", "NB120", "NB110"]
+
+
+def test_a_shell_line_cut_in_two_is_told_of_its_backslash(tmp_path: Path) -> None:
+    found = check(read(notebook(tmp_path, ("", "!echo a\n  b"), EXAMPLE, ("model", "request"))))
+    assert [(d.code, d.number, d.line) for d in found] == [("NB120", 1, 2)]
+    assert found[0].hint is not None
+    assert r"goes on below only where it ends in `\`" in found[0].hint
 
 
 def test_a_tag_misspelt_is_a_warning(tmp_path: Path) -> None:
