@@ -15,7 +15,7 @@ import inspect
 import itertools
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from nb2prod.validation.probe.finding import Refused, refused
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
 from nb2prod.validation.probe.unchanged import Unchanged
 
-__all__ = ["Ran", "Refused", "package_answer", "run", "same_answers", "whole"]
+__all__ = ["Ran", "Refused", "described", "outcomes", "package_answer", "run", "same_answers", "whole"]
 
 _count = itertools.count()
 
@@ -189,6 +189,24 @@ def package_answer(bundle: Bundle, state: dict[str, Any], request: dict[str, Any
         if before != {key: _bytes(value) for key, value in state.items()}:
             raise StateChanged(bundle.name)
         return answer
+
+
+def outcomes(
+    bundle: Bundle, state: dict[str, Any], requests: Iterable[dict[str, Any]], folder: Path
+) -> list[str]:
+    """What one copy of the generated code makes of requests that come one after the other."""
+    with _imported(bundle, state, folder) as ask:
+        return [described(lambda: ask(request)) for request in requests]  # noqa: B023
+
+
+def described(answer: Callable[[], Any]) -> str:
+    """An answer as text; what it raises by its type."""
+    try:
+        return repr(answer())
+    except StateChanged:
+        raise
+    except Exception as error:
+        return type(error).__name__
 
 
 def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:

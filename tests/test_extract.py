@@ -467,6 +467,20 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         (("", "k = 3\ndef f(x, n=k):\n    return x * n\nk = 7"), EXAMPLE, ("model", "f(request['a']) + k")),
         16,
     ),
+    "a second name of the example goes to the parameter of that name": (
+        (
+            ("example", "request = {'a': 3, 'b': 4}\nlimit = 2"),
+            ("model", "def model(rows, limit):\n    return rows['a'] > limit"),
+        ),
+        True,
+    ),
+    "a second name of the example goes to the keyword of that name": (
+        (
+            ("example", "request = {'a': 3, 'b': 4}\nlimit = 2"),
+            ("model", "def model(rows, *, limit):\n    return rows['a'] > limit"),
+        ),
+        True,
+    ),
     "a constant with a type": ((("", "K: int = 2"), EXAMPLE, ("model", "K * request['a']")), 6),
     "pandas query reads @names": (
         (

@@ -1,4 +1,8 @@
-"""Random small notebooks: the package answers as the notebook does, or extraction refuses."""
+"""Random small notebooks: the package answers as the notebook does, or extraction refuses.
+
+Asked are the example and requests that take other branches, all by one copy of the package, which must not
+remember any. What they should get is what the notebook answers when its example is that request.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,17 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from nb2prod.domain import CapturePlan
 from nb2prod.errors import NotebookError
 from nb2prod.extract import extract
 from nb2prod.notebook import read
-from tests.harness import Refused, StateChanged, package_answer, run, run_plainly, whole
+from tests.harness import Refused, StateChanged, described, outcomes, package_answer, run, run_plainly, whole
 from tests.made import notebook
 
 CODE = ("preprocess.py", "model.py", "postprocess.py", "helpers.py", "pipeline.py", "state.py")
@@ -131,7 +137,24 @@ BLOCKS = st.one_of(
     ),
 )
 STATEMENTS = st.one_of(SIMPLE, SIMPLE, SIMPLE, BLOCKS)
-CELLS = st.lists(STATEMENTS, min_size=1, max_size=4).map("\n".join)
+BRANCHES = st.one_of(
+    code("if r['v'] > 3:\n    <s>", s=SIMPLE),
+    code("if r['v'] > 3:\n    <s>\nelse:\n    <t>", s=SIMPLE, t=SIMPLE),
+    code("late(<l>, r['v'])", l=LISTS),
+    code("late(to=<l>, x=r['v'])", l=LISTS),
+    code("late(*(<l>, r['v']))", l=LISTS),
+    code("late(part(rows), r['v'])\n<n> = sum(map(sum, rows))", n=NAMES),
+    code("row = part(rows)\nlate(row, r['v'])\n<n> = len(rows[0])", n=NAMES),
+    code("for row in rows:\n    late(row, r['v'])\n<n> = sum(map(sum, rows))", n=NAMES),
+    code("box.grow(r['v'])", x=ATOMS),
+    code("Keeper(<l>).keep(r['v'])", l=LISTS),
+    code("keeper.keep(r['v'])\n<n> = len(keeper.kept)", n=NAMES),
+    code("keeper.add(<l>, r['v'])", l=LISTS),
+    code("<n> = table.setdefault(r['v'], 7)", n=NAMES),
+    code("<n> = r['v'] * 10", n=NAMES),
+)
+"""What role cells do for some requests: the example, 2, takes no branch."""
+CELLS = st.lists(st.one_of(STATEMENTS, STATEMENTS, BRANCHES), min_size=1, max_size=4).map("\n".join)
 GLOBALS = code("def bump():\n    global <n>\n    <n> = <x>\nbump()", n=NAMES, x=ATOMS)
 PLAIN = st.lists(st.one_of(STATEMENTS, STATEMENTS, STATEMENTS, GLOBALS), min_size=1, max_size=4).map(
     "\n".join
@@ -184,9 +207,26 @@ class Box:
         return self.v + self.w
     def put(self, v):
         self.v = v
+    def grow(self, x):
+        if x > 3:
+            self.v += 1
 class Sub(Box):
     pass
-box = Box(c)"""
+box = Box(c)
+rows = [[b], [c]]
+def late(to, x):
+    if x > 3:
+        to.append(x)
+def part(of):
+    return of[0]
+class Keeper:
+    def __init__(self, kept):
+        self.kept = kept
+    def keep(self, x):
+        late(self.kept, x)
+    def add(self, to, x):
+        late(to, x)
+keeper = Keeper([a])"""
 
 
 @st.composite
@@ -210,6 +250,9 @@ def programs(draw: st.DrawFn) -> list[tuple[str, str]]:
     cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=2))]
     return cells
 
+
+OTHERS = (5, 2, 9, 2)
+"""Requests after the example, by their one value."""
 
 PROGRAMS = int(os.environ.get("NB2PROD_PROGRAMS", "200"))
 MOST_REFUSED = 0.15
@@ -253,10 +296,17 @@ def outcome(folder: Path, cells: list[tuple[str, str]]) -> str:
     note("\n".join(f"# {tags}\n{source}" for tags, source in cells))
     note("\n".join(f"## {n}\n{t}" for n, t in bundle.files.items() if n in CODE))
     try:
-        got = repr(package_answer(bundle, ran.state, ran.request, folder))
+        got = described(lambda: package_answer(bundle, ran.state, ran.request, folder))
     except StateChanged:
         return "refused"
-    except Exception as error:
-        got = f"{type(error).__name__}: {error}"
     assert got == repr(ran.answer)
+    want = [described(lambda: answer_to(value, cells, bundle.plan, folder)) for value in OTHERS]  # noqa: B023
+    assert outcomes(bundle, ran.state, [{"r": {"v": value}} for value in OTHERS], folder) == want
     return "equal"
+
+
+def answer_to(value: int, cells: list[tuple[str, str]], plan: CapturePlan, folder: Path) -> Any:
+    """What the notebook answers when its example is another request; nothing is watched or captured."""
+    example = ("example", f"r = {{'v': {value}}}")
+    book = read(notebook(folder, *(example if tags == "example" else (tags, text) for tags, text in cells)))
+    return run(book, replace(plan, watched=(), state=())).answer

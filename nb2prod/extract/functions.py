@@ -49,7 +49,7 @@ def function_lines(slice_: Slice, inline: Inline, hints: Hints, seen: Seen) -> l
     if code.body and is_definition(code.body[0].node):
         lines.append(BLANK)
     lines += indented(_body(slice_, stage, code), code.cells)
-    if stage.result == "names":
+    if stage.result == "names" and stage.outputs:
         lines += [BLANK] if code.body and ends_in_definition(code.body[-1].node) else []
         lines += plain(*returned(stage.outputs, INDENT))
     return lines
@@ -67,7 +67,8 @@ def _docstring(slice_: Slice, stage: Stage, seen: Seen) -> list[str]:
     where = cells(notebook.cell(cell).number for cell in stage.cells)
     takes = listed([f"`{name}`" for name in stage.inputs])
     gives = [f"`{name}`" for name in stage.outputs] if stage.result == "names" else ["the answer"]
-    summary = f"From {takes} to {listed(gives)}: {where} of {safe(notebook.path.name)}."
+    what = f"From {takes} to {listed(gives)}" if gives else f"What {takes} must pass"
+    summary = f"{what}: {where} of {safe(notebook.path.name)}."
     labels = stage.outputs if stage.result == "names" else ("the answer",)
     given = list(zip(labels, seen.gives(stage), strict=False))
     return docstring(summary, shapes_of([seen.takes(stage, name) for name in stage.inputs], given))

@@ -74,8 +74,8 @@ def pipeline_lines(
     for stage in stages:
         around = "wait" if stage.asynchronous else ""
         call = Call(f"{stage.role}.{stage.function}", _arguments(stage, local), around)
-        if stage is stages[-1]:
-            lines += call.lines("return ", INDENT)
+        if stage is stages[-1] or not stage.outputs:
+            lines += call.lines("return " if stage.outputs else "", INDENT)
         else:
             lines += assigned([local[n] for n in stage.outputs], call, INDENT)
     return [f'"""The way of a request through {file}."""', "", *hints.header(), "", "", *lines]

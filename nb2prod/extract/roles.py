@@ -58,7 +58,9 @@ def layout_of(program: Program) -> Layout:
         drafts.append(draft)
     _settle_last(layout, drafts)
     if not any(f.severity == "error" for f in layout.findings):
-        layout.stages = tuple(_stage(draft) for draft in _used(drafts))
+        kept = _used(drafts)
+        layout.findings += [_unread(d) for d in drafts if d not in kept and not _is_called(d, drafts)]
+        layout.stages = tuple(_stage(draft) for draft in kept)
     return layout
 
 
@@ -162,16 +164,37 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
             if read.name not in draft.outputs:
                 draft.outputs.append(read.name)
             return True
-    return False
+    return _takes_perhaps(layout, code, read, earlier)
 
 
-def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int) -> None:
-    """Code outside the roles must not change what passes between them."""
+def _takes_perhaps(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
+    """True if an earlier role binds the name on some paths only, and on others gives it on as it was."""
+    start = layout.program.start(read.statement.cell)
+    bindings = layout.program.reaching(read.name, start).bindings
+    drafts = [d for d in earlier if d.code.style == "inline" and any(map(d.code.owns, bindings))]
+    if not drafts:
+        return False
+    draft, first = drafts[-1], layout.program.start(drafts[-1].code.cells[0])
+    _refuse_changes(layout, code, read, start, since=layout.program.end(draft.code.cells[-1]))
+    others = [b for b in bindings if b.index >= first and not draft.code.owns(b)]
+    if others:  # refused here, or where a role reads what a later one binds
+        return not any(other.owns(b) for other in layout.codes.values() for b in others)
+    before = Read(read.name, draft.code.body[0])
+    if read.name not in draft.inputs and _takes(layout, draft.code, before, earlier[: earlier.index(draft)]):
+        draft.inputs.append(read.name)
+    if read.name not in draft.outputs:
+        draft.outputs.append(read.name)
+    return True
+
+
+def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int, since: int | None = None) -> None:
+    """Code outside the roles must not change what passes between them, `since` it was bound."""
     roles = {c.id for other in layout.codes.values() for c in other.cells}
     bindings = layout.program.reaching(read.name, start).bindings
     ids = roles | {c.id for c in layout.example}
-    events = set(layout.program.events(read.name, bindings[0].index + 1, start))
-    between = layout.program.statements[bindings[0].index + 1 : start]
+    since = bindings[0].index + 1 if since is None else since
+    events = set(layout.program.events(read.name, since, start))
+    between = layout.program.statements[since:start]
     changing = changed_outside((s.node, s.names) for s in between).get(read.name)
     for event in between:
         if event.cell.id not in ids and (event in events or event.node is changing):
@@ -210,19 +233,15 @@ def _function(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     if not positional and not keyword and arguments.vararg is None:
         layout.findings.append(refusals.bad_entry(entry, _example_names(layout), None))
         return draft
-    for i, name in enumerate(positional):
-        source = _supply(layout, name, earlier, first=i == 0)
+    for i, name in enumerate([*positional, *keyword]):
+        others = None if i or not positional else {*positional[1:], *keyword}
+        source = _supply(layout, name, earlier, others)
         if source is None:
             layout.findings.append(refusals.bad_entry(entry, _example_names(layout), name))
             continue
         draft.inputs.append(source)
-    for name in keyword:
-        source = _supply(layout, name, earlier, first=False)
-        if source is None:
-            layout.findings.append(refusals.bad_entry(entry, _example_names(layout), name))
-            continue
-        draft.inputs.append(source)
-        draft.keywords.append(name)
+        if name in keyword:
+            draft.keywords.append(name)
     return draft
 
 
@@ -233,21 +252,25 @@ def _required(arguments: ast.arguments) -> tuple[list[str], list[str]]:
     return required, [a.arg for a, default in pairs if default is None]
 
 
-def _supply(layout: Layout, name: str, earlier: list[_Draft], *, first: bool) -> str | None:
-    """Where a parameter's value comes from: a name of the pipeline, or None."""
+def _supply(layout: Layout, name: str, earlier: list[_Draft], others: set[str] | None) -> str | None:
+    """Where a parameter's value comes from: a name of the pipeline, or None.
+
+    The first parameter may have any name; then `others` are those of all other parameters.
+    """
     for draft in reversed(earlier):
         if draft.code.style == "inline" and name in {*draft.code.bound.may, *draft.code.changed}:
             if name not in draft.outputs:
                 draft.outputs.append(name)
             return name
     examples = _example_names(layout)
-    if name in examples and (not first or not earlier):
+    if name in examples and (others is None or not earlier):
         return _request(layout, name)
-    if not first:
+    if others is None:
         return None
     if earlier:
         return _answer(layout, earlier[-1])
-    return _request(layout, examples[-1]) if examples else "request"
+    free = [example for example in examples if example not in others]
+    return _request(layout, free[-1]) if free else None if examples else "request"
 
 
 def _request(layout: Layout, name: str) -> str:
@@ -299,14 +322,52 @@ def _settle_last(layout: Layout, drafts: list[_Draft]) -> None:
 
 
 def _used(drafts: list[_Draft]) -> list[_Draft]:
-    """The stages that the last one needs, in order. Code of the others stays, as helpers."""
+    """The stages that the last one needs or that guard it, in order. Others' code stays, as helpers."""
     wanted = set(drafts[-1].inputs)
     kept = [drafts[-1]]
     for draft in reversed(drafts[:-1]):
-        if wanted & set(draft.outputs):
+        if wanted & set(draft.outputs) or _guards(draft):
             kept.append(draft)
             wanted |= set(draft.inputs)
     return kept[::-1]
+
+
+def _guards(draft: _Draft) -> bool:
+    """Whether an inline role may refuse a request: by `assert`, by `raise`, or in what it only calls."""
+    body = [s.node for s in draft.code.body]
+    called = (n.value for n in body if isinstance(n, ast.Expr))
+    return any(isinstance(value, ast.Call | ast.Await) for value in called) or any(map(_raises, body))
+
+
+def _raises(node: ast.AST) -> bool:
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    if isinstance(node, ast.Assert | ast.Raise):
+        return True
+    return not isinstance(node, inner) and any(map(_raises, ast.iter_child_nodes(node)))
+
+
+def _is_called(draft: _Draft, drafts: list[_Draft]) -> bool:
+    """Whether the function of a role is called by another role's code, so that it needs no place in line."""
+    if draft.code.entry is None:
+        return False
+    names_ = draft.code.entry.names.must
+    codes = [d.code for d in drafts if d is not draft]
+    statements = [s for code in codes for s in (code.body if code.entry is None else [code.entry])]
+    return any(names_ & (s.names.reads | s.names.deferred) for s in statements)
+
+
+def _unread(draft: _Draft) -> Diagnostic:
+    """NB236, a warning: a role has no part in the answer."""
+    code = draft.code
+    bound = dict.fromkeys(name for s in code.body for name in sorted(s.names.may))
+    gives = f" ({', '.join(f'`{name}`' for name in bound)})" if bound else ""
+    return at(
+        code.entry or next(iter(code.body), code.cells[0]),
+        "NB236",
+        f"no later role reads what the {code.role} cell gives{gives}: the package leaves it out",
+        "Let a later role read it, or remove the tag.",
+        "warning",
+    )
 
 
 def _stage(draft: _Draft) -> Stage:

@@ -20,7 +20,7 @@ from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, imported_as, is_builtin
-from nb2prod.extract.rolecode import RoleCode, live_reads
+from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
 
 
@@ -121,7 +121,7 @@ class _Slicer:
     def _inline(self, code: RoleCode) -> Unit:
         unit = Unit(None, code.role)
         inputs = self._inputs(code)
-        for read in live_reads(code):
+        for read in [*live_reads(code), *self._handed_on(code)]:
             point = Point("before", read.statement.cell)
             if read.name in inputs or self._is_own(code, read.name, point):
                 continue
@@ -149,6 +149,13 @@ class _Slicer:
             code, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )
         return unit
+
+    def _handed_on(self, code: RoleCode) -> Iterator[Read]:
+        """Names that a role gives and binds on some paths only: on others it gives what was there before."""
+        outputs = next(s.outputs for s in self.layout.stages if s.role == code.role)
+        for name in outputs:
+            if name in code.bound.may - code.bound.must:
+                yield Read(name, next(s for s in code.body if name in s.names.may))
 
     def _is_immutable(self, name: str, position: int) -> bool:
         """Whether a name stands for a literal that nothing can change."""
@@ -370,6 +377,9 @@ class _Slicer:
         for binding in bindings:
             if binding.index in self.layout.tainted:
                 in_role = binding.cell.id in role_cells
+                if in_role and reader.kind == "definition":
+                    unit.findings.append(refusals.hidden_argument(name, binding, reader))
+                    return None
                 unit.findings.append(refusals.from_request(name, binding, reader, in_role=in_role))
                 return None
         if position != point.position(self.program):
