@@ -47,7 +47,8 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
         cell = program.skipped[name]
         why = f"`{name}` is read here, but only cell {cell.number} binds it, which is tagged `skip`"
         return at(reader, "NB202", why, f"Remove the tag `skip` from cell {cell.number}.")
-    if later := program.bound_after(name, position):
+    later = program.bound_after(name, position)
+    if later is not None and later is not reader:
         why = f"`{name}` is read here, but bound only later, in {place(later)}"
         own = later.cell.id == reader.cell.id
         what = f"line {later.node.lineno}" if own else f"cell {later.cell.number}"

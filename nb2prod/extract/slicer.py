@@ -23,6 +23,9 @@ from nb2prod.extract.program import Statement, imported_as, is_builtin
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
 
+_AT_ONCE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)
+"""Statements that read what they read before they bind anything, but for `:=`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -127,7 +130,8 @@ class _Slicer:
                 continue
             position = point.position(self.program)
             if read.name in code.local and not self.program.reaching(read.name, position).bindings:
-                continue  # bound on some path inside the role, and nowhere else
+                unit.findings += self._bound_inside(code, read)
+                continue
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
@@ -149,6 +153,15 @@ class _Slicer:
             code, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )
         return unit
+
+    def _bound_inside(self, code: RoleCode, read: Read) -> Iterator[Diagnostic]:
+        """What is wrong with a name that the role itself binds, and nothing before it: mostly nothing."""
+        before = self.program.reaching(read.name, read.statement.index)
+        if any(b.kind_of(read.name) == "import" for b in before.bindings):
+            yield refusals.shadowing(read.name, read.statement)
+        elif not before.bindings and not read.perhaps and isinstance(read.statement.node, _AT_ONCE):
+            position = self.program.start(read.statement.cell)
+            yield refusals.unbound(self.program, read.name, position, read.statement)
 
     def _handed_on(self, code: RoleCode) -> Iterator[Read]:
         """Names that a role gives and binds on some paths only: on others it gives what was there before."""
