@@ -159,7 +159,11 @@ class _Slicer:
         before = self.program.reaching(read.name, read.statement.index)
         if any(b.kind_of(read.name) == "import" for b in before.bindings):
             yield refusals.shadowing(read.name, read.statement)
-        elif not before.bindings and not read.perhaps and isinstance(read.statement.node, _AT_ONCE):
+        elif (
+            not before.bindings
+            and read.name in read.statement.names.reads
+            and isinstance(read.statement.node, _AT_ONCE)
+        ):
             position = self.program.start(read.statement.cell)
             yield refusals.unbound(self.program, read.name, position, read.statement)
 
