@@ -708,6 +708,13 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert [d.code for d in found] == ["NB130", "NB131", "NB121", "NB120", "NB110"]
 
 
+def test_a_shell_line_cut_in_two_is_told_of_its_backslash(tmp_path: Path) -> None:
+    found = check(read(notebook(tmp_path, ("", "!echo a\n  b"), EXAMPLE, ("model", "request"))))
+    assert [(d.code, d.number, d.line) for d in found] == [("NB120", 1, 2)]
+    assert found[0].hint is not None
+    assert r"goes on below only where it ends in `\`" in found[0].hint
+
+
 def test_a_tag_misspelt_is_a_warning(tmp_path: Path) -> None:
     cells = (EXAMPLE, ("pre-process", "x = 1"), ("model", "request"), ("my-own-tag", "1"))
     found = check(read(notebook(tmp_path, *cells)))
@@ -716,7 +723,8 @@ def test_a_tag_misspelt_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_role_cell_without_code_has_no_part(tmp_path: Path) -> None:
-    bundle, answer = same_answer(tmp_path, (EXAMPLE, ("model", "request['a'] + 1"), ("postprocess", "# later")))
+    cells = (EXAMPLE, ("model", "request['a'] + 1"), ("postprocess", "# later"))
+    bundle, answer = same_answer(tmp_path, cells)
     assert answer == 4
     (finding,) = bundle.diagnostics
     assert (finding.code, finding.severity, finding.number) == ("NB135", "warning", 3)

@@ -179,6 +179,19 @@ def test_it_takes_about_as_long_again_for_twice_the_cells(tmp_path: Path) -> Non
     assert seconds(400) < 32 * seconds(50)
 
 
+def test_many_names_that_hold_one_another_are_followed_once(tmp_path: Path) -> None:
+    """Five lists that hold the same 40 models: there are far too many paths to go along each of them."""
+    lists = [f"all{j}" for j in range(5)]
+    cells = ["\n".join(f"{name} = []" for name in lists)]
+    cells += [
+        "\n".join([f"m{i} = Model()", *(f"{name}.append(m{i})" for name in lists), f"m{i}.fit(X)"])
+        for i in range(40)
+    ]
+    program = program_of(read(notebook(tmp_path, *(("", c) for c in cells))))
+    found = Provenance(program).statements("all0", len(program.statements))
+    assert len(found) == 5 + 40 * 7
+
+
 # --- no dependence is missed ---------------------------------------------------------------------
 
 NAMES = ("a", "b", "c", "items", "more", "table", "box")

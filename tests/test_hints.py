@@ -613,8 +613,9 @@ def test_the_hint_of_a_warning_ends_it(tmp_path: Path) -> None:
     cells = (SEEN, EXAMPLE, ("model", "seen.append(7)\nlen(seen) + request['a']"))
     (found,) = check(read(notebook(tmp_path, *cells)))
     assert (found.code, found.severity) == ("NB218", "warning")
-    assert "`seen = seen.copy()` above this line" in (found.hint or "")
-    mended = (SEEN, EXAMPLE, ("model", "seen = seen.copy()\nseen.append(7)\nlen(seen) + request['a']"))
+    assert "`seen = copy.deepcopy(seen)` above this line" in (found.hint or "")
+    role = "seen = copy.deepcopy(seen)\nseen.append(7)\nlen(seen) + request['a']"
+    mended = (("", "import copy"), SEEN, EXAMPLE, ("model", role))
     assert check(read(notebook(tmp_path, *mended))) == ()
     same_answer(tmp_path, mended)
 

@@ -162,7 +162,8 @@ def installs(notebook: Notebook) -> Iterator[Diagnostic]:
     found = [(cell, line) for cell in notebook.code if "skip" not in cell.tags for line in _installing(cell)]
     if found:
         cell, line = found[0]
-        more = f" (and {len(found) - 1} more such lines)" if len(found) > 1 else ""
+        others = len(found) - 1
+        more = f" (and {others} more such line{'s' * (others > 1)})" if others else ""
         yield at(
             cell,
             "NB137",

@@ -57,23 +57,23 @@ def pipeline_lines(
     """`pipeline.py`: `run` takes a request as the notebook's code sees it."""
     file = safe(slice_.layout.program.notebook.path.name)
     request = slice_.layout.request or ("request",)
-    modules = {stage.role for stage in stages}
-    taken: set[str] = {*ROLES, "run", "wait"}
+    alone = len(request) == 1
+    fixed = set() if alone else set(request)  # several names come by keyword: the modules give way
+    ours = {n: f"_{n}" if n in fixed else n for n in (*ROLES, "run", "wait")}
+    taken = set(ours.values())
     local = {n: f"{n}_" if n in taken else n for s in stages for n in (*s.inputs, *s.outputs, *request)}
     values = {name: _first(name, stages, seen) for name in request}
-    imports = {Import(".", module) for module in modules}
-    imports |= {Import(".runtime", "wait") for stage in stages if stage.asynchronous}
+    imports = {Import(".", s.role, ours[s.role] if s.role in fixed else "") for s in stages}
+    wait = Import(".runtime", "wait", ours["wait"] if "wait" in fixed else "")
+    imports |= {wait for stage in stages if stage.asynchronous}
     hints = Hints("pipeline", imports, {"run"}, homes)
-    alone = len(request) == 1
-    parameters = [hints.parameter(local[n] if alone else n, values[n]) for n in request]
+    parameters = [hints.parameter(local[n], values[n]) for n in request]
     lines = signature("run", parameters, hints.of(seen.returns(stages[-1])))
     gives = [("the answer", value) for value in seen.gives(stages[-1])]
     lines += docstring(_summary(slice_, stages), shapes_of(list(values.values()), gives))
-    if not alone:
-        lines += [f"{INDENT}{local[n]} = {n}" for n in request if local[n] != n]
     for stage in stages:
-        around = "wait" if stage.asynchronous else ""
-        call = Call(f"{stage.role}.{stage.function}", _arguments(stage, local), around)
+        around = ours["wait"] if stage.asynchronous else ""
+        call = Call(f"{ours[stage.role]}.{stage.function}", _arguments(stage, local), around)
         if stage is stages[-1] or not stage.outputs:
             lines += call.lines("return " if stage.outputs else "", INDENT)
         else:

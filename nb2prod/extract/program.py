@@ -527,6 +527,16 @@ def import_root(node: ast.stmt, name: str) -> str | None:
     return None
 
 
+def imported_as(node: ast.stmt, name: str) -> str | None:
+    """What an import statement binds a name to, dots and all; None of other statements."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        start = f"{'.' * node.level}{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        for alias in node.names:
+            if (alias.asname or (alias.name if start else alias.name.partition(".")[0])) == name:
+                return start + (alias.name if start or alias.asname else name)
+    return None
+
+
 def is_star(node: ast.stmt) -> bool:
     """True of `from module import *`."""
     return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)

@@ -12,7 +12,7 @@ import bisect
 import functools
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nb2prod.domain import Behind, digest
 from nb2prod.extract import effects, names
@@ -74,13 +74,17 @@ class Provenance:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._carried = _carried(program)
+        self._unseen = [_affected(s, program) for s in program.statements]
+        self._carried = _carried(program, self._unseen)
+        # many values have most of what is behind them in common
+        self._text = functools.cache(_text)
+        self._touching = functools.cache(self._touched)
 
     def cells(self, name: str, position: int) -> tuple[Behind, ...]:
         """The cells behind the value that a name has at a position, in document order."""
         code: dict[str, list[str]] = defaultdict(list)
         for statement, wanted in self.statements(name, position).items():
-            code[statement.cell.id].append(_text(statement, wanted))
+            code[statement.cell.id].append(self._text(statement, wanted))
         return tuple(Behind(cell, digest(*texts)[:16]) for cell, texts in code.items())
 
     def statements(self, name: str, position: int) -> dict[Statement, frozenset[str]]:
@@ -101,33 +105,43 @@ class Provenance:
             bindings = self._program.reaching(name, before).bindings
             if not bindings or not search.is_new(name, bindings[0]):
                 continue
-            for statement in self._touching(name, bindings, before):
+            for statement in self._touching(name, before):
                 search.found[statement.index].add(name)
                 search.want(_used(statement), statement.index)
 
-    def _touching(self, name: str, bindings: tuple[Statement, ...], before: int) -> Iterator[Statement]:
+    def _touched(self, name: str, before: int) -> tuple[Statement, ...]:
         """What binds the value that a name has at a position, and whatever may have changed it since."""
-        yield from bindings
-        if bindings[0].kind not in ("import", "definition"):
-            yield from self._changing(name, bindings[0].index + 1, before, {name})
+        bindings = self._program.reaching(name, before).bindings
+        if not bindings or bindings[0].kind in ("import", "definition"):
+            return bindings
+        return (*bindings, *self._changing(name, bindings[0].index + 1, before))
 
-    def _changing(self, name: str, low: int, high: int, seen: set[str]) -> Iterator[Statement]:
+    def _changing(self, name: str, low: int, high: int) -> Iterator[Statement]:
         """What changes a value under its name, or under that of what it is a part of or has as a part."""
-        yield from (s for s in self._program.events(name, low, high) if name not in s.names.deletes)
-        yield from (self._program.statements[i] for i in self._affected.get(name, ()) if low <= i < high)
-        first = min((b.index for b in self._program.reaching(name, low).bindings), default=low)
-        for other, since in self._links.get(name, ()):
-            if first <= since < high and other not in seen:
-                start, end = max(low, since + 1), self._end(other, since + 1, high)
-                yield from self._changing(other, start, end, seen | {other})
+        covered: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        todo = [
+            (low, -high, name)
+        ]  # the longest first: what follows from it includes what follows from shorter ones
+        while todo:
+            low, end, name = heapq.heappop(todo)
+            if low >= -end or any(start <= low and -end <= stop for start, stop in covered[name]):
+                continue
+            covered[name].append((low, -end))
+            yield from (s for s in self._program.events(name, low, -end) if name not in s.names.deletes)
+            yield from (self._program.statements[i] for i in self._affected.get(name, ()) if low <= i < -end)
+            first = min((b.index for b in self._program.reaching(name, low).bindings), default=low)
+            for other, since in self._links.get(name, ()):
+                if first <= since < -end:
+                    heapq.heappush(todo, (max(low, since + 1), -self._end(other, since + 1, -end), other))
 
     def _end(self, name: str, low: int, high: int) -> int:
         """Where a name has been bound anew, after which it says nothing any more about what it stood for."""
-        for statement in self._program.events(name, low, high):
-            if name in statement.names.must - statement.names.augments:
-                # a block may first change what it was, and then bind it
-                return statement.index + isinstance(statement.node, _COMPOUND)
-        return high
+        binders = self._rebound.get(name, [])
+        found = bisect.bisect_left(binders, low)
+        if found == len(binders) or binders[found] >= high:
+            return high
+        # a block may first change what it was, and then bind it
+        return binders[found] + isinstance(self._program.statements[binders[found]].node, _COMPOUND)
 
     # -- once for a program
 
@@ -135,8 +149,17 @@ class Provenance:
     def _affected(self) -> Mapping[str, list[int]]:
         """By name: statements with calls, made for their effect alone, that may change what it stands for."""
         found: dict[str, list[int]] = defaultdict(list)
+        for index, affected in enumerate(self._unseen):
+            for name in affected:
+                found[name].append(index)
+        return found
+
+    @functools.cached_property
+    def _rebound(self) -> Mapping[str, list[int]]:
+        """By name: the statements that surely bind it anew."""
+        found: dict[str, list[int]] = defaultdict(list)
         for statement in self._program.statements:
-            for name in _affected(statement, self._program):
+            for name in statement.names.must - statement.names.augments:
                 found[name].append(statement.index)
         return found
 
@@ -173,7 +196,7 @@ def _text(statement: Statement, wanted: frozenset[str]) -> str:
 # --- what functions inside a value read ------------------------------------------------------------
 
 
-def _carried(program: Program) -> Mapping[str, list[tuple[int, frozenset[str]]]]:
+def _carried(program: Program, unseen: Sequence[set[str]]) -> Mapping[str, list[tuple[int, frozenset[str]]]]:
     """By name, from each position on: names that functions in its value read, whenever they are called."""
     history: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
     classes: set[str] = set()
@@ -181,7 +204,7 @@ def _carried(program: Program) -> Mapping[str, list[tuple[int, frozenset[str]]]]
         inside = frozenset(statement.names.deferred)
         for name in _escaping(statement, classes):
             inside |= _at(history.get(name, []), statement.index)
-        changed = statement.names.mutates | statement.names.augments | _affected(statement, program)
+        changed = statement.names.mutates | statement.names.augments | unseen[statement.index]
         for name in statement.names.may | changed:
             known = _at(history[name], statement.index)
             after = inside if name in statement.names.must - statement.names.augments else known | inside

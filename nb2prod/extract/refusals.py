@@ -51,7 +51,8 @@ def unbound(program: Program, name: str, position: int, reader: Statement) -> Di
         cell = program.skipped[name]
         why = f"`{name}` is read here, but only cell {cell.number} binds it, which is tagged `skip`"
         return at(reader, "NB202", why, f"Remove the tag `skip` from cell {cell.number}.")
-    if later := program.bound_after(name, position):
+    later = program.bound_after(name, position)
+    if later is not None and later is not reader:
         why = f"`{name}` is read here, but bound only later, in {place(later)}"
         own = later.cell.id == reader.cell.id
         what = f"line {later.node.lineno}" if own else f"cell {later.cell.number}"
@@ -168,11 +169,11 @@ def two_meanings(name: str, one: Unit, other: Unit) -> Diagnostic:
 
 
 def shadowing(name: str, reader: Statement) -> Diagnostic:
-    """NB217: role code takes the name of a module for a value."""
+    """NB217: role code takes the name of an import for a value."""
     return at(
         reader,
         "NB217",
-        f"`{name}` is a module here, and the role code binds the same name anew",
+        f"`{name}` is imported, and the role code binds the same name anew",
         f"Give the new value another name than `{name}`.",
     )
 

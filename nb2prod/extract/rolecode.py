@@ -153,7 +153,7 @@ def _without_display(program: Program, body: list[Statement], final: bool) -> li
     drawn = _drawn(program, body)
     saved = any(call.function.endswith(".savefig") for s in body for call in s.names.calls)
     kept = [s for s in body if saved or not (is_display(s, program) or s in drawn)]
-    shown = [s for s in body if not shows_only(s, program)]
+    shown = [s for s in body if not (shows_only(s, program) or s in drawn)]
     if shown and (final or not kept) and shown[-1] not in kept:
         kept.append(shown[-1])
     return kept

@@ -8,6 +8,7 @@ becomes state, captured when the reader runs.
 from __future__ import annotations
 
 import ast
+import heapq
 from collections.abc import Callable, Iterator
 
 from nb2prod.domain import Diagnostic, StateItem, Watched
@@ -17,10 +18,13 @@ from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
 from nb2prod.extract.making import calls_of, keeps, lists_subclasses, read_when, registers, remembered
 from nb2prod.extract.moment import moment_of
-from nb2prod.extract.program import Statement, is_builtin
+from nb2prod.extract.program import Statement, imported_as, is_builtin
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
 from nb2prod.extract.units import Slice, Target, Unit, Use
+
+_AT_ONCE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)
+"""Statements that read what they read before they bind anything, but for `:=`."""
 
 
 def slice_of(layout: Layout, kept: frozenset[str] | None = None) -> Slice:
@@ -88,7 +92,8 @@ class _Slicer:
                 continue
             position = self._at(point)
             if read.name in code.local and not self.program.reaching(read.name, position).bindings:
-                continue  # bound on some path inside the role, and nowhere else
+                unit.findings += self._bound_inside(code, read)
+                continue
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
@@ -112,6 +117,19 @@ class _Slicer:
             code, self.program, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )
         return unit
+
+    def _bound_inside(self, code: RoleCode, read: Read) -> Iterator[Diagnostic]:
+        """What is wrong with a name that the role itself binds, and nothing before it: mostly nothing."""
+        before = self.program.reaching(read.name, read.statement.index)
+        if any(b.kind_of(read.name) == "import" for b in before.bindings):
+            yield refusals.shadowing(read.name, read.statement)
+        elif (
+            not before.bindings
+            and read.name in read.statement.names.reads
+            and isinstance(read.statement.node, _AT_ONCE)
+        ):
+            position = self.program.start(read.statement.cell)
+            yield refusals.unbound(self.program, read.name, position, read.statement)
 
     def _handed_on(self, code: RoleCode) -> Iterator[Read]:
         """Names that a role gives and binds on some paths only: on others it gives what was there before."""
@@ -179,6 +197,8 @@ class _Slicer:
             for name in sorted(now):
                 self._need(name, unit, use.made, self._at(use.made), Use(use.point, use.made, None))
         for name in sorted(later):
+            if self._binds_itself(statement, name, use.point):
+                continue
             self._need(name, unit, use.point, self._at(use.point), Use(use.point))
         if use.made is not None and use.times != 0:
             for finding in refusals.counts_calls(statement):
@@ -219,6 +239,11 @@ class _Slicer:
         copies = {role: root.copies for role, root in roots.items()}
         for role, finding in shared.changed_by_roles(self.layout, codes, copies, reached):
             roots[role].findings.append(finding)
+
+    def _binds_itself(self, statement: Statement, name: str, point: Point) -> bool:
+        """Whether a block of definitions is all that may bind a name that one of them reads."""
+        reaching = self.program.reaching(name, point.position(self.program))
+        return reaching.bindings == (statement,) and not reaching.certain
 
     def _hint_at(self, name: str, unit: Unit, statement: Statement) -> None:
         """What an annotation speaks of: nice to have, where it is an import or a definition."""
@@ -274,13 +299,19 @@ class _Slicer:
         if low == high or statement.kind == "constant":
             return
         for event in self.program.events(name, low, high):
-            if name in event.names.may or name in event.names.mutates:
+            touches = name in event.names.may or name in event.names.mutates
+            if touches and not self._again(name, event, low):
                 unit.note(refusals.two_moments(name, event, statement))
         target = unit.needs.get(name)
         if target is not None and target.kind == "state" and target.key in self.slice.state:
             again = self.captures.again(target.key, other)
             if again != target.key:
                 unit.note(refusals.two_moments(name, statement, statement))
+
+    def _again(self, name: str, event: Statement, position: int) -> bool:
+        """Whether a statement imports once more what a name stands for already."""
+        before = [imported_as(s.node, name) for s in self.program.reaching(name, position).bindings]
+        return imported_as(event.node, name) is not None and before == [imported_as(event.node, name)]
 
     # -- names
 
@@ -304,6 +335,9 @@ class _Slicer:
         if not reaching.bindings:
             if is_builtin(name):
                 return None
+            own = self.program.bound_after(name, position)
+            if own is not None and own.cell is point.cell and own.kind_of(name) == "import":
+                return Target("import", name, (own,))  # a helper that a role cell calls below its imports
             if star := refusals.unknown_star(self.program, position, name):
                 unit.findings.append(refusals.from_star(name, star, reader))
                 return Target("import", name, (star,))
@@ -417,22 +451,23 @@ class _Slicer:
 
     def _behind(self, name: str, position: int) -> Iterator[tuple[str, Statement]]:
         """All definitions that the computation of a value reads, directly or not."""
-        seen: set[int] = set()
-        todo = [(name, position)]
+        bound, seen = set[tuple[str, int]](), set[int]()
+        todo = [
+            (-position, name)
+        ]  # the last position first: what touched a value by then includes all before
         while todo:
-            wanted, before = todo.pop()
-            behind = list(self.program.reaching(wanted, before).bindings)
-            first = behind[0].index if behind else before
-            behind += [s for s in self.program.events(wanted, first, before) if s not in behind]
-            for statement in behind:
-                if statement.index in seen:
-                    continue
-                seen.add(statement.index)
+            before, wanted = heapq.heappop(todo)
+            behind = self.program.reaching(wanted, -before).bindings
+            if not behind or (wanted, behind[0].index) in bound:
+                continue
+            bound.add((wanted, behind[0].index))
+            for statement in self.program.events(wanted, behind[0].index, -before):
                 if statement.kind == "definition":
                     yield wanted, statement
-                if statement.kind != "import":
-                    used = statement.names.reads | statement.names.deferred
-                    todo += [(n, statement.index) for n in sorted(used)]
+                if statement.kind != "import" and statement.index not in seen:
+                    seen.add(statement.index)
+                    for used in statement.names.reads | statement.names.deferred:
+                        heapq.heappush(todo, (-statement.index, used))
 
 
 def passing(layout: Layout) -> Iterator[Watched]:

@@ -67,6 +67,8 @@ def _error(cell: Cell, error: SyntaxError) -> Diagnostic:
         return at(cell, "NB121", f"Python 2 syntax: {text}", hint, line=line)
     newer = sys.version_info < (3, 12) and (error.msg.startswith("f-string") or _PYTHON_3_12.search(text))
     hint = f"It may need Python 3.12; this is 3.{sys.version_info[1]}. " if newer else ""
+    if written(cell, line - 1).startswith("!"):
+        hint += r"A shell line goes on below only where it ends in `\`. "
     hint += _correct(cell)
     return at(cell, "NB120", f"syntax error: {error.msg}: {text}", hint, line=line)
 
