@@ -143,14 +143,14 @@ BRANCHES = st.one_of(
     code("late(<l>, r['v'])", l=LISTS),
     code("late(to=<l>, x=r['v'])", l=LISTS),
     code("late(*(<l>, r['v']))", l=LISTS),
-    code("late(part(rows), r['v'])\n<n> = sum(map(sum, rows))", n=NAMES),
-    code("row = part(rows)\nlate(row, r['v'])\n<n> = len(rows[0])", n=NAMES),
-    code("for row in rows:\n    late(row, r['v'])\n<n> = sum(map(sum, rows))", n=NAMES),
-    code("box.grow(r['v'])", x=ATOMS),
+    code("late(part(rows), r['v'])\nseen += [sum(map(sum, rows))]"),
+    code("row = part(rows)\nlate(row, r['v'])\nseen += [len(rows[0])]"),
+    code("for row in rows:\n    late(row, r['v'])\nseen += [sum(map(sum, rows))]"),
+    code("box.grow(r['v'])"),
     code("Keeper(<l>).keep(r['v'])", l=LISTS),
-    code("keeper.keep(r['v'])\n<n> = len(keeper.kept)", n=NAMES),
+    code("keeper.keep(r['v'])\nseen += [len(keeper.kept)]"),
     code("keeper.add(<l>, r['v'])", l=LISTS),
-    code("<n> = table.setdefault(r['v'], 7)", n=NAMES),
+    code("seen += [table.setdefault(r['v'], 7)]"),
     code("<n> = r['v'] * 10", n=NAMES),
 )
 """What role cells do for some requests: the example, 2, takes no branch."""
@@ -160,6 +160,7 @@ PLAIN = st.lists(st.one_of(STATEMENTS, STATEMENTS, STATEMENTS, GLOBALS), min_siz
     "\n".join
 )
 """Cells between the roles, which may also re-bind globals from inside a function."""
+BETWEEN = st.one_of(st.just([]), st.just([]), PLAIN.map(lambda cell: [cell]))
 REQUESTS = code("r['v'] + <x>", x=EXPRESSIONS)
 
 SETUP = """\
@@ -239,11 +240,11 @@ def programs(draw: st.DrawFn) -> list[tuple[str, str]]:
     if functions:
         cells.append(("model", f"def model(q):\n    return q['v'] + {draw(EXPRESSIONS)}"))
     else:
-        cells.append(("preprocess", f"{draw(CELLS)}\nx = {draw(REQUESTS)}"))
-        cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=1))]
-        cells.append(("model", f"{draw(CELLS)}\ny = x + {draw(EXPRESSIONS)}"))
+        cells.append(("preprocess", f"seen = []\n{draw(CELLS)}\nx = sum(seen) + {draw(REQUESTS)}"))
+        cells += [("", cell) for cell in draw(BETWEEN)]
+        cells.append(("model", f"seen = []\n{draw(CELLS)}\ny = x + sum(seen) + {draw(EXPRESSIONS)}"))
     if draw(st.booleans()):
-        cells += [("", cell) for cell in draw(st.lists(PLAIN, max_size=1))]
+        cells += [("", cell) for cell in draw(BETWEEN)]
         answer = f"[y, {draw(EXPRESSIONS)}]"
         functions = functions or draw(st.booleans())
         cells.append(("postprocess", f"def postprocess(y):\n    return {answer}" if functions else answer))

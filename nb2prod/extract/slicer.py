@@ -86,7 +86,7 @@ class _Slicer:
     def _inline(self, code: RoleCode) -> Unit:
         unit = Unit(None, code.role)
         inputs = self._inputs(code)
-        for read in [*live_reads(code), *self._handed_on(code)]:
+        for read in self._reads(code):
             point = Point("before", read.statement.cell)
             if read.name in inputs or self._is_own(code, read.name, point):
                 continue
@@ -97,7 +97,8 @@ class _Slicer:
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind_of(read.name) == "import":
                 position = read.statement.index
-            changes = read.name in code.changed and not self.program.is_immutable(read.name, position)
+            place = self._change(code, read.name)
+            changes = place is not None and not self.program.is_immutable(read.name, position)
             rebinds = read.name in code.local or changes
             target = self._resolve(
                 read.name, point, position, read.statement, unit, Use(point), rebinds=rebinds
@@ -106,9 +107,9 @@ class _Slicer:
                 unit.needs.setdefault(read.name, target)
                 if read.name in code.local and target.kind == "import":
                     unit.findings.append(refusals.shadowing(read.name, read.statement))
-                if target.kind == "state" and changes:
+                if target.kind == "state" and changes and place is not None:
                     unit.copies.add(read.name)
-                    unit.findings.append(refusals.changed_state(read.name, code.changed[read.name]))
+                    unit.findings.append(refusals.changed_state(read.name, place))
         for statement in code.body:
             unit.findings += refusals.global_writes(statement)
             unit.findings += refusals.unseen_names(statement)
@@ -131,8 +132,21 @@ class _Slicer:
             position = self.program.start(read.statement.cell)
             yield refusals.unbound(self.program, read.name, position, read.statement)
 
-    def _handed_on(self, code: RoleCode) -> Iterator[Read]:
-        """Names that a role gives and binds on some paths only: on others it gives what was there before."""
+    def _change(self, code: RoleCode, name: str) -> Statement | None:
+        """Where a role changes the object of a name, or a later role does so to which it hands that on."""
+        stages = {stage.role: stage for stage in self.layout.stages}
+        codes = [c for role, c in self.layout.codes.items() if role in stages]
+        while name not in code.changed and name in stages[code.role].outputs:
+            later = codes[codes.index(code) + 1 :]
+            taking = next((c for c in later if name in stages[c.role].inputs), None)
+            if taking is None:
+                return None
+            code = taking
+        return code.changed.get(name)
+
+    def _reads(self, code: RoleCode) -> Iterator[Read]:
+        """What a role reads, and gives as it was: what it binds on some paths only, on the others."""
+        yield from live_reads(code)
         outputs = next(s.outputs for s in self.layout.stages if s.role == code.role)
         for name in outputs:
             if name in code.bound.may - code.bound.must:
@@ -156,7 +170,7 @@ class _Slicer:
         """What one role changes must be no part of what it, or another role, knows by another name."""
         others = {item.name for item in self.slice.state.values()} | set(self._inputs(code))
         for name in sorted(self.slice.roots[code.role].copies):
-            cell = next(r.statement.cell for r in live_reads(code) if r.name == name)
+            cell = next(r.statement.cell for r in self._reads(code) if r.name == name)
             known = tuple(sorted(others - {name}))
             self.slice.watched[Watched("alone", name, cell.id, others=known)] = None
 
@@ -428,7 +442,10 @@ class _Slicer:
         for leak in (*bindings, *(e for e in events if e not in bindings)):
             if leak.index not in self.layout.tainted or (leak not in bindings and own and own.owns(leak)):
                 continue
-            in_role = any(code.owns(leak) for code in self.layout.codes.values())
+            role = next((code for code in self.layout.codes.values() if code.owns(leak)), None)
+            if role is not None and leak not in bindings and role.entry is None and name not in role.changed:
+                continue
+            in_role = role is not None
             if in_role and reader.kind == "definition":
                 return refusals.hidden_argument(name, leak, reader)
             return refusals.from_request(name, leak, reader, in_role=in_role, bound=leak in bindings)
@@ -445,7 +462,8 @@ class _Slicer:
             for name, statement in self._behind(item.name, self._at(point)):
                 if statement.index not in self.slice.units:
                     self._define(statement, Use(point))
-                self._watch(name, statement, point, embedded=True)
+                until = self._while_bound(name, Point("after", statement.cell), point)
+                self._watch(name, statement, until, embedded=True)
                 self.slice.embedded.setdefault(name, self.slice.units[statement.index])
         self.captures.make_optional(required)
 
