@@ -237,6 +237,13 @@ def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
             f"serving code calls `{call}(...)`, which reads names that cannot be seen in the text",
             "Read the names directly, or keep the values in a dict and look them up there.",
         )
+    if any(isinstance(n, ast.Attribute) and n.attr == "__subclasses__" for n in ast.walk(statement.node)):
+        yield at(
+            statement,
+            "NB230",
+            "serving code asks for `__subclasses__()`, which are whatever the notebook has defined by then",
+            "Keep the classes in a list or dict, below the last one, and read that.",
+        )
 
 
 def own_name(statement: Statement) -> Iterator[Diagnostic]:
