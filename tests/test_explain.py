@@ -232,7 +232,8 @@ def agrees(path: Path) -> Explanation:
     for node in nodes:
         assert bool(node.modules) == (node.standing == "in"), node
         if node.reason == "import":
-            assert all(any(f"import {n}" in bundle.files[m] or f" {n}" in bundle.files[m] for n in node.names)
+            names = [""] if node.names == ("*",) else node.names  # its names come one by one
+            assert all(any(f"import {n}" in bundle.files[m] or f" {n}" in bundle.files[m] for n in names)
                        for m in node.modules)  # fmt: skip
             continue
         files = set[str]().union(
@@ -358,6 +359,19 @@ def test_a_change_by_a_function_of_the_notebook_counts(tmp_path: Path) -> None:
     cells = AGREE["a constant re-bound by a function is none"][0]
     found = explain_cells(tmp_path, cells)
     assert why(found, "2:1").startswith("out: training; its result `k` becomes state")
+
+
+def test_a_seed_is_of_use_to_what_is_drawn_below_it(tmp_path: Path) -> None:
+    cells = (
+        ("", "import random\nSEED = max([1, 2])"),
+        ("", "random.seed(SEED)"),
+        ("", "k = random.random()"),
+        EXAMPLE,
+        ("model", "request['a'] * k"),
+    )
+    found = explain_cells(tmp_path, cells)
+    assert "made from it" in why(found, "1:2")
+    assert "made from it" in why(found, "2:1")
 
 
 def test_a_function_changes_state_where_it_is_called(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_value_changed_on_its_way_under_another_name(tmp_path: Path) -> None:
     cells = (
         EXAMPLE,
         ("preprocess", "x = [request['a']]"),
-        ("", "import operator\noperator.setitem(*(x, 0, 7))"),
+        ("", "from operator import methodcaller\nmethodcaller('__setitem__', 0, 7)(x)"),
         ("model", "x[0] + 1"),
     )
     error = refusal(notebook(tmp_path, *cells))
@@ -94,7 +94,7 @@ def test_a_value_changed_on_its_way_under_another_name(tmp_path: Path) -> None:
 def test_a_request_changed_before_a_role_reads_it(tmp_path: Path) -> None:
     cells = (
         EXAMPLE,
-        ("", "import operator\noperator.setitem(*(request, 'a', 7))"),
+        ("", "from operator import methodcaller\nmethodcaller('__setitem__', 'a', 7)(request)"),
         ("model", "request['a'] + 1"),
     )
     assert (refusal(notebook(tmp_path, *cells)).code) == "NB204"
@@ -103,7 +103,7 @@ def test_a_request_changed_before_a_role_reads_it(tmp_path: Path) -> None:
 def test_a_class_changed_under_another_name(tmp_path: Path) -> None:
     cells = (
         ("", "class Scale:\n    by = 2\n    @classmethod\n    def of(cls, x):\n        return cls.by * x"),
-        ("", "def patch(kind):\n    setattr(*(kind, 'by', 5))\npatch(Scale)"),
+        ("", "type.__setattr__(Scale, 'by', 5)"),
         EXAMPLE,
         ("model", "Scale.of(request['a'])"),
     )
@@ -138,9 +138,9 @@ def test_each_request_works_on_a_copy(tmp_path: Path) -> None:
 
 def test_state_that_answering_changes(tmp_path: Path) -> None:
     cells = (
-        ("", "from collections import defaultdict\nseen = defaultdict(int)"),
+        ("", "from operator import methodcaller\nseen = list(range(2))"),
         EXAMPLE,
-        ("model", "request['a'] * 2 + seen[request['a']]"),
+        ("model", "methodcaller('append', request['a'])(seen)\nrequest['a'] * 2"),
     )
     error = refusal(notebook(tmp_path, *cells))
     assert (error.code, error.number, error.line) == ("NB326", 1, 2)

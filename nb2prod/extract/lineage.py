@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from nb2prod.extract import names
 from nb2prod.extract.program import Program, Statement
+from nb2prod.extract.provenance import seeds
 
 
 @dataclass(slots=True)
@@ -24,11 +25,16 @@ class Lineages:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._seeding = [s for s in program.statements if s.kind != "definition" and seeds(s)]
 
     def of_value(self, name: str, bindings: Iterable[Statement], position: int) -> Lineage:
         """The lineage of the value that some statements have bound to a name, as it is at a position."""
         direct = self._touching(name, tuple(bindings), position)
         found = self.of(direct, position)
+        last = max(found.statements, default=0)
+        seeding = self.of(s for s in self._seeding if s.index < last)
+        found.statements |= seeding.statements
+        found.steps |= seeding.steps
         found.direct = direct
         return found
 

@@ -176,10 +176,11 @@ class Provenance:
     @functools.cached_property
     def _seeding(self) -> tuple[Statement, ...]:
         """Statements that seed random generators: they change no value, and all that is drawn."""
-        return tuple(s for s in self._program.statements if s.kind != "definition" and _seeds(s))
+        return tuple(s for s in self._program.statements if s.kind != "definition" and seeds(s))
 
 
-def _seeds(statement: Statement) -> bool:
+def seeds(statement: Statement) -> bool:
+    """Whether a statement seeds a random generator."""
     return any("seed" in call.function.rpartition(".")[2].lower() for call in statement.names.calls)
 
 

@@ -134,27 +134,46 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
     ):
         return False
     for draft in reversed(earlier):
+        if any(map(draft.code.owns, reaching.bindings)) and draft.code.style == "inline":
+            return _takes_bound(layout, code, read, draft, earlier)
         if _changes(layout, draft, read.name, reaching.bindings):
             # what that role made of it is meant
             _refuse_changes(layout, code, read, start)
-            if read.name not in draft.outputs:
-                draft.outputs.append(read.name)
+            _give(draft, read.name)
             return True
-    cells = {b.cell.id for b in reaching.bindings}
-    if cells <= {c.id for c in layout.example}:
+    if {b.cell.id for b in reaching.bindings} <= {c.id for c in layout.example}:
         _refuse_changes(layout, code, read, start)
-        if read.name not in layout.request:
-            layout.request = (*layout.request, read.name)
+        _request(layout, read.name)
         return True
-    for draft in earlier:
-        if cells <= {c.id for c in draft.code.cells}:
-            _refuse_changes(layout, code, read, start)
-            if not reaching.certain and read.name not in read.statement.names.reads:
-                layout.findings.append(_perhaps_unbound(read, reaching.bindings[-1]))
-            if read.name not in draft.outputs:
-                draft.outputs.append(read.name)
-            return True
-    return _takes_perhaps(layout, code, read, earlier)
+    return False
+
+
+def _takes_bound(layout: Layout, code: RoleCode, read: Read, draft: _Draft, earlier: list[_Draft]) -> bool:
+    """True if an earlier role gives what it binds, or on some paths what was there before."""
+    start = layout.program.start(read.statement.cell)
+    reaching = layout.program.reaching(read.name, start)
+    bindings = reaching.bindings
+    if all(map(draft.code.owns, bindings)):
+        _refuse_changes(layout, code, read, start)
+        if not reaching.certain and read.name not in read.statement.names.reads:
+            layout.findings.append(_perhaps_unbound(read, bindings[-1]))
+        _give(draft, read.name)
+        return True
+    first = layout.program.start(draft.code.cells[0])
+    _refuse_changes(layout, code, read, start, since=layout.program.end(draft.code.cells[-1]))
+    others = [b for b in bindings if b.index >= first and not draft.code.owns(b)]
+    if others:  # refused here, or where a role reads what a later one binds
+        return not any(other.owns(b) for other in layout.codes.values() for b in others)
+    before = Read(read.name, draft.code.body[0])
+    if read.name not in draft.inputs and _takes(layout, draft.code, before, earlier[: earlier.index(draft)]):
+        draft.inputs.append(read.name)
+    _give(draft, read.name)
+    return True
+
+
+def _give(draft: _Draft, name: str) -> None:
+    if name not in draft.outputs:
+        draft.outputs.append(name)
 
 
 def _changes(layout: Layout, draft: _Draft, name: str, bindings: tuple[Statement, ...]) -> bool:
@@ -163,26 +182,6 @@ def _changes(layout: Layout, draft: _Draft, name: str, bindings: tuple[Statement
     if name not in draft.code.changed or layout.program.is_immutable(name, first):
         return False
     return name in draft.inputs or any(b.index < first for b in bindings)
-
-
-def _takes_perhaps(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
-    """True if an earlier role binds the name on some paths only, and on others gives it on as it was."""
-    start = layout.program.start(read.statement.cell)
-    bindings = layout.program.reaching(read.name, start).bindings
-    drafts = [d for d in earlier if d.code.style == "inline" and any(map(d.code.owns, bindings))]
-    if not drafts:
-        return False
-    draft, first = drafts[-1], layout.program.start(drafts[-1].code.cells[0])
-    _refuse_changes(layout, code, read, start, since=layout.program.end(draft.code.cells[-1]))
-    others = [b for b in bindings if b.index >= first and not draft.code.owns(b)]
-    if others:  # refused here, or where a role reads what a later one binds
-        return not any(other.owns(b) for other in layout.codes.values() for b in others)
-    before = Read(read.name, draft.code.body[0])
-    if read.name not in draft.inputs and _takes(layout, draft.code, before, earlier[: earlier.index(draft)]):
-        draft.inputs.append(read.name)
-    if read.name not in draft.outputs:
-        draft.outputs.append(read.name)
-    return True
 
 
 def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int, since: int | None = None) -> None:
