@@ -55,6 +55,14 @@ def through(value: Any, homes: Homes = NONE) -> tuple[Any, Stored]:
     return codecs.read(data, stored.codec, stored.trusted, homes.find), stored
 
 
+def test_the_one_nan_of_a_library_comes_back_as_that_one() -> None:
+    back, stored = through({"codes": {np.nan: 1, "a": 2}, "seen": [0.5, np.nan, math.nan]})
+    assert (stored.codec, back["codes"][np.nan]) == ("json", 1)
+    assert back["seen"][1] is np.nan
+    assert back["seen"][2] is math.nan
+    assert "numpy" in stored.modules
+
+
 # --- which codec ---------------------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)

@@ -592,6 +592,32 @@ def test_reference_rows_unlike_the_example_are_left_out(tmp_path: Path) -> None:
     assert cases(done)[1] == {"name": "reference", "instances": [4, 5, 20], "answers": [[25, 20, 5]]}
 
 
+def test_a_field_with_two_kinds_of_missing_values(tmp_path: Path) -> None:
+    rows = "import numpy as np\nx = [{'v': 'a'}, {'v': None}]"
+    cells = (
+        ("example", rows),
+        ("model", "[r['v'] is None for r in x]"),
+        ("reference", "[*x, {'v': np.nan}]"),
+    )
+    done = plans.run(book(tmp_path, *cells), ONE_ROLE)
+    (warning,) = done.diagnostics
+    assert (warning.code, warning.severity) == ("NB337", "warning")
+    assert "'v' holds None and np.nan for missing values" in warning.message
+    assert done.evidence.contract.fields[0].missing == "None"
+
+
+def test_reference_rows_that_json_does_not_carry(tmp_path: Path) -> None:
+    cells = (
+        ("example", "x = [{'v': [1]}, {'v': [2]}]"),
+        ("model", "[type(r['v']).__name__ for r in x]"),
+        ("reference", "[*x, {'v': (3,)}, {'v': [4]}]"),
+    )
+    (warning,) = plans.run(book(tmp_path, *cells), ONE_ROLE).diagnostics
+    assert warning.code == "NB337"
+    assert "1 of 4 sampled reference rows hold (3,) (tuple) in 'v'" in warning.message
+    assert "as [3] (list)" in warning.message
+
+
 def test_a_role_that_uses_what_json_does_not_carry(tmp_path: Path) -> None:
     cells = (
         ("example", "import pandas as pd\nx = pd.DataFrame({'a': [1, 2, 3]}, index=[7, 8, 9])"),

@@ -543,11 +543,12 @@ def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
         return _categorical(values, field)
     if dtype == "integer" and None not in values:
         values = [int(value) for value in values]
-    cast = _caster(field)
-    if dtype == "datetime" and "[" not in python:  # a column of Python's own dates
+    if python == "object" and not field.get("missing"):
+        field = {**field, "missing": "np.nan"}
+    # Python's own dates stand in a column of objects, too
+    if python == "object" or (dtype == "datetime" and "[" not in python):
+        cast = _caster(field)
         return pd.Series([cast(value) for value in values], dtype=object)
-    if python == "object":
-        return pd.Series([math.nan if value is None else cast(value) for value in values], dtype=object)
     return pd.Series(values, dtype=python)
 
 
@@ -575,14 +576,31 @@ Cast = Callable[[Any], Any]
 def _caster(field: Mapping[str, Any]) -> Cast:
     dtype, python, parts = field["dtype"], field["python"], field.get("parts") or ()
     as_it_comes = (dtype, python) == ("number", "object")
-    missing = _number(math.nan, python) if dtype == "number" and not as_it_comes else None
+    missing = _missing(field)
     if parts:
         cast = _PART_CASTS[dtype]({part["name"]: _caster(part) for part in parts})
     elif dtype in _CASTS and not as_it_comes:
         cast = _scalar_cast(_CASTS[dtype], python)
     else:
-        return lambda value: value
+        return (lambda value: value) if missing is None else lambda v: missing if v is None else v
     return lambda value: missing if value is None else cast(value)
+
+
+def _missing(field: Mapping[str, Any]) -> Any:
+    """What stands for null in a field: the very object that the notebook's data had there."""
+    if kind := field.get("missing"):
+        return _MISSING[kind]()
+    is_typed = field["dtype"] == "number" and field["python"] != "object"
+    return _number(math.nan, field["python"]) if is_typed else None
+
+
+_MISSING: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "nan": lambda: math.nan,
+    "np.nan": lambda: importlib.import_module("numpy").nan,
+    "NA": lambda: importlib.import_module("pandas").NA,
+    "NaT": lambda: importlib.import_module("pandas").NaT,
+}
 
 
 def _scalar_cast(cast: Callable[[Any, str], Any], python: str) -> Cast:

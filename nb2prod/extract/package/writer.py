@@ -15,7 +15,7 @@ from typing import Any
 
 from . import formats
 from .formats import ALONE, TENSORS, TREE, Home, NoForm, has_type, type_name
-from .plain import ONE, PLAIN, SPLIT, split_objects, split_scalar, split_timestamp
+from .plain import ONE, PLAIN, SPLIT, nan_of, split_objects, split_scalar, split_timestamp
 
 MAX_DEPTH = 200
 
@@ -71,6 +71,9 @@ class _Writer:
     def tree(self, value: Any) -> Any:
         """A value as JSON data; its leaves go to `parts`."""
         kind = type(value)
+        if kind is float and (module := nan_of(value)) is not None:
+            self.modules.add(module)
+            return {"$nan": [module]}
         if kind in PLAIN or (kind is int and value.bit_length() < 1024):
             return value
         self._meet(value)
@@ -93,7 +96,8 @@ class _Writer:
 
     def _branch(self, kind: type, value: Any) -> Any:
         if kind is list:
-            return [item if type(item) in PLAIN else self.tree(item) for item in value]
+            # NaN, unequal to itself, may be one that is known by identity
+            return [item if type(item) in PLAIN and item == item else self.tree(item) for item in value]
         if kind is dict and not _needs_tag(value):
             return {key: self.tree(item) for key, item in value.items()}
         if kind in SPLIT:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from .answers import UNSENDABLE
-from .contract import fields_of
+from .contract import fields_of, together
 from .finding import Finding, Refused, refused
 from .places import described
 from .predictions import field_of_answers
 from .request import Look, Request
+from .returned import changed_rows, real_rows, two_kinds
+from .rows import Rows
 
 MAX_EXAMPLE = 20
 """Instances that a contract keeps as its example."""
@@ -95,7 +97,7 @@ def prove(
         return Proof(contract, cases, [finding])
     if len(contract["example"]) < len(wire):
         wire = _encoded(asked, asked(contract["example"]), len(contract["example"]), runtime)
-    findings: list[Finding] = []
+    findings = list(_not_carried(asked, reference))
     if reference is not None:
         instances = _affordable(asked, request.look.instances, reference.instances)
         cases += _reference_case(asked, instances, runtime, findings)
@@ -164,6 +166,23 @@ def _not_alike(why: str) -> Finding:
 
 
 # --- reference rows ------------------------------------------------------------------------------
+
+
+def _not_carried(asked: Asked, reference: Look | None) -> Iterator[Finding]:
+    """What JSON cannot carry as it is: about such rows, asking the role cells with JSON proves nothing."""
+    request = asked.request
+    fields = together(request.seen, reference.seen if reference else None)
+    seen = dict(zip(request.labels, fields, strict=True))
+    yield from two_kinds(seen)
+    if reference is None or request.kind == "array":
+        return
+    rows = zip(reference.instances, reference.real, strict=True)
+    fitting = [(one, real) for one, real in rows if not asked.predictor.problems([one])]
+    if fitting:
+        decoded = asked.predictor.decode([one for one, _ in fitting])
+        data = Rows(decoded[0] if asked.predictor.batch else decoded, request.names)
+        back = real_rows(data, range(len(fitting)))
+        yield from changed_rows(seen, [real for _, real in fitting], back)
 
 
 def _affordable(asked: Asked, example: list[Any], instances: list[Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +11,7 @@ from . import contract, rows
 from .finding import Refused, refused
 from .pickling import Homes, Pickled, Unstorable, pickled, type_name
 from .places import article
+from .returned import Row, real_rows
 from .rows import Rows
 from .seen import Seen
 
@@ -19,13 +20,15 @@ from .seen import Seen
 class Look:
     """What is kept of rows, which later cells may change. `count` counts all rows, `instances` holds some.
 
-    `seen` has an entry for each field; None where its values have no JSON form.
+    `seen` has an entry for each field; None where its values have no JSON form. `real` holds the rows of
+    `instances` as they are in the notebook; only of reference data.
     """
 
     count: int
     instances: list[Any]
     digest: str
     seen: tuple[Seen | None, ...]
+    real: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ def see_reference(source: Any, request: Request, runtime: ModuleType) -> Look:
 def look_at(data: Rows, runtime: ModuleType) -> Look:
     """What is kept of reference data: a sample as instances, and what all of it looks like."""
     seen = tuple(contract.look(data.column(name), runtime.to_wire) for name in data.names or ("",))
-    return Look(len(data), _instances(data, runtime), rows.data_digest(data), seen)
+    instances, real = _instances(data, runtime), real_rows(data, data.sample())
+    return Look(len(data), instances, rows.data_digest(data), seen, real)
 
 
 def _instances(data: Rows, runtime: ModuleType) -> list[Any]:

@@ -235,7 +235,7 @@ class Session:
             "contract": self._proof.contract,
             "state": files,
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
-            "decoding": sorted(_decoding(self._request)),
+            "decoding": sorted(_decoding(self._request, self._proof.contract)),
             "values": self._watch.values(),
             "metrics": self._metrics,
             "data_digest": data.digest,
@@ -258,9 +258,9 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _decoding(request: Request) -> set[str]:
+def _decoding(request: Request, contract: Mapping[str, Any]) -> set[str]:
     """The modules with which the package's runtime rebuilds such a request."""
-    needed: set[str] = set()
+    needed = {name for field in contract["fields"] for name in _decoding_missing(field)}
     kinds = {part.python for seen in request.seen for part in seen.all_parts()}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
@@ -269,3 +269,9 @@ def _decoding(request: Request) -> set[str]:
     if request.kind == "frame" and kinds & {"str", "string"} and "pyarrow" in sys.modules:
         needed.add("pyarrow")  # pandas then keeps texts in it, and some answers depend on that
     return needed
+
+
+def _decoding_missing(field: Mapping[str, Any]) -> set[str]:
+    needed = {"np.nan": {"numpy"}, "NA": {"pandas", "numpy"}, "NaT": {"pandas", "numpy"}}
+    parts = [_decoding_missing(part) for part in field["parts"]]
+    return needed.get(field["missing"], set()).union(*parts)
