@@ -15,6 +15,7 @@ from nb2prod.errors import ParityError
 from nb2prod.extract import extract
 from nb2prod.shells import render
 from nb2prod.validation import prove, write_package
+from nb2prod.validation.seeds import differing
 from tests import plans
 from tests.plans import book, bundle_of, function, inline, plan, state
 
@@ -288,6 +289,59 @@ def test_a_package_whose_state_moves_on(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="differently each time") as caught:
         plans.proven(book(tmp_path, *cells), what, modules)
     assert (caught.value.code, caught.value.cell) == ("NB321", "c3")
+
+
+UNSTEADY = {
+    "a set that is made": (
+        "'-'.join({'some', 'words', text})",
+        "the order of a set (`{'some', 'words', text}`)",
+    ),
+    "a set in state": ("'-'.join(known)", "the order of a set (`known`)"),
+    "a hash": ("hash(text)", "`hash` of a text (`hash(text)`)"),
+}
+
+
+@pytest.mark.parametrize("name", UNSTEADY)
+def test_answers_that_depend_on_how_a_process_hashes_texts(tmp_path: Path, name: str) -> None:
+    answer, what = UNSTEADY[name]
+    error = text_failure(tmp_path, answer)
+    assert error.code == "NB339"
+    assert what in error.message
+    assert (error.cell, error.line) == (("c1", 1) if "known" in answer else ("c3", 1))
+
+
+def test_a_set_that_is_only_asked_what_is_in_it(tmp_path: Path) -> None:
+    assert text_report(tmp_path, "text in known and text not in {'x', 'y'}").passed
+
+
+def test_seeds_that_order_texts_differently() -> None:
+    one, other = differing(["alpha", "beta"])
+    code = "print(list({'alpha', 'beta'}))"
+    orders = [
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": str(seed)}, capture_output=True)
+        for seed in (one, other)
+    ]
+    assert orders[0].stdout != orders[1].stdout
+
+
+def text_report(folder: Path, answer: str) -> Report:
+    """The report on a package whose one role answers a `text`, with the set `known` in its state."""
+    cells = (("", "known = {'alpha', 'beta'}"), ("example", "text = 'abc'"), ("model", answer))
+    what = plan(
+        "text", inline("model", "text", "p", "c3"), moment="c3", example="c2", items=(state("known", "c3"),)
+    )
+    modules = {
+        "state": 'from .runtime import load_state\n\nknown = load_state("known")\n',
+        "pipeline": f"from .state import known\ndef run(text):\n    return {answer}\n",
+    }
+    lines = (MappedLine("pipeline.py", 3, "c3", 3, 1),)
+    return plans.proven(book(folder, *cells), what, modules, lines=lines).report
+
+
+def text_failure(folder: Path, answer: str) -> ParityError:
+    with pytest.raises(ParityError) as caught:
+        text_report(folder, answer)
+    return caught.value
 
 
 def test_the_proving_process_imports_nothing_of_ours(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report
 from nb2prod.errors import ParityError
 from nb2prod.validation.requirements import required
-from nb2prod.validation.verdict import died, differ, differences_in, failed, last_role, unlike
+from nb2prod.validation.seeds import Suspect, seeds_hint, suspects, unsteady
+from nb2prod.validation.verdict import died, differ, differences_in, failed, last_role, unlike, where
 
 
 def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) -> Report:
@@ -25,7 +26,7 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     `rtol` is the relative difference that numbers may have; 0 asks for the very same. Raises
     ParityError: NB320 if answers differ (it carries the report), NB321 if the package answers the same
     request differently each time, NB322 if its code fails, NB326 if answering changes a container, NB327 if
-    it imports what no installed package claims.
+    it imports what no installed package claims, NB339 if answers differ from process to process.
     """
     started = time.perf_counter()
     result = ask(package, run.folder / "cases.pkl", rtol)
@@ -39,19 +40,35 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
             hint="Answer in the request's order: `.sort_index()` at the end, or return plain values.",
             **last_role(bundle),
         )
+    found = suspects(bundle, run.folder)
+    if found:
+        _check_steady(bundle, run, package, found)
     changed = _changed(bundle, result["changed"])
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
     report = replace(report, diagnostics=(*report.diagnostics, *changed))
     if not report.passed:
-        raise differ(report, result, bundle)
+        raise differ(report, result, bundle, seeds_hint(found))
     requirements, warnings = required(bundle, result["imports"])
     return replace(report, diagnostics=(*report.diagnostics, *warnings), requirements=requirements)
 
 
-def ask(package: Path, cases: Path, rtol: float, python: Path | None = None) -> dict[str, Any]:
+def _check_steady(bundle: Bundle, run: CleanRun, package: Path, found: list[Suspect]) -> None:
+    """Refuse answers that depend on how a process hashes texts."""
+    cases = run.folder / "cases.pkl"
+    problem = unsteady(bundle, run.folder, found, lambda seed: ask(package, cases, 0.0, seed=seed))
+    if problem is not None:
+        place = where(problem.place) or last_role(bundle)
+        raise ParityError(problem.message, code="NB339", hint=problem.hint, **place)
+
+
+def ask(
+    package: Path, cases: Path, rtol: float, python: Path | None = None, seed: int | None = None
+) -> dict[str, Any]:
     """What a new process (of another interpreter, if given) finds of a package asked for the `cases`.
+
+    With a `seed` of hashes, it finds only what the package answers to a few rows.
 
     Raises ParityError NB322 if the process dies.
     """
@@ -65,6 +82,7 @@ def ask(package: Path, cases: Path, rtol: float, python: Path | None = None) -> 
                     "compare": str(Path(__file__).with_name("compare.py")),
                     "result": str(result),
                     "rtol": rtol,
+                    "answers only": seed is not None,
                 }
             ),
             "utf-8",
@@ -72,6 +90,7 @@ def ask(package: Path, cases: Path, rtol: float, python: Path | None = None) -> 
         # -P: the folder of our script must not become a place to import from
         command = [python or sys.executable, "-P", str(Path(__file__).with_name("child.py")), str(job)]
         env = _environment(own=python is not None)
+        env |= {"PYTHONHASHSEED": str(seed)} if seed is not None else {}
         done = subprocess.run(
             command, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )

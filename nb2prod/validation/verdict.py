@@ -51,8 +51,10 @@ def differences_in(result: Mapping[str, Any]) -> tuple[Difference, ...]:
     return tuple([*found, *(Difference(name, *first) for name, first in odd)][:SHOWN])
 
 
-def differ(report: Report, result: Mapping[str, Any], bundle: Bundle) -> ParityError:
-    """The error for a report with differences."""
+def differ(
+    report: Report, result: Mapping[str, Any], bundle: Bundle, likely: str | None = None
+) -> ParityError:
+    """The error for a report with differences. `likely` says what is probably the cause."""
     place = last_role(bundle)
     rows = "\n".join(
         f"  {d.case}, row {d.row}: expected {d.expected}, got {d.got}"
@@ -69,7 +71,7 @@ def differ(report: Report, result: Mapping[str, Any], bundle: Bundle) -> ParityE
         "A request comes as the contract says: index 0 to n-1, types that fit example and reference alike."
         " If that is not the example's, mend the example. Rounding is allowed by a tolerance (--rtol)."
     )
-    hint = unlike(report.diagnostics) or hint
+    hint = unlike(report.diagnostics) or likely or hint
     return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **place)
 
 
