@@ -94,13 +94,39 @@ def names_of(request: Any, kind: str) -> tuple[str, ...]:
     return _checked(names, kind)
 
 
+_AS_TEXT = {
+    "frame": "df.columns = df.columns.astype(str)",
+    "tuple": "df.columns = ['_'.join(map(str, c)) for c in df.columns]",
+    "keys": "{str(k): v for k, v in d.items()}",
+}
+
+
+def check_keys(value: Any, path: str) -> None:
+    """Refused NB221 for a dict inside an example with keys that JSON would make text."""
+    if isinstance(value, dict):
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            raise refused(
+                "NB221",
+                f"the example has a key that is no text in {path}: {odd[0]!r}; keys of JSON are text",
+                f"Let requests have text, `{_AS_TEXT['keys']}`, and make `int(k)` of it in the role cell.",
+            )
+        for key, item in value.items():
+            check_keys(item, f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            check_keys(item, f"{path}[{i}]")
+    elif rows_.is_frame(value):
+        for name, column in value.items():
+            if str(column.dtype) == "object":
+                check_keys(column.tolist(), f"{path}[{name!r}]")
+
+
 def _checked(names: list[Any], kind: str) -> tuple[str, ...]:
     what = "columns" if kind == "frame" else "keys"
     odd = [name for name in names if not isinstance(name, str)]
     if odd:
-        fix = (
-            "df.columns = df.columns.astype(str)" if kind == "frame" else "{str(k): v for k, v in d.items()}"
-        )
+        fix = _AS_TEXT["tuple" if isinstance(odd[0], tuple) else kind if kind == "frame" else "keys"]
         raise refused(
             "NB221", f"the example's {what} are not all text: {odd[0]!r}", f"JSON needs names: `{fix}`."
         )

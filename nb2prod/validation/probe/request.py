@@ -54,6 +54,8 @@ def see_request(requests: Mapping[str, Any], homes: Homes, runtime: ModuleType) 
     kind = contract.kind_of(requests)
     value = requests if kind == "names" else next(iter(requests.values()))
     names = contract.names_of(value, kind)
+    for name, part in requests.items():
+        contract.check_keys(part, name)
     shape = tuple(rows.values_shape(value)) if kind == "array" else ()
     data = rows.of_request(value, kind, names)
     try:
