@@ -242,6 +242,15 @@ def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
     assert any("model.py" in note for note in error.__notes__)
 
 
+def test_a_package_that_needs_a_file_beside_the_notebook(
+    ran: tuple[Notebook, CleanRun], tmp_path: Path
+) -> None:
+    error = failure_of(ran, tmp_path, changed("    return open('prices.csv').readlines()\n"))
+    assert error.code == "NB322"
+    assert error.hint is not None
+    assert "Read the file in a cell of its own above" in error.hint
+
+
 def test_a_package_that_needs_a_module_beside_the_notebook(
     ran: tuple[Notebook, CleanRun], tmp_path: Path
 ) -> None:

@@ -328,22 +328,22 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[A
 
 def _latencies(instances: list[Any], predictor: Any) -> dict[str, float]:
     """Median milliseconds of warm calls: one instance, and all of them at once where they may be."""
-    one = _median_ms(lambda: predictor.predict(instances[:1]))
+    one = _median_ms("asked for one row alone", lambda: predictor.predict(instances[:1]))
     if not predictor.batch or len(instances) < 2:
         return {"one": one}
     return {
         "one": one,
-        "batch": _median_ms(lambda: predictor.predict(instances)),
+        "batch": _median_ms("timed", lambda: predictor.predict(instances)),
         "batch_rows": len(instances),
     }
 
 
-def _median_ms(call: Callable[[], Any]) -> float:
+def _median_ms(what: str, call: Callable[[], Any]) -> float:
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     for _ in itertools.repeat(None, MAX_ALONE):
         started = time.perf_counter()
-        _guard("timed", call)
+        _guard(what, call)
         times.append(time.perf_counter() - started)
         if time.perf_counter() > end:
             break

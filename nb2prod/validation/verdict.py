@@ -93,6 +93,8 @@ def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) ->
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
+    if error["type"] == "FileNotFoundError":
+        hint = "Read the file in a cell of its own above: what it holds then goes into the package."
     own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
     frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
     inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""

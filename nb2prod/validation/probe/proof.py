@@ -95,6 +95,7 @@ def prove(
     if finding is not None:
         contract |= {"answer": _answer(cases, asked), "response": wire[:MAX_EXAMPLE]}
         return Proof(contract, cases, [finding])
+    _check_alone(asked, request.look.instances[0], runtime)
     if len(contract["example"]) < len(wire):
         wire = _encoded(asked, asked(contract["example"]), len(contract["example"]), runtime)
     findings = list(_not_carried(asked, reference))
@@ -130,10 +131,34 @@ def _encoded(asked: Asked, answers: list[Any], count: int, runtime: ModuleType) 
         wire: list[Any] = asked.predictor.encode(answers, count)
         return wire
     except runtime.WrongAnswer as error:
-        hint = "Keep every row, in order: mark bad rows in the answer instead of dropping them."
-        raise refused("NB223", f"the notebook's answer does not fit its request: {error}", hint) from error
+        raise _unfit(answers, count, str(error)) from error
+    except runtime.SameNames as error:
+        hint = "Name each otherwise: `.add_suffix(...)` before `pd.concat`, or `answer.columns = [...]`."
+        raise refused("NB224", f"the notebook's answer cannot be sent: {error}", hint) from error
     except TypeError as error:
         raise refused("NB224", f"the notebook's answer cannot be sent: {error}", UNSENDABLE) from error
+
+
+def _unfit(answers: list[Any], count: int, why: str) -> Refused:
+    """Refused NB223, with the likeliest mistake as its hint."""
+    if answers[0] is None:
+        hint = "End the cell in the answer: `to_csv(...)`, `print(...)` and `inplace=True` give None."
+        return refused("NB223", f"the notebook's answer is None, to a request of {count} rows", hint)
+    if count == 1 and getattr(answers[0], "shape", None) == ():
+        hint = "Give a list for one row, too: `.ravel()` or `[:, 0]` in place of `.squeeze()` or `.item()`."
+        return refused("NB223", f"a row alone gets a single value, no list of one: {why}", hint)
+    hint = "Keep every row, in order: mark bad rows in the answer instead of dropping them."
+    return refused("NB223", f"the notebook's answer does not fit its request: {why}", hint)
+
+
+def _check_alone(asked: Asked, instance: Any, runtime: ModuleType) -> None:
+    """A row alone gets one answer; the proof will say so if it gets none."""
+    # the user's own code, which may need more than one row
+    try:
+        answers = asked([instance])
+    except Exception:
+        return
+    _encoded(asked, answers, 1, runtime)
 
 
 def _repeatable(asked: Asked, instances: list[Any], first: Any, compare: ModuleType) -> Finding | None:
