@@ -286,6 +286,7 @@ def test_what_is_one_object_stays_one() -> None:
 # --- the notebook's own functions and classes ----------------------------------------------------
 
 NOTEBOOK = """
+from enum import Enum
 from sklearn.base import BaseEstimator, TransformerMixin
 def clip(values):
     return values.clip(0)
@@ -297,6 +298,9 @@ class Clip(TransformerMixin, BaseEstimator):
         return self
     def transform(self, X):
         return X.clip(self.low) - self.mean_
+class Size(Enum):
+    S = 1
+    L = 2
 class Box:
     class Lid: pass
     def __init__(self):
@@ -312,7 +316,15 @@ def notebook() -> dict[str, Any]:
     return names
 
 
-REHOME = dict.fromkeys(("clip", "Clip", "Box"), "helpers")
+REHOME = dict.fromkeys(("clip", "Clip", "Box", "Size"), "helpers")
+
+
+def test_members_of_an_enumeration_are_kept_by_their_name(notebook: dict[str, Any]) -> None:
+    size = notebook["Size"]
+    back, stored = through({size.S: [size.L, size.S], "s": size.S}, Homes.now(notebook, REHOME))
+    assert (stored.codec, stored.used) == ("json", {"Size"})
+    assert back[size.S] == [size.L, size.S]
+    assert back["s"] is size.S
 
 
 def test_objects_of_the_notebook_are_kept_by_the_name_of_their_home(notebook: dict[str, Any]) -> None:

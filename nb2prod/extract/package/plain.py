@@ -90,6 +90,7 @@ JOIN: dict[str, Callable[[list[Any]], Any]] = {
     "$decimal": lambda p: Decimal(p[0]),
     "$pattern": lambda p: re.compile(*p),
     "$nan": lambda p: _nan(*p),
+    "$member": lambda p: p[0].__members__[p[1]],
     "$tuple": tuple,
     "$set": set,
     "$frozenset": frozenset,
