@@ -458,6 +458,11 @@ STATE_ERRORS = {
     "old": (OLD, "NB311", "older definition.*'g'"),
     "homeless": ("def h(x): pass\nf = [h]", "NB312", r"function 'h' in f\[0\]"),
     "unbound": ("if not __name__:\n    f = 1", "NB313", "reads 'f', which the clean run never bound"),
+    "sentinel": (
+        "f = {'a': [object()]}",
+        "NB310",
+        r"the object in f\['a'\]\[0\], which is known by identity",
+    ),
     "one way": (ONE_WAY, "NB310", "cannot be read back: KeyError"),
 }
 
@@ -480,6 +485,11 @@ def test_state_that_cannot_be_stored(tmp_path: Path, name: str) -> None:
         2,
     )
     assert caught.value.hint
+
+
+def test_a_sentinel_alone_is_one_object_in_the_package_too(tmp_path: Path) -> None:
+    done = text_run(tmp_path, "missing = object()", "'no' if text is missing else text", "missing")
+    assert [(item.key, item.codec) for item in done.evidence.state] == [("missing", "pickle")]
 
 
 def test_each_piece_of_state_says_how_it_is_stored_and_what_reading_it_needs(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ Home = tuple[str, str]
 
 
 class Unstorable(Exception):
-    """A value that cannot be stored, because of `part` in it. `kind`: "value", "redefined", "homeless"."""
+    """A value that cannot be stored, because of `part` in it.
+
+    `kind`: "value", "redefined", "homeless", "identity".
+    """
 
     def __init__(self, part: Any, reason: str, kind: str = "value") -> None:
         super().__init__(reason)
@@ -79,8 +82,9 @@ class Pickled:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, buffer: io.BytesIO, homes: Homes) -> None:
+    def __init__(self, buffer: io.BytesIO, homes: Homes, value: Any) -> None:
         super().__init__(buffer, protocol=5)
+        self._value = value
         self.used: set[str] = set()
         self.last: Any = None
         self._homes = homes
@@ -96,6 +100,8 @@ class _Pickler(pickle.Pickler):
         self.last = obj
         if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
             raise _no_home(obj, self._homes)
+        if type(obj) is object and obj is not self._value:
+            raise Unstorable(obj, "a bare object() is known by identity alone", "identity")
         return NotImplemented
 
 
@@ -120,7 +126,7 @@ class _Unpickler(pickle.Unpickler):
 def pickled(value: Any, homes: Homes) -> Pickled:
     """A value as a pickle (protocol 5); Unstorable if it cannot be one."""
     buffer = io.BytesIO()
-    pickler = _Pickler(buffer, homes)
+    pickler = _Pickler(buffer, homes, value)
     try:
         pickler.dump(value)
     except Unstorable:

@@ -16,9 +16,10 @@ from .storing import Stored, store
 _HINT = {
     "value": "Write a function that makes it, inside a role cell or a helper cell: serving code calls that.",
     "redefined": "Make the value after the last definition, or give the two definitions different names.",
+    "identity": "Let None, a text or a member of an Enum stand for it: `is` then holds in every process.",
     "homeless": "Define it in a cell of its own that is not tagged `skip`, or import it from a module.",
 }
-_CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312"}
+_CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312", "identity": "NB310"}
 
 
 LARGE = 100_000_000
@@ -168,6 +169,11 @@ def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refuse
         message = f"{item['name']!r} ({whole}) holds an older definition: {part} has been defined anew since"
     elif problem.kind == "homeless":
         message = f"{item['name']!r} ({whole}) refers to {part}, which is no part of the package"
+    elif problem.kind == "identity":
+        message = (
+            f"{item['name']!r} ({whole}) holds {part}, which is known by identity alone: it would become"
+        )
+        message += " another object than the one that other code compares it with"
     else:
         message = f"{item['name']!r} ({whole}) cannot be stored: {part} has no stored form"
     hint = _HINT[problem.kind]
