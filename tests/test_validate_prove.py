@@ -300,6 +300,30 @@ def test_a_package_whose_state_moves_on(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.cell) == ("NB321", "c3")
 
 
+def test_the_part_of_the_state_that_has_changed_is_named(tmp_path: Path) -> None:
+    cells = (
+        ("", "class Model:\n    def __init__(self):\n        self.seen = {'last': [0, 1]}\nm = Model()"),
+        ("example", "x = 3"),
+        ("model", "m.seen['last'][1] = x\nx"),
+    )
+    what = plan(
+        "x",
+        inline("model", "x", "p", "c3"),
+        moment="c3",
+        example="c2",
+        items=(state("m", "c3"),),
+        rehome={"Model": "helpers"},
+    )
+    modules = {
+        "helpers": "class Model:\n    pass\n",
+        "state": 'from .runtime import load_state\n\nm = load_state("m")\n',
+        "pipeline": "from .state import m\ndef run(x):\n    m.seen['last'][1] = x\n    return x\n",
+    }
+    with pytest.raises(ParityError, match=r"changes `m\.seen\['last'\]\[1\]` in the state") as caught:
+        plans.proven(book(tmp_path, *cells), what, modules)
+    assert caught.value.code == "NB326"
+
+
 UNSTEADY = {
     "a set that is made": (
         "'-'.join({'some', 'words', text})",

@@ -303,24 +303,42 @@ def _fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
 
 
 def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
-    """What of a value is plain data or of the notebook's classes; library objects may cache: by name."""
+    """What of a value is plain data or of the notebook's classes; library objects may cache: by name.
+
+    Containers and objects are dicts, from how one writes the way to a part to that part.
+    """
     if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
         return repr(value)
     if isinstance(value, Mapping):
-        return [(repr(key), _own_parts(item, package, depth + 1)) for key, item in value.items()]
+        # the order of keys counts
+        parts = {f"[{key!r}]": _own_parts(item, package, depth + 1) for key, item in value.items()}
+        return {**parts, "": list(parts), "kind": type(value).__name__}
     if isinstance(value, list | tuple | deque):
-        return [_own_parts(item, package, depth + 1) for item in value]
+        return {f"[{i}]": _own_parts(item, package, depth + 1) for i, item in enumerate(value)}
     if isinstance(value, set | frozenset | bytearray):
         return sorted(map(repr, value))
     if type(value).__module__.startswith(package):
-        return _own_parts(getattr(value, "__dict__", {}), package, depth + 1)
+        inner = getattr(value, "__dict__", {})
+        return {f".{name}": _own_parts(item, package, depth + 1) for name, item in inner.items()}
     return type(value).__qualname__
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
-    """Keys of the state that answering has changed, each with whether that is sure to matter."""
+    """Keys of the state that answering has changed, each with whether that is sure to matter, which part of
+    it has changed first, and the type of a dict that has got a new key."""
     changed = [key for key in before if before[key][1] != after[key][1]]
-    return [[key, before[key][0] != after[key][0]] for key in changed]
+    return [[key, before[key][0] != after[key][0], *_first(before[key][0], after[key][0])] for key in changed]
+
+
+def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return path, ""
+    for name in [name for name in {**one, **other} if name not in ("", "kind")]:
+        if name not in one:
+            return path + name, one.get("kind", "")
+        if one[name] != other.get(name):
+            return _first(one[name], other.get(name), path + name)
+    return path, ""
 
 
 # --- speed ---------------------------------------------------------------------------------------

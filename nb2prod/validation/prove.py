@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report
+from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report, Severity, StateItem
 from nb2prod.errors import ParityError
 from nb2prod.validation.requirements import required
 from nb2prod.validation.seeds import Suspect, seeds_hint, suspects, unsteady
@@ -135,18 +135,20 @@ def _report(
     )
 
 
-def _changed(bundle: Bundle, changed: list[tuple[str, bool]]) -> tuple[Diagnostic, ...]:
+def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str]]) -> tuple[Diagnostic, ...]:
     """State that answering requests has changed: an error, but for library objects, which may only cache."""
     items = {item.key: item for item in bundle.plan.state}
-    return tuple(
-        Diagnostic(
-            "NB326",
-            "error" if matters else "warning",
-            f"answering requests changes the state `{items[key].name}`: later answers may differ",
-            items[key].bound_cell,
-            items[key].bound_number,
-            items[key].bound_line,
-            f"Work on a copy of `{items[key].name}` in the role code.",
-        )
-        for key, matters in changed
-    )
+    return tuple(_change(items[key], matters, path, added) for key, matters, path, added in changed)
+
+
+def _change(item: StateItem, matters: bool, path: str, added_to: str) -> Diagnostic:
+    part, hint = f"`{item.name}{path}`", f"Work on a copy of `{item.name}` in the role code."
+    what = f"answering requests changes {part} in the state: later answers may differ"
+    if added_to == "defaultdict":
+        what = f"answering requests adds {part} to the state: a defaultdict keeps each key that is asked for"
+        hint = "Read it by `.get(key, default)`, which adds nothing."
+    elif not matters:
+        what = f"answering requests changes something inside `{item.name}`, but no answer: it seems to cache"
+        hint = "Nothing needs doing, if it does. If it learns from requests, work on a copy in the role code."
+    severity: Severity = "error" if matters else "warning"
+    return Diagnostic("NB326", severity, what, item.bound_cell, item.bound_number, item.bound_line, hint)
