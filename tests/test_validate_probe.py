@@ -671,6 +671,7 @@ def test_without_a_reference_cell_rows_come_from_where_the_example_came_from(tmp
     assert done.reference_rows == 300
     assert [f.maximum for f in done.evidence.contract.fields] == [299, 1.5]
     example, reference = cases(done)
+    assert reference["name"] == "what the example came from"
     assert len(example["instances"]) == 30
     assert len(done.evidence.contract.example) == len(response(done)) == 20
     assert len(reference["answers"][0]) == len(reference["instances"]) == 200

@@ -100,6 +100,9 @@ def test_rows_that_depend_on_each_other_are_not_batched(tmp_path: Path) -> None:
     report = plans.proven(book(tmp_path, *cells), what, modules).report
     assert report.passed
     assert (report.batch_safe, report.batch_reason) == (False, "row 0 alone gives 1.0, among 3 rows 0.25")
+    (warning,) = report.diagnostics
+    assert (warning.code, warning.severity, warning.cell) == ("NB336", "warning", "c2")
+    assert "row 0 alone gives 1.0, among 3 rows 0.25" in warning.message
 
 
 def test_one_row_is_too_little_to_tell(tmp_path: Path) -> None:
@@ -224,6 +227,7 @@ def test_rows_that_differ_by_rounding_are_not_batched(tmp_path: Path) -> None:
     report = plans.proven(book(tmp_path, *cells), what, {"pipeline": f"def run(values):\n{body}"}).report
     assert report.batch_safe is False
     assert report.batch_reason.endswith("(rounding)")
+    assert report.diagnostics == ()
 
 
 def test_a_package_that_gives_another_type(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:

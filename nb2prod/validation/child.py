@@ -80,7 +80,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     answers = [_answers(case, predictor) for case in cases]
     example = cases[0]["instances"]
     rows = [row for case in reversed(cases) for row in case["instances"]]
-    safe, reason = _batch_safety(rows, predictor, compare)
+    safe, reason, mixed = _batch_safety(rows, predictor, compare)
     latencies = _latencies(cases[-1]["instances"], predictor)
     repeat = _repeat(example, predictor, compare, job["rtol"])
     wire = _wire(predictor, compare, job["rtol"])
@@ -97,6 +97,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         "wire": wire,
         "batch_safe": safe,
         "batch_reason": reason,
+        "mixed": mixed,
         "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
         "imports": asked.imports(),
@@ -193,24 +194,27 @@ def _wire(predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
     return list(found) if found is not None else None
 
 
-def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> tuple[bool | None, str]:
-    """Whether rows may be asked together with the rows of other requests, and why."""
+def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> tuple[bool | None, str, bool]:
+    """Whether rows may be asked together with the rows of other requests, why, and whether rows influence
+    each other by more than rounding."""
     if not predictor.batch:
-        return None, f"one call takes one {predictor.kind}"
+        return None, f"one call takes one {predictor.kind}", False
     if len(instances) < 2:
-        return False, "only one row is known, so that nothing can be compared"
+        return False, "only one row is known, so that nothing can be compared", False
     # code may well need more than one row; that is no fault, but it forbids to mix requests
     try:
         alone = _alone(instances[:MAX_ALONE], predictor)
     except Exception as error:
-        return False, f"a row alone fails: {type(error).__name__}: {error}"
+        return False, f"a row alone fails: {type(error).__name__}: {error}", False
     rows = instances[: len(alone)]
     together = _guard("asked for rows together", lambda: predictor.predict(rows))
     for i, (one, other) in enumerate(zip(alone, together, strict=True)):
         if one != other:
-            rounding = " (rounding)" if compare.same(one, other, ROUNDING) else ""
-            return False, f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}{rounding}"
-    return True, f"{len(rows)} rows answered alike alone and together"
+            mixed = not compare.same(one, other, ROUNDING)
+            rounding = "" if mixed else " (rounding)"
+            reason = f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}{rounding}"
+            return False, reason, mixed
+    return True, f"{len(rows)} rows answered alike alone and together", False
 
 
 def _alone(rows: list[Any], predictor: Any) -> list[Any]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
-    report = replace(report, diagnostics=(*report.diagnostics, *changed))
+    report = replace(report, diagnostics=(*report.diagnostics, *changed, *_mixed(bundle, result)))
     if not report.passed:
         raise differ(report, result, bundle, seeds_hint(found))
     requirements, warnings = required(bundle, result["imports"])
@@ -139,6 +139,19 @@ def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str]]) -> tuple
     """State that answering requests has changed: an error, but for library objects, which may only cache."""
     items = {item.key: item for item in bundle.plan.state}
     return tuple(_change(items[key], matters, path, added) for key, matters, path, added in changed)
+
+
+def _mixed(bundle: Bundle, result: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """A warning if what else is in a request changes the answer to a row."""
+    if result["mixed"]:
+        yield Diagnostic(
+            "NB336",
+            "warning",
+            f"rows of one request influence each other's answers: {result['batch_reason']}",
+            hint="Usual causes: `get_dummies`, and scaling, ranking or filling by a mean within the request. Fit"
+            " that on the training data, in a cell above the role cells. If it is meant, nothing needs doing.",
+            **last_role(bundle),
+        )
 
 
 def _change(item: StateItem, matters: bool, path: str, added_to: str) -> Diagnostic:

@@ -101,7 +101,7 @@ def prove(
     findings = list(_not_carried(asked, reference))
     if reference is not None:
         instances = _affordable(asked, request.look.instances, reference.instances)
-        cases += _reference_case(asked, instances, runtime, findings)
+        cases += _reference_case(asked, instances, runtime, findings, reference.called)
     return Proof({**contract, "answer": _answer(cases, asked), "response": wire}, cases, findings)
 
 
@@ -207,7 +207,7 @@ def _not_carried(asked: Asked, reference: Look | None) -> Iterator[Finding]:
         decoded = asked.predictor.decode([one for one, _ in fitting])
         data = Rows(decoded[0] if asked.predictor.batch else decoded, request.names)
         back = real_rows(data, range(len(fitting)))
-        yield from changed_rows(seen, [real for _, real in fitting], back)
+        yield from changed_rows(seen, [real for _, real in fitting], back, _rows(reference.called))
 
 
 def _affordable(asked: Asked, example: list[Any], instances: list[Any]) -> list[Any]:
@@ -218,31 +218,35 @@ def _affordable(asked: Asked, example: list[Any], instances: list[Any]) -> list[
     return instances[:: max(1, math.ceil(len(instances) * each / MAX_SECONDS))]
 
 
+def _rows(called: str) -> str:
+    return "sampled reference rows" if called == "reference" else f"sampled rows of {called}"
+
+
 def _reference_case(
-    asked: Asked, instances: list[Any], runtime: ModuleType, findings: list[Finding]
+    asked: Asked, instances: list[Any], runtime: ModuleType, findings: list[Finding], called: str
 ) -> list[dict[str, Any]]:
-    fitting = _fitting(asked, instances, findings)
-    answered = _answered(asked, fitting, findings) if fitting else None
+    fitting = _fitting(asked, instances, findings, _rows(called))
+    answered = _answered(asked, fitting, findings, _rows(called)) if fitting else None
     if answered is None:
         return []
     instances, answers = answered
     _encoded(asked, answers, len(instances), runtime)
-    return [{"name": "reference", "instances": instances, "answers": answers}]
+    return [{"name": called, "instances": instances, "answers": answers}]
 
 
-def _fitting(asked: Asked, instances: list[Any], findings: list[Finding]) -> list[Any]:
+def _fitting(asked: Asked, instances: list[Any], findings: list[Finding], rows: str) -> list[Any]:
     """The rows that keep the contract: the reference may hold what the example's types rule out."""
     problems = [asked.predictor.problems([instance]) for instance in instances]
     bad = [found[0] for found in problems if found]
     if bad:
         first = f"{bad[0]['field'] or 'a value'}: {bad[0]['got']} is not {bad[0]['expected']}"
-        message = f"{len(bad)} of {len(instances)} sampled reference rows are not like the example ({first})"
+        message = f"{len(bad)} of {len(instances)} {rows} are not like the example ({first})"
         findings.append(Finding("NB323", message, "They are not compared.", severity="warning"))
     return [instance for instance, found in zip(instances, problems, strict=True) if not found]
 
 
 def _answered(
-    asked: Asked, instances: list[Any], findings: list[Finding]
+    asked: Asked, instances: list[Any], findings: list[Finding], rows: str
 ) -> tuple[list[Any], list[Any]] | None:
     """The instances that the role cells can answer, and their answers; None if there are none."""
     # the user's own code, which may raise anything for rows that it never met
@@ -254,8 +258,7 @@ def _answered(
         first = error
     passing = [instance for instance in instances if _passes(asked, instance)]
     failed = len(instances) - len(passing)
-    of = f"{failed} of {len(instances)} sampled reference rows"
-    message = f"the notebook's own code fails on {of}: {described(first)}"
+    message = f"the notebook's own code fails on {failed} of {len(instances)} {rows}: {described(first)}"
     findings.append(Finding("NB325", message, "Requests like them will fail too.", severity="warning"))
     try:
         return (passing, asked(passing)) if passing else None

@@ -15,13 +15,16 @@ from .returned import Row, real_rows
 from .rows import Rows
 from .seen import Seen
 
+SOURCE = "what the example came from"
+"""What reference data are called that no cell is tagged for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What is kept of rows, which later cells may change. `count` counts all rows, `instances` holds some.
 
     `seen` has an entry for each field; None where its values have no JSON form. `real` holds the rows of
-    `instances` as they are in the notebook; only of reference data.
+    `instances` as they are in the notebook, only of reference data; `called` is what users know that by.
     """
 
     count: int
@@ -29,6 +32,7 @@ class Look:
     digest: str
     seen: tuple[Seen | None, ...]
     real: list[Row] = field(default_factory=list)
+    called: str = "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,11 @@ def see_reference(source: Any, request: Request, runtime: ModuleType) -> Look:
     )
 
 
-def look_at(data: Rows, runtime: ModuleType) -> Look:
+def look_at(data: Rows, runtime: ModuleType, called: str = "reference") -> Look:
     """What is kept of reference data: a sample as instances, and what all of it looks like."""
     seen = tuple(contract.look(data.column(name), runtime.to_wire) for name in data.names or ("",))
     instances, real = _instances(data, runtime), real_rows(data, data.sample())
-    return Look(len(data), instances, rows.data_digest(data), seen, real)
+    return Look(len(data), instances, rows.data_digest(data), seen, real, called)
 
 
 def _instances(data: Rows, runtime: ModuleType) -> list[Any]:

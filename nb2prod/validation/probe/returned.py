@@ -53,7 +53,7 @@ def _mixed(field: Seen) -> list[Seen]:
 
 
 def changed_rows(
-    fields: Mapping[str, Seen], real: Sequence[Row], decoded: Sequence[Row]
+    fields: Mapping[str, Seen], real: Sequence[Row], decoded: Sequence[Row], rows: str
 ) -> Iterator[Finding]:
     """A warning NB337 for each other field in which rows come back from JSON otherwise than they were."""
     for i, (name, field) in enumerate(fields.items()):
@@ -61,7 +61,7 @@ def changed_rows(
         changed = [pair for pair in pairs if not same(*pair)]
         if changed and not _mixed(field):
             before, after = (f"{value!r:.40} ({type(value).__name__})" for value in changed[0])
-            message = f"{len(changed)} of {len(real)} sampled reference rows hold {before} in {name!r}"
+            message = f"{len(changed)} of {len(real)} {rows} hold {before} in {name!r}"
             yield _warning(
                 f"{message}, which requests bring as {after}",
                 f"The package answers them as if they held that. Let {name!r} hold what the example holds.",

@@ -19,7 +19,7 @@ from .pickling import Homes, pickled, restore
 from .places import at, failed_line, refused_at
 from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
-from .request import Look, Request, look_at, see_reference, see_request, source_of
+from .request import SOURCE, Look, Request, look_at, see_reference, see_request, source_of
 from .state import StateCapture
 from .types import MORE, Watch, watch_roles
 from .unchanged import Unchanged
@@ -170,7 +170,7 @@ class Session:
             self._see_reference(self._waiting)
         elif self.plan["reference_cell"] is None:
             source = source_of(self._candidates, requests, self._request)
-            self._reference = look_at(source, self.tools[0]) if source is not None else None
+            self._reference = look_at(source, self.tools[0], SOURCE) if source is not None else None
         self._candidates.clear()
         self._waiting = MISSING
 
