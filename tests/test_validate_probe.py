@@ -519,6 +519,30 @@ def test_each_piece_of_state_says_how_it_is_stored_and_what_reading_it_needs(tmp
         assert (len(data), hashlib.sha256(data).hexdigest()) == (item.bytes, item.sha256)
 
 
+HERE_AND_NOW = {
+    "path": ("from pathlib import Path\nf = {'data': [Path.cwd() / 'x.csv']}", "warning", "x.csv"),
+    "text": ("import os\nf = os.path.join(os.getcwd(), 'x.csv')", "warning", "x.csv"),
+    "home": ("f = '~/x.csv'", "warning", "'~/x.csv'"),
+    "now": ("import datetime as dt\nf = dt.datetime.now()", "info", "time of this run"),
+    "utc": ("import datetime as dt\nf = [dt.datetime.now(dt.UTC)]", "info", "time of this run"),
+    "pandas": ("import pandas as pd\nf = pd.Timestamp.now().normalize()", "info", "time of this run"),
+    "today": ("import datetime as dt\nf = {'at': dt.date.today()}", "info", "time of this run"),
+}
+
+
+@pytest.mark.parametrize("name", HERE_AND_NOW)
+def test_state_that_holds_only_here_and_now_is_named(tmp_path: Path, name: str) -> None:
+    source, severity, text = HERE_AND_NOW[name]
+    (found,) = text_run(tmp_path, source, "text", "f").diagnostics
+    assert (found.code, found.severity, found.cell, found.line) == ("NB338", severity, "c1", 1)
+    assert text in found.message
+
+
+def test_state_that_holds_anywhere_and_ever_is_not_named(tmp_path: Path) -> None:
+    source = "import datetime as dt\nf = ['/', '/usr/share/x', 'a/b', dt.datetime(2020, 1, 2), dt.date.min]"
+    assert text_run(tmp_path, source, "text", "f").diagnostics == ()
+
+
 def test_a_large_value_is_named_with_the_line_that_pulled_it_in(tmp_path: Path) -> None:
     cells = (
         ("", "import numpy as np\n\ntable = np.zeros(15_000_000)\nsmall = np.zeros(9)"),

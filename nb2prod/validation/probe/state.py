@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 from .faithful import difference
 from .finding import Finding, Refused, refused
+from .passing import passing
 from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
 from .storing import Stored, store
@@ -45,6 +47,8 @@ class StateCapture:
         self._same = same
         self.stored: dict[str, Stored] = {}
         self._copies: dict[str, Pickled] = {}
+        self._passing: dict[str, list[Finding]] = {}
+        self._started = dt.datetime.now(dt.UTC)
         folder.mkdir(parents=True, exist_ok=True)
 
     def capture(self, cell: str, when: str, names: Mapping[str, Any], rehome: Mapping[str, str]) -> None:
@@ -67,6 +71,7 @@ class StateCapture:
                 return
             raise _refused(item, value, problem) from problem
         self.stored[item["key"]] = stored
+        self._passing[item["key"]] = list(passing(item, value, self._started))
         self._path(item["key"]).write_bytes(data)
 
     def _is_as(self, key: str, value: Any) -> bool:
@@ -140,10 +145,10 @@ class StateCapture:
         }
 
     def findings(self, limit: int = LARGE) -> list[Finding]:
-        """Warnings NB314 for the kept items of more than `limit` bytes."""
-        return [
-            _large(self._items[key], stored) for key, stored in self.kept().items() if stored.weight > limit
-        ]
+        """Of the kept items: NB314 for more than `limit` bytes, NB338 for what holds only here."""
+        kept = self.kept()
+        large = [_large(self._items[key], stored) for key, stored in kept.items() if stored.weight > limit]
+        return [*large, *(finding for key in kept for finding in self._passing[key])]
 
 
 def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
