@@ -347,8 +347,16 @@ def test_answers_that_depend_on_how_a_process_hashes_texts(tmp_path: Path, name:
     assert (error.cell, error.line) == (("c1", 1) if "known" in answer else ("c3", 1))
 
 
-def test_a_set_that_is_only_asked_what_is_in_it(tmp_path: Path) -> None:
-    assert text_report(tmp_path, "text in known and text not in {'x', 'y'}").passed
+STEADY = {
+    "a set that is only asked": "text in known and text not in {'x', 'y'}",
+    "a set in order": "'-'.join(sorted(known))",
+    "a checksum": "__import__('zlib').crc32(text.encode())",
+}
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_answers_that_are_the_same_in_each_process(tmp_path: Path, name: str) -> None:
+    assert text_report(tmp_path, STEADY[name]).passed
 
 
 def test_seeds_that_order_texts_differently() -> None:

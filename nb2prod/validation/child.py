@@ -30,10 +30,7 @@ KEPT = 5
 """Differing rows that are kept of each case."""
 
 MAX_ALONE = 50
-"""Rows that are asked one by one."""
-
-FEW = 50
-"""Rows that show whether answers differ from process to process."""
+"""Rows that are asked one by one, or by seeds of hashes."""
 
 ROUNDING = 1e-9
 """Relative difference that comes from the order of additions."""
@@ -109,7 +106,7 @@ def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     """What the package answers to the example and to a few rows."""
     _, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
     cases = pickle.loads(Path(job["cases"]).read_bytes())
-    asked = [cases[0]["instances"], *(case["instances"][:FEW] for case in cases[1:])]
+    asked = [cases[0]["instances"], *(case["instances"][:MAX_ALONE] for case in cases[1:])]
     return {"error": None, "answers": _guard("asked", lambda: [predictor.predict(rows) for rows in asked])}
 
 
@@ -307,16 +304,13 @@ def _fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
 
 
 def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
-    """What of a value is plain data or of the notebook's classes; library objects may cache: by name.
-
-    Containers and objects are dicts, from how one writes the way to a part to that part.
-    """
+    """What of a value is plain data or of the notebook's classes, parts by the way to them; library objects
+    may cache: by name."""
     if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
         return repr(value)
     if isinstance(value, Mapping):
-        # the order of keys counts
         parts = {f"[{key!r}]": _own_parts(item, package, depth + 1) for key, item in value.items()}
-        return {**parts, "": list(parts), "kind": type(value).__name__}
+        return {**parts, "order": list(parts), "kind": type(value).__name__}
     if isinstance(value, list | tuple | deque):
         return {f"[{i}]": _own_parts(item, package, depth + 1) for i, item in enumerate(value)}
     if isinstance(value, set | frozenset | bytearray):
@@ -328,8 +322,8 @@ def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
-    """Keys of the state that answering has changed, each with whether that is sure to matter, which part of
-    it has changed first, and the type of a dict that has got a new key."""
+    """For each key of the state that answering has changed: whether that is sure to matter, the first part
+    that has changed, and the type of a dict that has got a new key."""
     changed = [key for key in before if before[key][1] != after[key][1]]
     return [[key, before[key][0] != after[key][0], *_first(before[key][0], after[key][0])] for key in changed]
 
@@ -337,12 +331,11 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[A
 def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:
     if not isinstance(one, dict) or not isinstance(other, dict):
         return path, ""
-    for name in [name for name in {**one, **other} if name not in ("", "kind")]:
-        if name not in one:
-            return path + name, one.get("kind", "")
-        if one[name] != other.get(name):
-            return _first(one[name], other.get(name), path + name)
-    return path, ""
+    parts = [name for name in {**one, **other} if name not in ("order", "kind")]
+    name = next((name for name in parts if one.get(name) != other.get(name)), None)
+    if name is None or name in one:
+        return (path, "") if name is None else _first(one[name], other.get(name), path + name)
+    return path + name, one.get("kind", "")
 
 
 # --- speed ---------------------------------------------------------------------------------------
