@@ -61,6 +61,8 @@ def test_the_one_nan_of_a_library_comes_back_as_that_one() -> None:
     assert back["seen"][1] is np.nan
     assert back["seen"][2] is math.nan
     assert "numpy" in stored.modules
+    back, stored = through([{np.nan: 1}, Fraction(1, 3), math.nan])
+    assert (stored.codec, back[0][np.nan], back[2] is math.nan) == ("pickle", 1, True)
 
 
 # --- which codec ---------------------------------------------------------------------------------

@@ -53,6 +53,12 @@ def test_a_pickle_keeps_what_is_one_object() -> None:
     assert back["a"] is back["b"]
 
 
+def test_a_copy_keeps_the_one_nan_of_a_library() -> None:
+    copy = restore(pickled({"k": {np.nan: 1}, "v": np.array([math.nan, np.nan], dtype=object)}, NONE))
+    assert copy["k"][np.nan] == 1
+    assert [copy["v"][0] is math.nan, copy["v"][1] is np.nan] == [True, True]
+
+
 def test_the_notebooks_functions_and_classes_are_pickled_by_name() -> None:
     names = notebook_names(
         "def double(x): return 2 * x\nclass Box:\n    class Lid: pass\ntriple = lambda x: 3 * x\nbox = Box()"

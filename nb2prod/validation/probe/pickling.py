@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 MAX_SEARCHED = 20_000
 """Objects looked at to say where in a value the part lies that cannot be stored."""
+
+_NANS = ("numpy", "math")
 
 Home = tuple[str, str]
 
@@ -91,6 +94,9 @@ class _Pickler(pickle.Pickler):
         self._by_id = homes.by_id
 
     def persistent_id(self, obj: Any) -> Home | None:
+        if type(obj) is float and obj != obj:
+            # known by identity: a dict finds it among its keys, and no other NaN
+            return next((("$nan", m) for m in _NANS if obj is getattr(sys.modules.get(m), "nan", None)), None)
         home = self._by_id.get(id(obj))
         if home is not None:
             self.used.add(home[1].partition(".")[0])
@@ -120,6 +126,8 @@ class _Unpickler(pickle.Unpickler):
         self._homes = pickled.homes
 
     def persistent_load(self, pid: Any) -> Any:
+        if pid[0] == "$nan":
+            return sys.modules[pid[1]].nan
         return self._homes.find(tuple(pid))
 
 
