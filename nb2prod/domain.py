@@ -268,6 +268,7 @@ class Field:
     the notebook ("int64", "float32", "datetime64[ns]", "str"), "object" where several or none is kept.
     `parts` are the keys of a record, or the one element of a map or list; `length` is that of every list
     seen, None where lists differ or too few were seen; `optional` says that a key was not in all records.
+    `missing` is what null becomes where the type leaves a choice: "None", "nan", "np.nan", "NA" or "NaT".
     """
 
     name: str
@@ -280,6 +281,7 @@ class Field:
     parts: tuple[Field, ...] = ()
     length: int | None = None
     optional: bool = False
+    missing: str = ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Field:

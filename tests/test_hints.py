@@ -625,6 +625,11 @@ def test_the_hint_of_a_warning_ends_it(tmp_path: Path) -> None:
 PARAMETER = "k = 1\nj = 2"
 KERNEL_ONLY = "import sys\nassert 'ipykernel' in sys.modules\nvalue = 2\n"
 
+LEVELS = (
+    "import pandas as pd\n"
+    "df = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_product([['a'], ['x', 'y']]))"
+)
+
 RUN: dict[str, Case] = {
     "NB112": Case(
         (("", PARAMETER), EXAMPLE, MODEL),
@@ -658,6 +663,27 @@ RUN: dict[str, Case] = {
         "str(k)",
         ((("example", "row = {str(k): v for k, v in {1: 2}.items()}"), ("model", "len(row)")),),
     ),
+    "NB221 levels": Case(
+        (("", f"{LEVELS}"), ("example", "row = df.head(1)"), ("model", "row.sum(axis=1)")),
+        "df.columns = ['_'.join(map(str, c)) for c in df.columns]",
+        (
+            (
+                ("", f"{LEVELS}\ndf.columns = ['_'.join(map(str, c)) for c in df.columns]"),
+                ("example", "row = df.head(1)"),
+                ("model", "row.sum(axis=1)"),
+            ),
+        ),
+    ),
+    "NB221 inside": Case(
+        (("example", "q = {'stars': {10: 5}}"), ("model", "sum(k * n for k, n in q['stars'].items())")),
+        "make `int(k)` of it in the role cell",
+        (
+            (
+                ("example", "q = {'stars': {str(k): v for k, v in {10: 5}.items()}}"),
+                ("model", "sum(int(k) * n for k, n in q['stars'].items())"),
+            ),
+        ),
+    ),
     "NB222": Case(
         (("example", "rows = []"), ("model", "[x + 1 for x in rows]")),
         "at least one row",
@@ -667,6 +693,31 @@ RUN: dict[str, Case] = {
         (("example", "rows = [1, 2]"), ("model", "[x for x in rows if x > 1]")),
         "Keep every row, in order: mark bad rows",
         ((("example", "rows = [1, 2]"), ("model", "[x if x > 1 else None for x in rows]")),),
+    ),
+    "NB223 None": Case(
+        (("example", "rows = [2, 1]"), ("model", "rows.sort()")),
+        "End the cell in the answer",
+        ((("example", "rows = [2, 1]"), ("model", "rows.sort()\nrows")),),
+    ),
+    "NB223 alone": Case(
+        (("", "import numpy as np"), ("example", "rows = [2, 1]"), ("model", "np.array([rows]).squeeze()")),
+        "`.ravel()`",
+        ((("", "import numpy as np"), ("example", "rows = [2, 1]"), ("model", "np.array([rows]).ravel()")),),
+    ),
+    "NB224 names": Case(
+        (
+            ("", "import pandas as pd"),
+            ("example", "rows = pd.DataFrame({'a': [1]})"),
+            ("model", "pd.concat([rows, rows], axis=1)"),
+        ),
+        "`.add_suffix(...)` before `pd.concat`",
+        (
+            (
+                ("", "import pandas as pd"),
+                ("example", "rows = pd.DataFrame({'a': [1]})"),
+                ("model", "pd.concat([rows, rows.add_suffix('_2')], axis=1)"),
+            ),
+        ),
     ),
     "NB224": Case(
         (("example", "word = 'a'"), ("model", "word.encode()")),

@@ -55,6 +55,16 @@ def through(value: Any, homes: Homes = NONE) -> tuple[Any, Stored]:
     return codecs.read(data, stored.codec, stored.trusted, homes.find), stored
 
 
+def test_the_one_nan_of_a_library_comes_back_as_that_one() -> None:
+    back, stored = through({"codes": {np.nan: 1, "a": 2}, "seen": [0.5, np.nan, math.nan]})
+    assert (stored.codec, back["codes"][np.nan]) == ("json", 1)
+    assert back["seen"][1] is np.nan
+    assert back["seen"][2] is math.nan
+    assert "numpy" in stored.modules
+    back, stored = through([{np.nan: 1}, Fraction(1, 3), math.nan])
+    assert (stored.codec, back[0][np.nan], back[2] is math.nan) == ("pickle", 1, True)
+
+
 # --- which codec ---------------------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)
@@ -278,6 +288,7 @@ def test_what_is_one_object_stays_one() -> None:
 # --- the notebook's own functions and classes ----------------------------------------------------
 
 NOTEBOOK = """
+from enum import Enum
 from sklearn.base import BaseEstimator, TransformerMixin
 def clip(values):
     return values.clip(0)
@@ -289,6 +300,9 @@ class Clip(TransformerMixin, BaseEstimator):
         return self
     def transform(self, X):
         return X.clip(self.low) - self.mean_
+class Size(Enum):
+    S = 1
+    L = 2
 class Box:
     class Lid: pass
     def __init__(self):
@@ -304,7 +318,15 @@ def notebook() -> dict[str, Any]:
     return names
 
 
-REHOME = dict.fromkeys(("clip", "Clip", "Box"), "helpers")
+REHOME = dict.fromkeys(("clip", "Clip", "Box", "Size"), "helpers")
+
+
+def test_members_of_an_enumeration_are_kept_by_their_name(notebook: dict[str, Any]) -> None:
+    size = notebook["Size"]
+    back, stored = through({size.S: [size.L, size.S], "s": size.S}, Homes.now(notebook, REHOME))
+    assert (stored.codec, stored.used) == ("json", {"Size"})
+    assert back[size.S] == [size.L, size.S]
+    assert back["s"] is size.S
 
 
 def test_objects_of_the_notebook_are_kept_by_the_name_of_their_home(notebook: dict[str, Any]) -> None:

@@ -199,8 +199,18 @@ def test_values_come_back_as_they_were(values: list[Any]) -> None:
 )
 def test_a_request_comes_back_as_it_was(request_: Any) -> None:
     back = through_json(request_)
-    expected = [math.nan, 1.5] if request_ == [None, 1.5] else request_
-    assert list(mismatches(expected, back)) == []
+    assert list(mismatches(request_, back)) == []
+
+
+@pytest.mark.parametrize(
+    "missing", [None, math.nan, np.nan, pd.NA, pd.NaT], ids=["None", "nan", "np", "NA", "NaT"]
+)
+@pytest.mark.parametrize("value", [True, "a", 3, 1.5, ["x"], {"k": "v"}, dt.date(2020, 1, 2)], ids=str)
+def test_null_becomes_the_very_object_that_stood_for_a_missing_value(missing: Any, value: Any) -> None:
+    frame = pd.DataFrame({"v": pd.Series([value, missing], dtype=object)})
+    assert through_json(frame)["v"][1] is missing
+    assert through_json([{"v": value}, {"v": missing}])[1]["v"] is missing
+    assert through_json({"v": {"in": [value, missing]}})["v"]["in"][1] is missing
 
 
 # --- what breaks the contract --------------------------------------------------------------------

@@ -144,7 +144,11 @@ def test_state_that_answering_changes(tmp_path: Path) -> None:
     )
     error = refusal(notebook(tmp_path, *cells))
     assert (error.code, error.number, error.line) == ("NB326", 1, 2)
-    assert "`seen`" in error.message
+    assert "adds `seen[3]` to the state" in error.message
+    assert error.hint is not None
+    mended = (*cells[:2], ("model", "request['a'] * 2 + seen.get(request['a'], 0)"))
+    assert "`.get(key, default)`" in error.hint
+    assert api.validate(notebook(tmp_path, *mended)).report.passed
 
 
 def test_rows_in_another_order(tmp_path: Path) -> None:
@@ -239,7 +243,9 @@ def test_a_library_object_that_counts_inside_a_dict_is_a_warning(tmp_path: Path)
         ("model", "models['k'].predict(r)"),
     )
     report = api.validate(notebook(tmp_path, *cells)).report
-    assert [(d.code, d.severity) for d in report.diagnostics if d.code == "NB326"] == [("NB326", "warning")]
+    (found,) = [d for d in report.diagnostics if d.code == "NB326"]
+    assert found.severity == "warning"
+    assert "inside `models`, but no answer: it seems to cache" in found.message
 
 
 def test_a_name_bound_to_what_it_stood_for(tmp_path: Path) -> None:

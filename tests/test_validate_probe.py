@@ -53,6 +53,12 @@ def test_a_pickle_keeps_what_is_one_object() -> None:
     assert back["a"] is back["b"]
 
 
+def test_a_copy_keeps_the_one_nan_of_a_library() -> None:
+    copy = restore(pickled({"k": {np.nan: 1}, "v": np.array([math.nan, np.nan], dtype=object)}, NONE))
+    assert copy["k"][np.nan] == 1
+    assert [copy["v"][0] is math.nan, copy["v"][1] is np.nan] == [True, True]
+
+
 def test_the_notebooks_functions_and_classes_are_pickled_by_name() -> None:
     names = notebook_names(
         "def double(x): return 2 * x\nclass Box:\n    class Lid: pass\ntriple = lambda x: 3 * x\nbox = Box()"
@@ -230,6 +236,11 @@ def test_what_no_request_can_be(example: Any, code: str, text: str) -> None:
     [
         (pd.DataFrame({0: [1]}), "frame", "not all text: 0"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "frame", "two columns named 'a'"),
+        (
+            pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", 1)])),
+            "frame",
+            "not all text: .'a', 1",
+        ),
         ({1: "a"}, "record", "not all text: 1"),
         ([{"a": 1}, {"a": 1, "b": 2}], "records", "record 1 of the example has other keys.*b"),
     ],
@@ -453,6 +464,11 @@ STATE_ERRORS = {
     "old": (OLD, "NB311", "older definition.*'g'"),
     "homeless": ("def h(x): pass\nf = [h]", "NB312", r"function 'h' in f\[0\]"),
     "unbound": ("if not __name__:\n    f = 1", "NB313", "reads 'f', which the clean run never bound"),
+    "sentinel": (
+        "f = {'a': [object()]}",
+        "NB310",
+        r"the object in f\['a'\]\[0\], which is known by identity",
+    ),
     "one way": (ONE_WAY, "NB310", "cannot be read back: KeyError"),
 }
 
@@ -475,6 +491,11 @@ def test_state_that_cannot_be_stored(tmp_path: Path, name: str) -> None:
         2,
     )
     assert caught.value.hint
+
+
+def test_a_sentinel_alone_is_one_object_in_the_package_too(tmp_path: Path) -> None:
+    done = text_run(tmp_path, "missing = object()", "'no' if text is missing else text", "missing")
+    assert [(item.key, item.codec) for item in done.evidence.state] == [("missing", "pickle")]
 
 
 def test_each_piece_of_state_says_how_it_is_stored_and_what_reading_it_needs(tmp_path: Path) -> None:
@@ -502,6 +523,30 @@ def test_each_piece_of_state_says_how_it_is_stored_and_what_reading_it_needs(tmp
     for item in evidence.state:
         data = (tmp_path / "run" / item.file).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (item.bytes, item.sha256)
+
+
+HERE_AND_NOW = {
+    "path": ("from pathlib import Path\nf = {'data': [Path.cwd() / 'x.csv']}", "warning", "x.csv"),
+    "text": ("import os\nf = os.path.join(os.getcwd(), 'x.csv')", "warning", "x.csv"),
+    "home": ("f = '~/x.csv'", "warning", "'~/x.csv'"),
+    "now": ("import datetime as dt\nf = dt.datetime.now()", "info", "time of this run"),
+    "utc": ("import datetime as dt\nf = [dt.datetime.now(dt.UTC)]", "info", "time of this run"),
+    "pandas": ("import pandas as pd\nf = pd.Timestamp.now().normalize()", "info", "time of this run"),
+    "today": ("import datetime as dt\nf = {'at': dt.date.today()}", "info", "time of this run"),
+}
+
+
+@pytest.mark.parametrize("name", HERE_AND_NOW)
+def test_state_that_holds_only_here_and_now_is_named(tmp_path: Path, name: str) -> None:
+    source, severity, text = HERE_AND_NOW[name]
+    (found,) = text_run(tmp_path, source, "text", "f").diagnostics
+    assert (found.code, found.severity, found.cell, found.line) == ("NB338", severity, "c1", 1)
+    assert text in found.message
+
+
+def test_state_that_holds_anywhere_and_ever_is_not_named(tmp_path: Path) -> None:
+    source = "import datetime as dt\nf = ['/', '/usr/share/x', 'a/b', dt.datetime(2020, 1, 2), dt.date.min]"
+    assert text_run(tmp_path, source, "text", "f").diagnostics == ()
 
 
 def test_a_large_value_is_named_with_the_line_that_pulled_it_in(tmp_path: Path) -> None:
@@ -557,6 +602,17 @@ ROLE_ERRORS = {
     "too few answers": ("x = [1, 2, 3]", "[i for i in x if i > 1]", "[1]", "NB223", "c2"),
     "no rows": ("x = [1, 2, 3]", "sum(x)", "[1]", "NB223", "c2"),
     "too few answers to the reference": ("x = [1, 2]", "[i for i in x if i > 0]", "[0, 1, 2]", "NB223", "c2"),
+    "an answer of None": ("x = [1, 2]", "open('f', 'w').close()", "[1]", "NB223", "c2"),
+    "a row alone": ("import numpy as np\nx = [1, 2]", "np.array(x).squeeze()", "[1]", "NB223", "c2"),
+    "keys inside that are no text": ("x = {'r': [{10: 5}]}", "1", "[]", "NB221", "c1"),
+    "columns of one name": (
+        "import pandas as pd\nx = pd.DataFrame({'a': [1, 2]})",
+        "pd.concat([x, x], axis=1)",
+        "x",
+        "NB224",
+        "c2",
+    ),
+    "keys that become one": ("x = {'a': 1}", "{1: 2, '1': 3}", "x", "NB224", "c2"),
     "answer without JSON form": ("x = 'a'", "x.encode()", "['b']", "NB224", "c2"),
     "answer that cannot be kept": ("x = 'a'", "(i for i in x)", "['b']", "NB224", "c2"),
     "reference of another kind": ("x = {'a': 1}", "x['a']", "[1, 2]", "NB225", "c3"),
@@ -592,6 +648,32 @@ def test_reference_rows_unlike_the_example_are_left_out(tmp_path: Path) -> None:
     assert cases(done)[1] == {"name": "reference", "instances": [4, 5, 20], "answers": [[25, 20, 5]]}
 
 
+def test_a_field_with_two_kinds_of_missing_values(tmp_path: Path) -> None:
+    rows = "import numpy as np\nx = [{'v': 'a'}, {'v': None}]"
+    cells = (
+        ("example", rows),
+        ("model", "[r['v'] is None for r in x]"),
+        ("reference", "[*x, {'v': np.nan}]"),
+    )
+    done = plans.run(book(tmp_path, *cells), ONE_ROLE)
+    (warning,) = done.diagnostics
+    assert (warning.code, warning.severity) == ("NB337", "warning")
+    assert "'v' holds None and np.nan for missing values" in warning.message
+    assert done.evidence.contract.fields[0].missing == "None"
+
+
+def test_reference_rows_that_json_does_not_carry(tmp_path: Path) -> None:
+    cells = (
+        ("example", "x = [{'v': [1]}, {'v': [2]}]"),
+        ("model", "[type(r['v']).__name__ for r in x]"),
+        ("reference", "[*x, {'v': (3,)}, {'v': [4]}]"),
+    )
+    (warning,) = plans.run(book(tmp_path, *cells), ONE_ROLE).diagnostics
+    assert warning.code == "NB337"
+    assert "1 of 4 sampled reference rows hold (3,) (tuple) in 'v'" in warning.message
+    assert "as [3] (list)" in warning.message
+
+
 def test_a_role_that_uses_what_json_does_not_carry(tmp_path: Path) -> None:
     cells = (
         ("example", "import pandas as pd\nx = pd.DataFrame({'a': [1, 2, 3]}, index=[7, 8, 9])"),
@@ -619,6 +701,7 @@ def test_without_a_reference_cell_rows_come_from_where_the_example_came_from(tmp
     assert done.reference_rows == 300
     assert [f.maximum for f in done.evidence.contract.fields] == [299, 1.5]
     example, reference = cases(done)
+    assert reference["name"] == "what the example came from"
     assert len(example["instances"]) == 30
     assert len(done.evidence.contract.example) == len(response(done)) == 20
     assert len(reference["answers"][0]) == len(reference["instances"]) == 200

@@ -15,6 +15,7 @@ from nb2prod.errors import ParityError
 from nb2prod.extract import extract
 from nb2prod.shells import render
 from nb2prod.validation import prove, write_package
+from nb2prod.validation.seeds import differing
 from tests import plans
 from tests.plans import book, bundle_of, function, inline, plan, state
 
@@ -99,6 +100,9 @@ def test_rows_that_depend_on_each_other_are_not_batched(tmp_path: Path) -> None:
     report = plans.proven(book(tmp_path, *cells), what, modules).report
     assert report.passed
     assert (report.batch_safe, report.batch_reason) == (False, "row 0 alone gives 1.0, among 3 rows 0.25")
+    (warning,) = report.diagnostics
+    assert (warning.code, warning.severity, warning.cell) == ("NB336", "warning", "c2")
+    assert "row 0 alone gives 1.0, among 3 rows 0.25" in warning.message
 
 
 def test_one_row_is_too_little_to_tell(tmp_path: Path) -> None:
@@ -223,6 +227,7 @@ def test_rows_that_differ_by_rounding_are_not_batched(tmp_path: Path) -> None:
     report = plans.proven(book(tmp_path, *cells), what, {"pipeline": f"def run(values):\n{body}"}).report
     assert report.batch_safe is False
     assert report.batch_reason.endswith("(rounding)")
+    assert report.diagnostics == ()
 
 
 def test_a_package_that_gives_another_type(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:
@@ -239,6 +244,15 @@ def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
         " ZeroDivisionError: float division by zero"
     )
     assert any("model.py" in note for note in error.__notes__)
+
+
+def test_a_package_that_needs_a_file_beside_the_notebook(
+    ran: tuple[Notebook, CleanRun], tmp_path: Path
+) -> None:
+    error = failure_of(ran, tmp_path, changed("    return open('prices.csv').readlines()\n"))
+    assert error.code == "NB322"
+    assert error.hint is not None
+    assert "Read the file in a cell of its own above" in error.hint
 
 
 def test_a_package_that_needs_a_module_beside_the_notebook(
@@ -288,6 +302,91 @@ def test_a_package_whose_state_moves_on(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="differently each time") as caught:
         plans.proven(book(tmp_path, *cells), what, modules)
     assert (caught.value.code, caught.value.cell) == ("NB321", "c3")
+
+
+def test_the_part_of_the_state_that_has_changed_is_named(tmp_path: Path) -> None:
+    cells = (
+        ("", "class Model:\n    def __init__(self):\n        self.seen = {'last': [0, 1]}\nm = Model()"),
+        ("example", "x = 3"),
+        ("model", "m.seen['last'][1] = x\nx"),
+    )
+    what = plan(
+        "x",
+        inline("model", "x", "p", "c3"),
+        moment="c3",
+        example="c2",
+        items=(state("m", "c3"),),
+        rehome={"Model": "helpers"},
+    )
+    modules = {
+        "helpers": "class Model:\n    pass\n",
+        "state": 'from .runtime import load_state\n\nm = load_state("m")\n',
+        "pipeline": "from .state import m\ndef run(x):\n    m.seen['last'][1] = x\n    return x\n",
+    }
+    with pytest.raises(ParityError, match=r"changes `m\.seen\['last'\]\[1\]` in the state") as caught:
+        plans.proven(book(tmp_path, *cells), what, modules)
+    assert caught.value.code == "NB326"
+
+
+UNSTEADY = {
+    "a set that is made": (
+        "'-'.join({'some', 'words', text})",
+        "the order of a set (`{'some', 'words', text}`)",
+    ),
+    "a set in state": ("'-'.join(known)", "the order of a set (`known`)"),
+    "a hash": ("hash(text)", "`hash` of a text (`hash(text)`)"),
+}
+
+
+@pytest.mark.parametrize("name", UNSTEADY)
+def test_answers_that_depend_on_how_a_process_hashes_texts(tmp_path: Path, name: str) -> None:
+    answer, what = UNSTEADY[name]
+    error = text_failure(tmp_path, answer)
+    assert error.code == "NB339"
+    assert what in error.message
+    assert (error.cell, error.line) == (("c1", 1) if "known" in answer else ("c3", 1))
+
+
+STEADY = {
+    "a set that is only asked": "text in known and text not in {'x', 'y'}",
+    "a set in order": "'-'.join(sorted(known))",
+    "a checksum": "__import__('zlib').crc32(text.encode())",
+}
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_answers_that_are_the_same_in_each_process(tmp_path: Path, name: str) -> None:
+    assert text_report(tmp_path, STEADY[name]).passed
+
+
+def test_seeds_that_order_texts_differently() -> None:
+    one, other = differing(["alpha", "beta"])
+    code = "print(list({'alpha', 'beta'}))"
+    orders = [
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": str(seed)}, capture_output=True)
+        for seed in (one, other)
+    ]
+    assert orders[0].stdout != orders[1].stdout
+
+
+def text_report(folder: Path, answer: str) -> Report:
+    """The report on a package whose one role answers a `text`, with the set `known` in its state."""
+    cells = (("", "known = {'alpha', 'beta'}"), ("example", "text = 'abc'"), ("model", answer))
+    what = plan(
+        "text", inline("model", "text", "p", "c3"), moment="c3", example="c2", items=(state("known", "c3"),)
+    )
+    modules = {
+        "state": 'from .runtime import load_state\n\nknown = load_state("known")\n',
+        "pipeline": f"from .state import known\ndef run(text):\n    return {answer}\n",
+    }
+    lines = (MappedLine("pipeline.py", 3, "c3", 3, 1),)
+    return plans.proven(book(folder, *cells), what, modules, lines=lines).report
+
+
+def text_failure(folder: Path, answer: str) -> ParityError:
+    with pytest.raises(ParityError) as caught:
+        text_report(folder, answer)
+    return caught.value
 
 
 def test_the_proving_process_imports_nothing_of_ours(ran: tuple[Notebook, CleanRun], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ KEPT = 5
 """Differing rows that are kept of each case."""
 
 MAX_ALONE = 50
-"""Rows that are asked one by one."""
+"""Rows that are asked one by one, or by seeds of hashes."""
 
 ROUNDING = 1e-9
 """Relative difference that comes from the order of additions."""
@@ -57,7 +57,7 @@ def main(job_file: str) -> None:
     """Prove as the job says, and write the result as JSON where it says."""
     job = json.loads(Path(job_file).read_text("utf-8"))
     try:
-        result = prove(job)
+        result = answer(job) if job["answers only"] else prove(job)
     except PackageFailed as failed:
         result = {"error": _error(failed, Path(job["package"]))}
     Path(job["result"]).write_text(json.dumps(result), "utf-8")
@@ -77,7 +77,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     answers = [_answers(case, predictor) for case in cases]
     example = cases[0]["instances"]
     rows = [row for case in reversed(cases) for row in case["instances"]]
-    safe, reason = _batch_safety(rows, predictor, compare)
+    safe, reason, mixed = _batch_safety(rows, predictor, compare)
     latencies = _latencies(cases[-1]["instances"], predictor)
     repeat = _repeat(example, predictor, compare, job["rtol"])
     wire = _wire(predictor, compare, job["rtol"])
@@ -94,11 +94,20 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         "wire": wire,
         "batch_safe": safe,
         "batch_reason": reason,
+        "mixed": mixed,
         "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
         "imports": asked.imports(),
         "python": platform.python_version(),
     }
+
+
+def answer(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What the package answers to the example and to a few rows."""
+    _, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
+    cases = pickle.loads(Path(job["cases"]).read_bytes())
+    asked = [cases[0]["instances"], *(case["instances"][:MAX_ALONE] for case in cases[1:])]
+    return {"error": None, "answers": _guard("asked", lambda: [predictor.predict(rows) for rows in asked])}
 
 
 def _load(package: Path) -> tuple[ModuleType, Any]:
@@ -182,24 +191,27 @@ def _wire(predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
     return list(found) if found is not None else None
 
 
-def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> tuple[bool | None, str]:
-    """Whether rows may be asked together with the rows of other requests, and why."""
+def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> tuple[bool | None, str, bool]:
+    """Whether rows may be asked together with the rows of other requests, why, and whether rows influence
+    each other by more than rounding."""
     if not predictor.batch:
-        return None, f"one call takes one {predictor.kind}"
+        return None, f"one call takes one {predictor.kind}", False
     if len(instances) < 2:
-        return False, "only one row is known, so that nothing can be compared"
+        return False, "only one row is known, so that nothing can be compared", False
     # code may well need more than one row; that is no fault, but it forbids to mix requests
     try:
         alone = _alone(instances[:MAX_ALONE], predictor)
     except Exception as error:
-        return False, f"a row alone fails: {type(error).__name__}: {error}"
+        return False, f"a row alone fails: {type(error).__name__}: {error}", False
     rows = instances[: len(alone)]
     together = _guard("asked for rows together", lambda: predictor.predict(rows))
     for i, (one, other) in enumerate(zip(alone, together, strict=True)):
         if one != other:
-            rounding = " (rounding)" if compare.same(one, other, ROUNDING) else ""
-            return False, f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}{rounding}"
-    return True, f"{len(rows)} rows answered alike alone and together"
+            mixed = not compare.same(one, other, ROUNDING)
+            rounding = "" if mixed else " (rounding)"
+            reason = f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}{rounding}"
+            return False, reason, mixed
+    return True, f"{len(rows)} rows answered alike alone and together", False
 
 
 def _alone(rows: list[Any], predictor: Any) -> list[Any]:
@@ -292,24 +304,38 @@ def _fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
 
 
 def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
-    """What of a value is plain data or of the notebook's classes; library objects may cache: by name."""
+    """What of a value is plain data or of the notebook's classes, parts by the way to them; library objects
+    may cache: by name."""
     if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
         return repr(value)
     if isinstance(value, Mapping):
-        return [(repr(key), _own_parts(item, package, depth + 1)) for key, item in value.items()]
+        parts = {f"[{key!r}]": _own_parts(item, package, depth + 1) for key, item in value.items()}
+        return {**parts, "order": list(parts), "kind": type(value).__name__}
     if isinstance(value, list | tuple | deque):
-        return [_own_parts(item, package, depth + 1) for item in value]
+        return {f"[{i}]": _own_parts(item, package, depth + 1) for i, item in enumerate(value)}
     if isinstance(value, set | frozenset | bytearray):
         return sorted(map(repr, value))
     if type(value).__module__.startswith(package):
-        return _own_parts(getattr(value, "__dict__", {}), package, depth + 1)
+        inner = getattr(value, "__dict__", {})
+        return {f".{name}": _own_parts(item, package, depth + 1) for name, item in inner.items()}
     return type(value).__qualname__
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
-    """Keys of the state that answering has changed, each with whether that is sure to matter."""
+    """For each key of the state that answering has changed: whether that is sure to matter, the first part
+    that has changed, and the type of a dict that has got a new key."""
     changed = [key for key in before if before[key][1] != after[key][1]]
-    return [[key, before[key][0] != after[key][0]] for key in changed]
+    return [[key, before[key][0] != after[key][0], *_first(before[key][0], after[key][0])] for key in changed]
+
+
+def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return path, ""
+    parts = [name for name in {**one, **other} if name not in ("order", "kind")]
+    name = next((name for name in parts if one.get(name) != other.get(name)), None)
+    if name is None or name in one:
+        return (path, "") if name is None else _first(one[name], other.get(name), path + name)
+    return path + name, one.get("kind", "")
 
 
 # --- speed ---------------------------------------------------------------------------------------
@@ -317,22 +343,22 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[A
 
 def _latencies(instances: list[Any], predictor: Any) -> dict[str, float]:
     """Median milliseconds of warm calls: one instance, and all of them at once where they may be."""
-    one = _median_ms(lambda: predictor.predict(instances[:1]))
+    one = _median_ms("asked for one row alone", lambda: predictor.predict(instances[:1]))
     if not predictor.batch or len(instances) < 2:
         return {"one": one}
     return {
         "one": one,
-        "batch": _median_ms(lambda: predictor.predict(instances)),
+        "batch": _median_ms("timed", lambda: predictor.predict(instances)),
         "batch_rows": len(instances),
     }
 
 
-def _median_ms(call: Callable[[], Any]) -> float:
+def _median_ms(what: str, call: Callable[[], Any]) -> float:
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     for _ in itertools.repeat(None, MAX_ALONE):
         started = time.perf_counter()
-        _guard("timed", call)
+        _guard(what, call)
         times.append(time.perf_counter() - started)
         if time.perf_counter() > end:
             break

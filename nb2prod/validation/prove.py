@@ -8,15 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report
+from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report, Severity, StateItem
 from nb2prod.errors import ParityError
 from nb2prod.validation.requirements import required
-from nb2prod.validation.verdict import died, differ, differences_in, failed, last_role, unlike
+from nb2prod.validation.seeds import Suspect, seeds_hint, suspects, unsteady
+from nb2prod.validation.verdict import died, differ, differences_in, failed, last_role, unlike, where
 
 
 def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) -> Report:
@@ -25,7 +26,7 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     `rtol` is the relative difference that numbers may have; 0 asks for the very same. Raises
     ParityError: NB320 if answers differ (it carries the report), NB321 if the package answers the same
     request differently each time, NB322 if its code fails, NB326 if answering changes a container, NB327 if
-    it imports what no installed package claims.
+    it imports what no installed package claims, NB339 if answers differ from process to process.
     """
     started = time.perf_counter()
     result = ask(package, run.folder / "cases.pkl", rtol)
@@ -39,19 +40,35 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
             hint="Answer in the request's order: `.sort_index()` at the end, or return plain values.",
             **last_role(bundle),
         )
+    found = suspects(bundle, run.folder)
+    if found:
+        _check_steady(bundle, run, package, found)
     changed = _changed(bundle, result["changed"])
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
-    report = replace(report, diagnostics=(*report.diagnostics, *changed))
+    report = replace(report, diagnostics=(*report.diagnostics, *changed, *_mixed(bundle, result)))
     if not report.passed:
-        raise differ(report, result, bundle)
+        raise differ(report, result, bundle, seeds_hint(found))
     requirements, warnings = required(bundle, result["imports"])
     return replace(report, diagnostics=(*report.diagnostics, *warnings), requirements=requirements)
 
 
-def ask(package: Path, cases: Path, rtol: float, python: Path | None = None) -> dict[str, Any]:
+def _check_steady(bundle: Bundle, run: CleanRun, package: Path, found: list[Suspect]) -> None:
+    """Refuse answers that depend on how a process hashes texts."""
+    cases = run.folder / "cases.pkl"
+    problem = unsteady(bundle, run.folder, found, lambda seed: ask(package, cases, 0.0, seed=seed))
+    if problem is not None:
+        place = where(problem.place) or last_role(bundle)
+        raise ParityError(problem.message, code="NB339", hint=problem.hint, **place)
+
+
+def ask(
+    package: Path, cases: Path, rtol: float, python: Path | None = None, seed: int | None = None
+) -> dict[str, Any]:
     """What a new process (of another interpreter, if given) finds of a package asked for the `cases`.
+
+    With a `seed` of hashes, it finds only what the package answers to a few rows.
 
     Raises ParityError NB322 if the process dies.
     """
@@ -65,6 +82,7 @@ def ask(package: Path, cases: Path, rtol: float, python: Path | None = None) -> 
                     "compare": str(Path(__file__).with_name("compare.py")),
                     "result": str(result),
                     "rtol": rtol,
+                    "answers only": seed is not None,
                 }
             ),
             "utf-8",
@@ -72,6 +90,7 @@ def ask(package: Path, cases: Path, rtol: float, python: Path | None = None) -> 
         # -P: the folder of our script must not become a place to import from
         command = [python or sys.executable, "-P", str(Path(__file__).with_name("child.py")), str(job)]
         env = _environment(own=python is not None)
+        env |= {"PYTHONHASHSEED": str(seed)} if seed is not None else {}
         done = subprocess.run(
             command, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
@@ -116,18 +135,33 @@ def _report(
     )
 
 
-def _changed(bundle: Bundle, changed: list[tuple[str, bool]]) -> tuple[Diagnostic, ...]:
+def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str]]) -> tuple[Diagnostic, ...]:
     """State that answering requests has changed: an error, but for library objects, which may only cache."""
     items = {item.key: item for item in bundle.plan.state}
-    return tuple(
-        Diagnostic(
-            "NB326",
-            "error" if matters else "warning",
-            f"answering requests changes the state `{items[key].name}`: later answers may differ",
-            items[key].bound_cell,
-            items[key].bound_number,
-            items[key].bound_line,
-            f"Work on a copy of `{items[key].name}` in the role code.",
+    return tuple(_change(items[key], matters, path, added) for key, matters, path, added in changed)
+
+
+def _mixed(bundle: Bundle, result: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """A warning if what else is in a request changes the answer to a row."""
+    if result["mixed"]:
+        yield Diagnostic(
+            "NB336",
+            "warning",
+            f"rows of one request influence each other's answers: {result['batch_reason']}",
+            hint="Usual causes: `get_dummies`, and scaling, ranking or filling by a mean in the request. Fit"
+            " that on the training data, in a cell above the role cells. If it is meant, leave it.",
+            **last_role(bundle),
         )
-        for key, matters in changed
-    )
+
+
+def _change(item: StateItem, matters: bool, path: str, added_to: str) -> Diagnostic:
+    part, hint = f"`{item.name}{path}`", f"Work on a copy of `{item.name}` in the role code."
+    what = f"answering requests changes {part} in the state: later answers may differ"
+    if added_to == "defaultdict":
+        what = f"answering requests adds {part} to the state: a defaultdict keeps each key that is asked for"
+        hint = "Read it by `.get(key, default)`, which adds nothing."
+    elif not matters:
+        what = f"answering requests changes something inside `{item.name}`, but no answer: it seems to cache"
+        hint = "Nothing needs doing, if it does. If it learns from requests, work on a copy in the role code."
+    severity: Severity = "error" if matters else "warning"
+    return Diagnostic("NB326", severity, what, item.bound_cell, item.bound_number, item.bound_line, hint)

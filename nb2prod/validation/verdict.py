@@ -51,8 +51,10 @@ def differences_in(result: Mapping[str, Any]) -> tuple[Difference, ...]:
     return tuple([*found, *(Difference(name, *first) for name, first in odd)][:SHOWN])
 
 
-def differ(report: Report, result: Mapping[str, Any], bundle: Bundle) -> ParityError:
-    """The error for a report with differences."""
+def differ(
+    report: Report, result: Mapping[str, Any], bundle: Bundle, likely: str | None = None
+) -> ParityError:
+    """The error for a report with differences. `likely` says what is probably the cause."""
     place = last_role(bundle)
     rows = "\n".join(
         f"  {d.case}, row {d.row}: expected {d.expected}, got {d.got}"
@@ -69,7 +71,7 @@ def differ(report: Report, result: Mapping[str, Any], bundle: Bundle) -> ParityE
         "A request comes as the contract says: index 0 to n-1, types that fit example and reference alike."
         " If that is not the example's, mend the example. Rounding is allowed by a tolerance (--rtol)."
     )
-    hint = unlike(report.diagnostics) or hint
+    hint = unlike(report.diagnostics) or likely or hint
     return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **place)
 
 
@@ -91,6 +93,8 @@ def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) ->
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
+    if error["type"] == "FileNotFoundError":
+        hint = "Read the file in a cell of its own above: what it holds then goes into the package."
     own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
     frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
     inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""

@@ -39,7 +39,8 @@ def find_here(home: Home) -> Any:
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads a pickle whose persistent ids are homes; `modules` are the top-level ones it has asked for."""
+    """Reads a pickle whose persistent ids are homes, or the one NaN of a module; `modules` are the top-level
+    ones it has asked for."""
 
     def __init__(self, data: bytes, find: Callable[[Home], Any] = find_here) -> None:
         super().__init__(io.BytesIO(data))
@@ -47,6 +48,9 @@ class Unpickler(pickle.Unpickler):
         self._find = find
 
     def persistent_load(self, pid: Any) -> Any:
+        if pid[0] == "$nan":
+            self.modules.add(pid[1])
+            return JOIN["$nan"]([pid[1]])
         return self._find(tuple(pid))
 
     def find_class(self, module: str, name: str) -> Any:

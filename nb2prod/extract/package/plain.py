@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import math
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -87,6 +89,8 @@ JOIN: dict[str, Callable[[list[Any]], Any]] = {
     "$timedelta": lambda p: dt.timedelta(*p),
     "$decimal": lambda p: Decimal(p[0]),
     "$pattern": lambda p: re.compile(*p),
+    "$nan": lambda p: _nan(*p),
+    "$member": lambda p: p[0].__members__[p[1]],
     "$tuple": tuple,
     "$set": set,
     "$frozenset": frozenset,
@@ -100,6 +104,22 @@ JOIN: dict[str, Callable[[list[Any]], Any]] = {
     "$objects": lambda p: _objects(*p),
     "$timestamp": lambda p: _timestamp(*p),
 }
+
+
+def nan_of(value: Any) -> str | None:
+    """The module whose own NaN a value is: a dict finds that one among its keys, and no other NaN."""
+    if value == value:
+        return None
+    return next((m for m in ("numpy", "math") if value is getattr(sys.modules.get(m), "nan", None)), None)
+
+
+def _nan(module: str) -> Any:
+    if module == "math":
+        return math.nan
+    import numpy as np
+
+    return np.nan
+
 
 PLAIN = (str, float, bool, type(None))
 ONE = (int, complex, bytes, range, dt.date, dt.time, dt.timedelta, Decimal, re.Pattern)

@@ -47,6 +47,10 @@ class InvalidRequest(ValueError):
         self.problems = [dict(problem) for problem in problems]
 
 
+class SameNames(TypeError):
+    """Two columns or keys of an answer have one name in JSON, so that one of their values would be lost."""
+
+
 class WrongAnswer(RuntimeError):
     """The code's answer does not fit the request: not one answer for each instance."""
 
@@ -88,7 +92,8 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, bool | int | str) and type(value) in (bool, int, str):
         return value
     if isinstance(value, Mapping):
-        return {str(to_wire(key)): to_wire(item) for key, item in value.items()}
+        _check_names(names := [str(to_wire(key)) for key in value])
+        return dict(zip(names, map(to_wire, value.values()), strict=True))
     if isinstance(value, list | tuple):
         return [to_wire(item) for item in value]
     if is_missing(value):
@@ -138,8 +143,14 @@ def _nested(flat: list[Any], shape: tuple[int, ...]) -> list[Any]:
     return [_nested(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
 
 
+def _check_names(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+        raise SameNames(f"more than one column or key is named {', '.join(map(repr, twice))}")
+
+
 def _records(frame: Any) -> Iterator[dict[str, Any]]:
-    names = [str(name) for name in frame.columns]
+    _check_names(names := [str(name) for name in frame.columns])
     columns = [frame.iloc[:, i].tolist() for i in range(len(names))]
     for i in range(len(frame)):
         yield {name: column[i] for name, column in zip(names, columns, strict=True)}
@@ -521,7 +532,8 @@ class Predictor:
 def _rows(answer: Any) -> list[Any] | None:
     """An answer as one JSON value for each row; None if it has no rows."""
     if isinstance(answer, Mapping):
-        return _rows_of_columns({str(name): _rows(column) for name, column in answer.items()})
+        _check_names(names := [str(name) for name in answer])
+        return _rows_of_columns(dict(zip(names, map(_rows, answer.values()), strict=True)))
     if isinstance(answer, str | bytes | set | frozenset) or getattr(answer, "shape", None) == ():
         return None
     wire = to_wire(answer) if hasattr(answer, "__len__") else None
@@ -543,11 +555,12 @@ def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
         return _categorical(values, field)
     if dtype == "integer" and None not in values:
         values = [int(value) for value in values]
-    cast = _caster(field)
-    if dtype == "datetime" and "[" not in python:  # a column of Python's own dates
+    if python == "object" and not field.get("missing"):
+        field = {**field, "missing": "np.nan"}
+    # Python's own dates stand in a column of objects, too
+    if python == "object" or (dtype == "datetime" and "[" not in python):
+        cast = _caster(field)
         return pd.Series([cast(value) for value in values], dtype=object)
-    if python == "object":
-        return pd.Series([math.nan if value is None else cast(value) for value in values], dtype=object)
     return pd.Series(values, dtype=python)
 
 
@@ -575,14 +588,31 @@ Cast = Callable[[Any], Any]
 def _caster(field: Mapping[str, Any]) -> Cast:
     dtype, python, parts = field["dtype"], field["python"], field.get("parts") or ()
     as_it_comes = (dtype, python) == ("number", "object")
-    missing = _number(math.nan, python) if dtype == "number" and not as_it_comes else None
+    missing = _missing(field)
     if parts:
         cast = _PART_CASTS[dtype]({part["name"]: _caster(part) for part in parts})
     elif dtype in _CASTS and not as_it_comes:
         cast = _scalar_cast(_CASTS[dtype], python)
     else:
-        return lambda value: value
+        return (lambda value: value) if missing is None else lambda v: missing if v is None else v
     return lambda value: missing if value is None else cast(value)
+
+
+def _missing(field: Mapping[str, Any]) -> Any:
+    """What stands for null in a field: the very object that the notebook's data had there."""
+    if kind := field.get("missing"):
+        return _MISSING[kind]()
+    is_typed = field["dtype"] == "number" and field["python"] != "object"
+    return _number(math.nan, field["python"]) if is_typed else None
+
+
+_MISSING: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "nan": lambda: math.nan,
+    "np.nan": lambda: importlib.import_module("numpy").nan,
+    "NA": lambda: importlib.import_module("pandas").NA,
+    "NaT": lambda: importlib.import_module("pandas").NaT,
+}
 
 
 def _scalar_cast(cast: Callable[[Any, str], Any], python: str) -> Cast:

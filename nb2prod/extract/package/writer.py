@@ -11,11 +11,12 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from . import formats
 from .formats import ALONE, TENSORS, TREE, Home, NoForm, has_type, type_name
-from .plain import ONE, PLAIN, SPLIT, split_objects, split_scalar, split_timestamp
+from .plain import ONE, PLAIN, SPLIT, nan_of, split_objects, split_scalar, split_timestamp
 
 MAX_DEPTH = 200
 
@@ -71,6 +72,9 @@ class _Writer:
     def tree(self, value: Any) -> Any:
         """A value as JSON data; its leaves go to `parts`."""
         kind = type(value)
+        if kind is float and (module := nan_of(value)) is not None:
+            self.modules.add(module)
+            return {"$nan": [module]}
         if kind in PLAIN or (kind is int and value.bit_length() < 1024):
             return value
         self._meet(value)
@@ -83,7 +87,7 @@ class _Writer:
     def _meet(self, value: Any) -> None:
         if self._depth > MAX_DEPTH:
             raise NoForm(f"it is nested more than {MAX_DEPTH} deep")
-        if isinstance(value, ONE) or has_type(value, "numpy", "generic") or _is_named(value):
+        if isinstance(value, (*ONE, Enum)) or has_type(value, "numpy", "generic") or _is_named(value):
             return
         if isinstance(value, tuple | frozenset) and all(isinstance(item, (*PLAIN, *ONE)) for item in value):
             return
@@ -93,7 +97,8 @@ class _Writer:
 
     def _branch(self, kind: type, value: Any) -> Any:
         if kind is list:
-            return [item if type(item) in PLAIN else self.tree(item) for item in value]
+            # NaN, unequal to itself, may be one that is known by identity
+            return [item if type(item) in PLAIN and item == item else self.tree(item) for item in value]
         if kind is dict and not _needs_tag(value):
             return {key: self.tree(item) for key, item in value.items()}
         if kind in SPLIT:
@@ -197,12 +202,20 @@ class _Writer:
     def object(self, value: Any) -> Any:
         """As pickle would make it of nothing but its class and its attributes."""
         kind = type(value)
-        made, arguments, state, *items = value.__reduce_ex__(4)
-        if made is not _NEW or arguments != (kind,) or any(item is not None for item in items):
+        made, arguments, *rest = value.__reduce_ex__(4)
+        state = rest[0] if rest else None
+        if made is not _NEW or arguments != (kind,) or any(item is not None for item in rest[1:]):
             raise NoForm(f"{type_name(value)} is made in a way of its own")
         reference = self._reference(kind)
         self.modules |= {base.__module__.partition(".")[0] for base in kind.__mro__}
         return {"$object": [reference, self.tree(state)]}
+
+    def member(self, value: Any) -> Any:
+        """A member of an enumeration of the notebook, or of a library that is trusted."""
+        kind = type(value)
+        if kind.__members__.get(value.name) is not value:  # several flags at once
+            raise NoForm(f"{type_name(value)} is made in a way of its own")
+        return {"$member": [self.tree(kind), value.name]}
 
     def named(self, value: Any) -> Any:
         """A function or class of the notebook, or of a library that is trusted."""
@@ -293,6 +306,7 @@ _LEAVES: tuple[tuple[Callable[[_Writer, Any], bool], Callable[[_Writer, Any], An
     (lambda w, v: has_type(v, "torch", "device"), _Writer.device),
     (lambda w, v: _is(v, "xgboost", "Booster"), _Writer.xgboost),
     (lambda w, v: _is(v, "lightgbm", "Booster"), _Writer.lightgbm),
+    (lambda w, v: isinstance(v, Enum), _Writer.member),
     (lambda w, v: _is_named(v), _Writer.named),
     (lambda w, v: w.home_of(type(v)) is not None, _Writer.object),
     (lambda w, v: has_type(v, "torch.nn", "Module") or has_type(v, "xgboost", "XGBModel"), _Writer.object),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,7 @@ from .finding import refused
 from .nested import look_inside
 from .places import article
 from .rows import Rows
-from .seen import MAX_CATEGORIES, Seen, field_of, merged, without_distinct
+from .seen import MAX_CATEGORIES, Seen, both_kinds, field_of, merged, without_distinct
 
 ALLOWED = (
     "An example is a dict (one record), a list of dicts or a DataFrame (rows), a list or an array (values), "
@@ -92,13 +94,39 @@ def names_of(request: Any, kind: str) -> tuple[str, ...]:
     return _checked(names, kind)
 
 
+_AS_TEXT = {
+    "frame": "df.columns = df.columns.astype(str)",
+    "tuple": "df.columns = ['_'.join(map(str, c)) for c in df.columns]",
+    "keys": "{str(k): v for k, v in d.items()}",
+}
+
+
+def check_keys(value: Any, path: str) -> None:
+    """Refused NB221 for a dict inside an example with keys that JSON would make text."""
+    if isinstance(value, dict):
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            raise refused(
+                "NB221",
+                f"the example has a key that is no text in {path}: {odd[0]!r}; keys of JSON are text",
+                f"Let requests have text, `{_AS_TEXT['keys']}`, and make `int(k)` of it in the role cell.",
+            )
+        for key, item in value.items():
+            check_keys(item, f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            check_keys(item, f"{path}[{i}]")
+    elif rows_.is_frame(value):
+        for name, column in value.items():
+            if str(column.dtype) == "object":
+                check_keys(column.tolist(), f"{path}[{name!r}]")
+
+
 def _checked(names: list[Any], kind: str) -> tuple[str, ...]:
     what = "columns" if kind == "frame" else "keys"
     odd = [name for name in names if not isinstance(name, str)]
     if odd:
-        fix = (
-            "df.columns = df.columns.astype(str)" if kind == "frame" else "{str(k): v for k, v in d.items()}"
-        )
+        fix = _AS_TEXT["tuple" if isinstance(odd[0], tuple) else kind if kind == "frame" else "keys"]
         raise refused(
             "NB221", f"the example's {what} are not all text: {odd[0]!r}", f"JSON needs names: `{fix}`."
         )
@@ -126,10 +154,15 @@ def fields_of(
     names: Iterable[str], example: Sequence[Seen], reference: Sequence[Seen | None] | None
 ) -> list[dict[str, Any]]:
     """The fields of a contract: types from the example, ranges and nulls from all the reference too."""
+    return [field_of(name, seen) for name, seen in zip(names, together(example, reference), strict=True)]
+
+
+def together(example: Sequence[Seen], reference: Sequence[Seen | None] | None) -> list[Seen]:
+    """What example and reference show of each field."""
     more = reference if reference is not None else [None] * len(example)
     return [
-        field_of(name, merged(seen, other) if other else without_distinct(seen))
-        for name, seen, other in zip(names, example, more, strict=True)
+        merged(seen, other) if other else without_distinct(seen)
+        for seen, other in zip(example, more, strict=True)
     ]
 
 
@@ -166,8 +199,9 @@ def _look_series(column: Any, to_wire: Callable[[Any], Any]) -> Seen | None:
         return _ranged(Seen("datetime", python, nullable), column.dropna())
     if python in ("object", "str") or python.startswith("string"):
         seen = _look_list(column.tolist(), to_wire)
-        plain_dates = seen is not None and python == "object" and seen.dtype == "datetime"
-        return seen if seen is None or plain_dates else replace(seen, python=python)
+        if seen is None or python != "object":
+            return seen and replace(seen, python=python, missing=())
+        return seen if seen.dtype == "datetime" else replace(seen, python=python)
     return None
 
 
@@ -215,22 +249,24 @@ def _end(value: Any) -> Any:
 
 
 def _look_list(values: list[Any], to_wire: Callable[[Any], Any]) -> Seen | None:
-    there = [value for value in values if not _missing(value)]
+    there = [value for value in values if not is_missing(value)]
     seen = _look_plain(values, there)
     if seen.dtype != "any":
         return seen
     if not _have_wire(there, to_wire):
         return None
     inside = look_inside(there, _look_part, 0) if there else None
-    return replace(inside, nullable=seen.nullable) if inside is not None else seen
+    if inside is None:
+        return seen
+    return replace(inside, nullable=seen.nullable, missing=seen.missing)
 
 
 def _look_part(values: list[Any], depth: int) -> Seen:
     """What values inside a dict or list look like; `python` is "object" where they stay as in JSON."""
-    there = [value for value in values if not _missing(value)]
+    there = [value for value in values if not is_missing(value)]
     inside = look_inside(there, _look_part, depth) if there else None
     if inside is not None:
-        return replace(inside, nullable=len(there) < len(values))
+        return replace(inside, nullable=len(there) < len(values), missing=_kinds_of_missing(values))
     seen, kinds = _look_plain(values, there), {type(value) for value in there}
     mixed = seen.dtype == "number" and (len(kinds) > 1 or kinds == {int} or None in values)
     return replace(seen, python="object") if mixed else seen
@@ -238,15 +274,15 @@ def _look_part(values: list[Any], depth: int) -> Seen:
 
 def _look_plain(values: list[Any], there: list[Any]) -> Seen:
     """What numbers, texts, truth values or moments look like; "any" if they are others, or a mixture."""
-    nullable = len(there) < len(values)
+    nullable, missing = len(there) < len(values), _kinds_of_missing(values)
     kinds = {type(value) for value in there}
     names = {_dtype(kind) for kind in kinds}
     if names == {"integer", "number"} or (names <= {"integer"} and any(_is_nan(value) for value in values)):
         names = {"number"}
     python = next(iter(kinds)).__name__ if len(kinds) == 1 else "float" if names == {"number"} else "object"
     if len(names) != 1 or names == {"any"}:
-        return Seen("any", python, nullable, empty=not there)
-    return _ranged_list(Seen(names.pop(), python, nullable), there)
+        return Seen("any", python, nullable, empty=not there, missing=missing)
+    return _ranged_list(Seen(names.pop(), python, nullable, missing=missing), there)
 
 
 def _ranged_list(seen: Seen, there: list[Any]) -> Seen:
@@ -291,8 +327,22 @@ def _numpy_scalar(kind: type) -> str:
         return "any"
 
 
-def _missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     return value is None or _is_nan(value) or type(value).__name__ in ("NaTType", "NAType")
+
+
+def _kinds_of_missing(values: Iterable[Any]) -> tuple[str, ...]:
+    """The kinds of missing values, the most frequent first."""
+    counts = Counter(kind for value in values if is_missing(value) and (kind := kind_of_missing(value)))
+    return both_kinds(tuple(kind for kind, _ in counts.most_common()), ())
+
+
+def kind_of_missing(value: Any) -> str:
+    """What a contract calls a missing value; "" where the type of its field says it."""
+    if type(value) is float:
+        numpy = sys.modules.get("numpy")
+        return "np.nan" if numpy is not None and value is numpy.nan else "nan"
+    return {"NoneType": "None", "NAType": "NA", "NaTType": "NaT"}.get(type(value).__name__, "")
 
 
 def _is_nan(value: Any) -> bool:

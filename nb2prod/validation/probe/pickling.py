@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +18,16 @@ from typing import Any
 MAX_SEARCHED = 20_000
 """Objects looked at to say where in a value the part lies that cannot be stored."""
 
+_NANS = ("numpy", "math")
+
 Home = tuple[str, str]
 
 
 class Unstorable(Exception):
-    """A value that cannot be stored, because of `part` in it. `kind`: "value", "redefined", "homeless"."""
+    """A value that cannot be stored, because of `part` in it.
+
+    `kind`: "value", "redefined", "homeless", "identity".
+    """
 
     def __init__(self, part: Any, reason: str, kind: str = "value") -> None:
         super().__init__(reason)
@@ -79,14 +85,18 @@ class Pickled:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, buffer: io.BytesIO, homes: Homes) -> None:
+    def __init__(self, buffer: io.BytesIO, homes: Homes, value: Any) -> None:
         super().__init__(buffer, protocol=5)
+        self._value = value
         self.used: set[str] = set()
         self.last: Any = None
         self._homes = homes
         self._by_id = homes.by_id
 
     def persistent_id(self, obj: Any) -> Home | None:
+        if type(obj) is float and obj != obj:
+            # known by identity: a dict finds it among its keys, and no other NaN
+            return next((("$nan", m) for m in _NANS if obj is getattr(sys.modules.get(m), "nan", None)), None)
         home = self._by_id.get(id(obj))
         if home is not None:
             self.used.add(home[1].partition(".")[0])
@@ -96,6 +106,8 @@ class _Pickler(pickle.Pickler):
         self.last = obj
         if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
             raise _no_home(obj, self._homes)
+        if type(obj) is object and obj is not self._value:
+            raise Unstorable(obj, "a bare object() is known by identity alone", "identity")
         return NotImplemented
 
 
@@ -114,13 +126,15 @@ class _Unpickler(pickle.Unpickler):
         self._homes = pickled.homes
 
     def persistent_load(self, pid: Any) -> Any:
+        if pid[0] == "$nan":
+            return sys.modules[pid[1]].nan
         return self._homes.find(tuple(pid))
 
 
 def pickled(value: Any, homes: Homes) -> Pickled:
     """A value as a pickle (protocol 5); Unstorable if it cannot be one."""
     buffer = io.BytesIO()
-    pickler = _Pickler(buffer, homes)
+    pickler = _Pickler(buffer, homes, value)
     try:
         pickler.dump(value)
     except Unstorable:

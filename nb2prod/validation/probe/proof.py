@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from .answers import UNSENDABLE
-from .contract import fields_of
+from .contract import fields_of, together
 from .finding import Finding, Refused, refused
 from .places import described
 from .predictions import field_of_answers
 from .request import Look, Request
+from .returned import changed_rows, real_rows, two_kinds
+from .rows import Rows
 
 MAX_EXAMPLE = 20
 """Instances that a contract keeps as its example."""
@@ -93,12 +95,13 @@ def prove(
     if finding is not None:
         contract |= {"answer": _answer(cases, asked), "response": wire[:MAX_EXAMPLE]}
         return Proof(contract, cases, [finding])
+    _check_alone(asked, request.look.instances[0], runtime)
     if len(contract["example"]) < len(wire):
         wire = _encoded(asked, asked(contract["example"]), len(contract["example"]), runtime)
-    findings: list[Finding] = []
+    findings = list(_not_carried(asked, reference))
     if reference is not None:
         instances = _affordable(asked, request.look.instances, reference.instances)
-        cases += _reference_case(asked, instances, runtime, findings)
+        cases += _reference_case(asked, instances, runtime, findings, reference.called)
     return Proof({**contract, "answer": _answer(cases, asked), "response": wire}, cases, findings)
 
 
@@ -128,10 +131,34 @@ def _encoded(asked: Asked, answers: list[Any], count: int, runtime: ModuleType) 
         wire: list[Any] = asked.predictor.encode(answers, count)
         return wire
     except runtime.WrongAnswer as error:
-        hint = "Keep every row, in order: mark bad rows in the answer instead of dropping them."
-        raise refused("NB223", f"the notebook's answer does not fit its request: {error}", hint) from error
+        raise _unfit(answers, count, str(error)) from error
+    except runtime.SameNames as error:
+        hint = "Name each otherwise: `.add_suffix(...)` before `pd.concat`, or `answer.columns = [...]`."
+        raise refused("NB224", f"the notebook's answer cannot be sent: {error}", hint) from error
     except TypeError as error:
         raise refused("NB224", f"the notebook's answer cannot be sent: {error}", UNSENDABLE) from error
+
+
+def _unfit(answers: list[Any], count: int, why: str) -> Refused:
+    """Refused NB223, with the likeliest mistake as its hint."""
+    if answers[0] is None:
+        hint = "End the cell in the answer: `to_csv(...)`, `print(...)` and `inplace=True` give None."
+        return refused("NB223", f"the notebook's answer is None, to a request of {count} rows", hint)
+    if count == 1 and getattr(answers[0], "shape", None) == ():
+        hint = "Give a list for one row, too: `.ravel()` or `[:, 0]` in place of `.squeeze()` or `.item()`."
+        return refused("NB223", f"a row alone gets a single value, no list of one: {why}", hint)
+    hint = "Keep every row, in order: mark bad rows in the answer instead of dropping them."
+    return refused("NB223", f"the notebook's answer does not fit its request: {why}", hint)
+
+
+def _check_alone(asked: Asked, instance: Any, runtime: ModuleType) -> None:
+    """A row alone gets one answer; the proof will say so if it gets none."""
+    # the user's own code, which may need more than one row
+    try:
+        answers = asked([instance])
+    except Exception:
+        return
+    _encoded(asked, answers, 1, runtime)
 
 
 def _repeatable(asked: Asked, instances: list[Any], first: Any, compare: ModuleType) -> Finding | None:
@@ -166,6 +193,23 @@ def _not_alike(why: str) -> Finding:
 # --- reference rows ------------------------------------------------------------------------------
 
 
+def _not_carried(asked: Asked, reference: Look | None) -> Iterator[Finding]:
+    """What JSON cannot carry as it is: about such rows, asking the role cells with JSON proves nothing."""
+    request = asked.request
+    fields = together(request.seen, reference.seen if reference else None)
+    seen = dict(zip(request.labels, fields, strict=True))
+    yield from two_kinds(seen)
+    if reference is None or request.kind == "array":
+        return
+    rows = zip(reference.instances, reference.real, strict=True)
+    fitting = [(one, real) for one, real in rows if not asked.predictor.problems([one])]
+    if fitting:
+        decoded = asked.predictor.decode([one for one, _ in fitting])
+        data = Rows(decoded[0] if asked.predictor.batch else decoded, request.names)
+        back = real_rows(data, range(len(fitting)))
+        yield from changed_rows(seen, [real for _, real in fitting], back, _rows(reference.called))
+
+
 def _affordable(asked: Asked, example: list[Any], instances: list[Any]) -> list[Any]:
     """As many of the rows, evenly spread, as there is time for."""
     started = time.perf_counter()
@@ -174,31 +218,35 @@ def _affordable(asked: Asked, example: list[Any], instances: list[Any]) -> list[
     return instances[:: max(1, math.ceil(len(instances) * each / MAX_SECONDS))]
 
 
+def _rows(called: str) -> str:
+    return "sampled reference rows" if called == "reference" else f"sampled rows of {called}"
+
+
 def _reference_case(
-    asked: Asked, instances: list[Any], runtime: ModuleType, findings: list[Finding]
+    asked: Asked, instances: list[Any], runtime: ModuleType, findings: list[Finding], called: str
 ) -> list[dict[str, Any]]:
-    fitting = _fitting(asked, instances, findings)
-    answered = _answered(asked, fitting, findings) if fitting else None
+    fitting = _fitting(asked, instances, findings, _rows(called))
+    answered = _answered(asked, fitting, findings, _rows(called)) if fitting else None
     if answered is None:
         return []
     instances, answers = answered
     _encoded(asked, answers, len(instances), runtime)
-    return [{"name": "reference", "instances": instances, "answers": answers}]
+    return [{"name": called, "instances": instances, "answers": answers}]
 
 
-def _fitting(asked: Asked, instances: list[Any], findings: list[Finding]) -> list[Any]:
+def _fitting(asked: Asked, instances: list[Any], findings: list[Finding], rows: str) -> list[Any]:
     """The rows that keep the contract: the reference may hold what the example's types rule out."""
     problems = [asked.predictor.problems([instance]) for instance in instances]
     bad = [found[0] for found in problems if found]
     if bad:
         first = f"{bad[0]['field'] or 'a value'}: {bad[0]['got']} is not {bad[0]['expected']}"
-        message = f"{len(bad)} of {len(instances)} sampled reference rows are not like the example ({first})"
+        message = f"{len(bad)} of {len(instances)} {rows} are not like the example ({first})"
         findings.append(Finding("NB323", message, "They are not compared.", severity="warning"))
     return [instance for instance, found in zip(instances, problems, strict=True) if not found]
 
 
 def _answered(
-    asked: Asked, instances: list[Any], findings: list[Finding]
+    asked: Asked, instances: list[Any], findings: list[Finding], rows: str
 ) -> tuple[list[Any], list[Any]] | None:
     """The instances that the role cells can answer, and their answers; None if there are none."""
     # the user's own code, which may raise anything for rows that it never met
@@ -210,8 +258,7 @@ def _answered(
         first = error
     passing = [instance for instance in instances if _passes(asked, instance)]
     failed = len(instances) - len(passing)
-    of = f"{failed} of {len(instances)} sampled reference rows"
-    message = f"the notebook's own code fails on {of}: {described(first)}"
+    message = f"the notebook's own code fails on {failed} of {len(instances)} {rows}: {described(first)}"
     findings.append(Finding("NB325", message, "Requests like them will fail too.", severity="warning"))
     try:
         return (passing, asked(passing)) if passing else None

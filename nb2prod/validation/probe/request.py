@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -11,21 +11,28 @@ from . import contract, rows
 from .finding import Refused, refused
 from .pickling import Homes, Pickled, Unstorable, pickled, type_name
 from .places import article
+from .returned import Row, real_rows
 from .rows import Rows
 from .seen import Seen
+
+SOURCE = "what the example came from"
+"""What reference data are called that no cell is tagged for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What is kept of rows, which later cells may change. `count` counts all rows, `instances` holds some.
 
-    `seen` has an entry for each field; None where its values have no JSON form.
+    `seen` has an entry for each field; None where its values have no JSON form. `real` holds the rows of
+    `instances` as they are in the notebook, only of reference data; `called` is what users know that by.
     """
 
     count: int
     instances: list[Any]
     digest: str
     seen: tuple[Seen | None, ...]
+    real: list[Row] = field(default_factory=list)
+    called: str = "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,8 @@ def see_request(requests: Mapping[str, Any], homes: Homes, runtime: ModuleType) 
     kind = contract.kind_of(requests)
     value = requests if kind == "names" else next(iter(requests.values()))
     names = contract.names_of(value, kind)
+    for name, part in requests.items():
+        contract.check_keys(part, name)
     shape = tuple(rows.values_shape(value)) if kind == "array" else ()
     data = rows.of_request(value, kind, names)
     try:
@@ -105,10 +114,11 @@ def see_reference(source: Any, request: Request, runtime: ModuleType) -> Look:
     )
 
 
-def look_at(data: Rows, runtime: ModuleType) -> Look:
+def look_at(data: Rows, runtime: ModuleType, called: str = "reference") -> Look:
     """What is kept of reference data: a sample as instances, and what all of it looks like."""
     seen = tuple(contract.look(data.column(name), runtime.to_wire) for name in data.names or ("",))
-    return Look(len(data), _instances(data, runtime), rows.data_digest(data), seen)
+    instances, real = _instances(data, runtime), real_rows(data, data.sample())
+    return Look(len(data), instances, rows.data_digest(data), seen, real, called)
 
 
 def _instances(data: Rows, runtime: ModuleType) -> list[Any]:

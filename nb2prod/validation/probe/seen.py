@@ -21,7 +21,7 @@ class Seen:
 
     `parts` are the keys of records (each with its `name`; `optional` if not in all of them), or the one
     element of maps or lists. `length` is that of all `count` lists, None if they differ. `empty`: no
-    value was there.
+    value was there. `missing` are the kinds of missing values seen, where the type leaves a choice.
     """
 
     dtype: str
@@ -37,6 +37,7 @@ class Seen:
     empty: bool = False
     name: str = ""
     optional: bool = False
+    missing: tuple[str, ...] = ()
 
     def all_parts(self) -> Iterator[Seen]:
         """This and everything in it."""
@@ -66,6 +67,7 @@ def field_of(name: str, seen: Seen) -> dict[str, Any]:
         "parts": [field_of(part.name, part) for part in seen.parts],
         "length": seen.length if seen.count >= MIN_LISTS else None,
         "optional": seen.optional,
+        "missing": seen.missing[0] if seen.missing else "",
     }
 
 
@@ -79,8 +81,16 @@ def merged(seen: Seen, more: Seen) -> Seen:
     dtype, python = _wider(seen, more)
     ends = _ends(seen, more) if dtype != "any" else {}
     distinct = _union(seen.distinct, more.distinct)
-    nullable = seen.nullable or more.nullable
-    return replace(seen, dtype=dtype, python=python, nullable=nullable, distinct=distinct, **ends)
+    nullable, missing = seen.nullable or more.nullable, both_kinds(seen.missing, more.missing)
+    return replace(
+        seen, dtype=dtype, python=python, nullable=nullable, missing=missing, distinct=distinct, **ends
+    )
+
+
+def both_kinds(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Kinds of missing values, those of the first before others; one NaN is as good as another."""
+    found = dict.fromkeys((*one, *other))
+    return tuple(kind for kind in found if kind != "nan" or "np.nan" not in found)
 
 
 def _wider(seen: Seen, more: Seen) -> tuple[str, str]:
@@ -122,12 +132,13 @@ def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozense
 
 def _agreed(seen: Seen, more: Seen) -> Seen:
     """What holds of both; "any" where they are of different kinds."""
-    nullable = seen.nullable or more.nullable
+    nullable, missing = seen.nullable or more.nullable, both_kinds(seen.missing, more.missing)
     if seen.empty or more.empty:
-        return replace(more if seen.empty else seen, nullable=nullable, name=seen.name)
+        one = more if seen.empty else seen
+        return replace(one, nullable=nullable, missing=missing, name=seen.name)
     kinds = {seen.dtype, more.dtype}
     python = seen.python if seen.python == more.python else "object"
-    both = replace(seen, python=python, nullable=nullable)
+    both = replace(seen, python=python, nullable=nullable, missing=missing)
     if kinds == {"list"}:
         return _lists(both, more)
     if kinds <= {"record", "map"}:
@@ -136,7 +147,7 @@ def _agreed(seen: Seen, more: Seen) -> Seen:
         dtype = "number" if len(kinds) > 1 else seen.dtype
         ends = _ends(seen, more) if dtype != "any" else {}
         return replace(both, dtype=dtype, distinct=_union(seen.distinct, more.distinct), **ends)
-    return Seen("any", "object", nullable, name=seen.name)
+    return Seen("any", "object", nullable, name=seen.name, missing=missing)
 
 
 def _lists(seen: Seen, more: Seen) -> Seen:

@@ -20,7 +20,7 @@ from .pickling import Homes, pickled, restore
 from .places import at, described, failed_line, last_error, refused_at
 from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
-from .request import Look, Request, look_at, see_reference, see_request, source_of
+from .request import SOURCE, Look, Request, look_at, see_reference, see_request, source_of
 from .state import StateCapture
 from .types import MORE, Watch, watch_roles
 from .unchanged import Unchanged
@@ -192,7 +192,7 @@ class Session:
             self._see_reference(self._waiting)
         elif self.plan["reference_cell"] is None:
             source = source_of(self._candidates, requests, self._request)
-            self._reference = look_at(source, self.tools[0]) if source is not None else None
+            self._reference = look_at(source, self.tools[0], SOURCE) if source is not None else None
         self._candidates.clear()
         self._waiting = MISSING
 
@@ -257,7 +257,7 @@ class Session:
             "contract": self._proof.contract,
             "state": files,
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
-            "decoding": sorted(_decoding(self._request)),
+            "decoding": sorted(_decoding(self._request, self._proof.contract)),
             "values": self._watch.values(),
             "metrics": self._metrics,
             "data_digest": data.digest,
@@ -280,9 +280,9 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _decoding(request: Request) -> set[str]:
+def _decoding(request: Request, contract: Mapping[str, Any]) -> set[str]:
     """The modules with which the package's runtime rebuilds such a request."""
-    needed: set[str] = set()
+    needed = {name for field in contract["fields"] for name in _decoding_missing(field)}
     kinds = {part.python for seen in request.seen for part in seen.all_parts()}
     if request.kind == "frame" or "Timestamp" in kinds:
         needed |= {"pandas", "numpy"}
@@ -291,3 +291,9 @@ def _decoding(request: Request) -> set[str]:
     if request.kind == "frame" and kinds & {"str", "string"} and "pyarrow" in sys.modules:
         needed.add("pyarrow")  # pandas then keeps texts in it, and some answers depend on that
     return needed
+
+
+def _decoding_missing(field: Mapping[str, Any]) -> set[str]:
+    needed = {"np.nan": {"numpy"}, "NA": {"pandas", "numpy"}, "NaT": {"pandas", "numpy"}}
+    parts = [_decoding_missing(part) for part in field["parts"]]
+    return needed.get(field["missing"], set()).union(*parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 from .faithful import difference
 from .finding import Finding, Refused, refused
+from .passing import passing
 from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
 from .storing import Stored, store
@@ -16,9 +18,10 @@ from .storing import Stored, store
 _HINT = {
     "value": "Write a function that makes it, inside a role cell or a helper cell: serving code calls that.",
     "redefined": "Make the value after the last definition, or give the two definitions different names.",
+    "identity": "Let None, a text or a member of an Enum stand for it: `is` then holds in every process.",
     "homeless": "Define it in a cell of its own that is not tagged `skip`, or import it from a module.",
 }
-_CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312"}
+_CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312", "identity": "NB310"}
 
 
 LARGE = 100_000_000
@@ -44,6 +47,8 @@ class StateCapture:
         self._same = same
         self.stored: dict[str, Stored] = {}
         self._copies: dict[str, Pickled] = {}
+        self._passing: dict[str, list[Finding]] = {}
+        self._started = dt.datetime.now(dt.UTC)
         folder.mkdir(parents=True, exist_ok=True)
 
     def capture(self, cell: str, when: str, names: Mapping[str, Any], rehome: Mapping[str, str]) -> None:
@@ -66,6 +71,7 @@ class StateCapture:
                 return
             raise _refused(item, value, problem) from problem
         self.stored[item["key"]] = stored
+        self._passing[item["key"]] = list(passing(item, value, self._started))
         self._path(item["key"]).write_bytes(data)
 
     def _is_as(self, key: str, value: Any) -> bool:
@@ -144,10 +150,10 @@ class StateCapture:
         }
 
     def findings(self, limit: int = LARGE) -> list[Finding]:
-        """Warnings NB314 for the kept items of more than `limit` bytes."""
-        return [
-            _large(self._items[key], stored) for key, stored in self.kept().items() if stored.weight > limit
-        ]
+        """Of the kept items: NB314 for more than `limit` bytes, NB338 for what holds only here."""
+        kept = self.kept()
+        large = [_large(self._items[key], stored) for key, stored in kept.items() if stored.weight > limit]
+        return [*large, *(finding for key in kept for finding in self._passing[key])]
 
 
 def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
@@ -173,6 +179,11 @@ def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refuse
         message = f"{item['name']!r} ({whole}) holds an older definition: {part} has been defined anew since"
     elif problem.kind == "homeless":
         message = f"{item['name']!r} ({whole}) refers to {part}, which is no part of the package"
+    elif problem.kind == "identity":
+        message = (
+            f"{item['name']!r} ({whole}) holds {part}, which is known by identity alone: it would become"
+        )
+        message += " another object than the one that other code compares it with"
     else:
         message = f"{item['name']!r} ({whole}) cannot be stored: {part} has no stored form"
     hint = _HINT[problem.kind]
