@@ -526,13 +526,14 @@ def _line_of(name: str, reader: Statement) -> int:
 def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:
     """Warnings for state that the notebook binds anew after it was captured."""
     program = slice_.layout.program
+    handed_on = {(name, cell) for s in slice_.layout.stages for name in s.inputs for cell in s.cells}
     for item in slice_.state.values():
         if not item.expected:
             continue
         point = Point(item.when, program.notebook.cell(item.cell))
         for event in program.events(item.name, point.position(program), len(program.statements)):
-            if event.cell.id == item.cell:
-                continue  # the role's own work on it
+            if event.cell.id == item.cell or (item.name, event.cell.id) in handed_on:
+                continue  # the roles' own work on it
             yield at(
                 event,
                 "NB210",
