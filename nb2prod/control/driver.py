@@ -113,21 +113,40 @@ def describe(request: Mapping[str, Any]) -> dict[str, Any]:
 # --- applications --------------------------------------------------------------------------------
 
 
-def _application(name: str) -> Any:
+_pickling = threading.Lock()
+_TRIES = 5
+
+
+def _one_at_a_time(call: Callable[[], Any]) -> Any:
+    """What a call into Serve gives that pickles the parts of applications.
+
+    It does so by way of a registry that is not thread-safe, and threads of Ray's own use it too: then once more.
+    """
+    with _pickling:
+        for _ in range(_TRIES - 1):
+            try:
+                return call()
+            except ValueError as error:
+                if "pickle by value" not in str(error):
+                    raise
+        return call()
+
+
+def _applications() -> Mapping[str, Any]:
     from ray import serve
 
-    return serve.status().applications.get(name)
+    return _one_at_a_time(lambda: serve.status().applications)  # type: ignore[no-any-return]
 
 
-_building = threading.Lock()
+def _application(name: str) -> Any:
+    return _applications().get(name)
 
 
 def _run(apps: Mapping[str, Callable[[], Any]]) -> None:
     """Build applications and start them, without waiting for them to run."""
     from ray import serve
 
-    # one at a time: Ray pickles an application's parts by way of a registry that is not thread-safe
-    with _building:
+    def start() -> None:
         targets = [
             serve.RunTarget(build(), name=name, route_prefix="/" if name == FRONT_NAME else f"/{name}")
             for name, build in apps.items()
@@ -136,6 +155,8 @@ def _run(apps: Mapping[str, Callable[[], Any]]) -> None:
             targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
         )
 
+    _one_at_a_time(start)
+
 
 def _host(table: Path, num_replicas: int) -> Callable[[], Any]:
     return lambda: importlib.import_module(REPLICA).build(str(table), num_replicas=num_replicas)
@@ -143,15 +164,13 @@ def _host(table: Path, num_replicas: int) -> Callable[[], Any]:
 
 def applications(request: Mapping[str, Any]) -> dict[str, Any]:
     """Serve's applications by name: {"status", "message", "replicas" (how many run)}."""
-    from ray import serve
-
     return {
         name: {
             "status": str(app.status.value),
             "message": app.message,
             "replicas": _replicas(app),
         }
-        for name, app in serve.status().applications.items()
+        for name, app in _applications().items()
     }
 
 
@@ -168,9 +187,7 @@ def front(request: Mapping[str, Any]) -> None:
 
 def restore(request: Mapping[str, Any]) -> list[str]:
     """Start the application of every endpoint that has a table and none runs for; returns their names."""
-    from ray import serve
-
-    home, known = Path(request["home"]), serve.status().applications
+    home, known = Path(request["home"]), _applications()
     missing = [e for e in tables.read_all(home) if e.name not in known]
     if missing:
         _run({e.name: _host(tables.path(home, e.name), e.num_replicas) for e in missing})
@@ -270,7 +287,9 @@ def _broadcast(name: str, deadline: Deadline, method: str, *args: Any) -> list[A
 
     try:
         answers: list[Any] = (
-            serve.get_app_handle(name).broadcast(method, *args).results(timeout_s=deadline.left)
+            _one_at_a_time(lambda: serve.get_app_handle(name))
+            .broadcast(method, *args)
+            .results(timeout_s=deadline.left)
         )
     except Exception as error:  # the process boundary: a replica may die in user code, Ray raises anything
         what = f"not done within {deadline.limit_s:.0f} s" if isinstance(error, TimeoutError) else str(error)
