@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts, reach
+from nb2prod.extract.things import ANYTHING, NOTHING, Flow, Summary, Thing, Value, parts, reach
 
 
 @dataclass(slots=True)
@@ -30,8 +30,7 @@ class Given:
 def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
     """What a call gives; what it changes is taken down."""
     if not flow.world.afford():
-        flow.change(given.all() | parts(given.all()))
-        return given.all()
+        return unfollowed(flow, given)
     bound = _bound(flow, summary, given, key)
     seen = _Seen(flow, summary, {}, key)
     for name, outside in summary.parameters.items():
@@ -42,6 +41,18 @@ def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
         for into in seen.of(thing):
             into.keep(seen.all(held), attribute)
     return seen.all(summary.gives)
+
+
+def unfollowed(flow: Flow, given: Given) -> Value:
+    """A call of which nothing is known: it may change, give and store all that it is given or can find."""
+    known = NOTHING.union(given.all(), *(flow.at_top(name) for name in flow.world.touched()))
+    rest = flow.made.setdefault(ANYTHING, Thing(flow, kinds=frozenset([ANYTHING]), many=True))
+    found = reach(known) | {rest}
+    flow.change(found)
+    rest.keep(found)
+    for thing in found:
+        thing.keep([rest])
+    return found
 
 
 def apply_somehow(flow: Flow, summary: Summary, others: Value, key: object) -> Value:
@@ -60,7 +71,7 @@ def condense(summary: Summary) -> None:
     stored = list(summary.stored())
     inside = reach(direct) | reach(thing for _, _, held in stored for thing in held)
     below = [thing for thing in inside if _is_made(summary, thing)]
-    deep = Thing(summary.home)
+    deep = Thing(summary.home, many=True)
     _join(summary, deep, below, deep)
     if direct:
         result = Thing(summary.home)
@@ -79,7 +90,8 @@ def condense(summary: Summary) -> None:
 
 
 def _is_made(summary: Summary, thing: Thing) -> bool:
-    return not thing.outer and thing.home is summary.home
+    """Whether a thing is neither argument nor global; what functions inside were given is new to a caller."""
+    return not thing.outer or thing.home is not summary.home
 
 
 def _outer(summary: Summary, held: Iterable[Thing], deep: Thing) -> Value:
@@ -108,11 +120,18 @@ class _Seen:
         return NOTHING.union(*(self.of(thing) for thing in things))
 
     def of(self, thing: Thing) -> Value:
-        if thing.home is not self.summary.home:
-            return frozenset([thing])  # of a function around it
         if thing not in self.known:
-            self.known[thing] = self._look(thing)
+            own = thing.home is self.summary.home
+            self.known[thing] = self._look(thing) if own else self._look_around(thing)
         return self.known[thing]
+
+    def _look_around(self, thing: Thing) -> Value:
+        """What does not belong to the function, but to one around it, or to other code."""
+        if self.flow.is_inside(thing.home):
+            return frozenset([thing])
+        if thing.whole is not None:
+            return reach(parts(self.of(thing.whole), thing.attribute))
+        return self.flow.at_top(thing.name) if thing.name else frozenset([self.flow.root.foreign()])
 
     def _look(self, thing: Thing) -> Value:
         if thing.whole is not None:
@@ -124,6 +143,7 @@ class _Seen:
         made = self.flow.make((self.key, self.summary, direct))
         self.known[thing] = made
         (own,) = made
+        own.many |= thing.many
         own.kinds |= thing.kinds
         own.keep(self.all(thing.holds))
         for attribute, held in thing.fields.items():
@@ -131,9 +151,7 @@ class _Seen:
         functions = (self._function(function) for function in thing.functions)
         own.functions = tuple(dict.fromkeys([*own.functions, *functions]))
         if thing.items is not None and direct:
-            items = [self.all(item) for item in thing.items]
-            before = own.items if own.items and len(own.items) == len(items) else [NOTHING] * len(items)
-            own.items = [one | other for one, other in zip(before, items, strict=True)]
+            own.line_up([self.all(item) for item in thing.items])
         return made
 
     def _function(self, inner: Summary) -> Summary:
@@ -142,9 +160,21 @@ class _Seen:
         given = {name: self.all(value) for name, value in inner.given.items()}
         if (changed, gives, given) == (inner.changed, inner.gives, inner.given):
             return inner
-        known = self.flow.closures.setdefault((self.key, inner), replace(inner))
-        known.changed, known.gives, known.given = known.changed | changed, known.gives | gives, given
+        origin = inner.origin or inner
+        closures, fresh = (
+            self.flow.closures,
+            replace(inner, origin=origin, changed=NOTHING, gives=NOTHING, given={}),
+        )
+        key = self.flow.distinct((self.key, origin), closures)
+        known = closures.setdefault((key, origin), fresh)
+        known.changed, known.gives = known.changed | changed, known.gives | gives
+        known.given = joined(known.given, given)
         return known
+
+
+def joined(one: dict[str, Value], other: dict[str, Value]) -> dict[str, Value]:
+    """What names may stand for that have been bound in two ways."""
+    return {name: one.get(name, NOTHING) | other.get(name, NOTHING) for name in one | other}
 
 
 def _bound(flow: Flow, summary: Summary, given: Given, key: object) -> dict[str, Value]:

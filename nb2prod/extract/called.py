@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable
 
 from nb2prod.extract import effects, names
-from nb2prod.extract.applied import Given, apply, apply_somehow
-from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts, reach
+from nb2prod.extract.applied import Given, apply, apply_somehow, unfollowed
+from nb2prod.extract.things import ANYTHING, NOTHING, Flow, Summary, Thing, Value, parts, reach
 
 _CALLED = ("__call__", "forward")
 """What a call of an object calls; torch's modules call `forward`."""
@@ -62,6 +62,9 @@ def call(flow: Flow, node: ast.Call, func: ast.expr, on: Value, given: Given) ->
             # whoever is given a function may call it, with whatever else it is given
             beside = (given.all() - {thing}) | others
             result |= flow.make((node, "callback"), apply_somehow(flow, function, beside, node))
+    looking = flow.world.resolved(names.dotted(func)) in effects.ONLY_LOOKING
+    if not looking and any(ANYTHING in thing.origin.kinds for thing in given.all()):
+        result |= unfollowed(flow, given)
     flow.change(thing for name, v in given.keywords.items() if effects.changes_keyword(name) for thing in v)
     own = isinstance(func, ast.Attribute) and methods_of(flow, func.attr, on)
     if not own and not any(t.functions or flow.world.is_class(t.name) for t in called):
@@ -82,7 +85,7 @@ def _taken(flow: Flow, node: ast.Call, function: str, given: Given) -> None:
 def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
     if thing.whole is None and thing.outer and flow.world.is_class(thing.name):
         return construct(flow, node, thing.name, given)
-    found: Value = NOTHING
+    found = unfollowed(flow, given) if ANYTHING in thing.origin.kinds else NOTHING
     if thing.kinds & effects.RECORDS:
         found = flow.make((node, "record"), given.all())
     for function in thing.functions:
@@ -189,7 +192,7 @@ def _rows(flow: Flow, node: ast.AST, columns: list[Value]) -> Value:
     """Tuples of which each has a part of every column."""
     row = flow.make((node, "row"), NOTHING.union(*columns))
     for thing in row:
-        thing.items = columns
+        thing.items = None if thing.many else columns
     return flow.make((node, "rows"), row, "iter")
 
 

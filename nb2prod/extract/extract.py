@@ -65,8 +65,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     _stop_on_errors(findings)
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
-    for unit in slice_.included(rehomed):
-        findings += [f for f in unit.findings if f not in findings]
+    findings = list(dict.fromkeys([*findings, *(f for u in slice_.included(rehomed) for f in u.findings)]))
     findings += rebound_later(slice_)
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed, values)

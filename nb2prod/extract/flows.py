@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 
 from nb2prod.extract import names
-from nb2prod.extract.applied import Given, apply, condense
+from nb2prod.extract.applied import Given, apply, condense, unfollowed
 from nb2prod.extract.caches import is_cached
 from nb2prod.extract.called import send
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
@@ -22,10 +22,14 @@ def run(flow: Flow, statements: Iterable[ast.stmt]) -> Flow:
 
 def top(world: World, statements: Iterable[ast.stmt]) -> Flow:
     """Statements of the notebook's top level, followed from the names that stand for themselves."""
-    flow = Flow(world)
-    for statement in statements:
+    nodes = list(statements)
+    flow = Flow(world, coarse=bool(nodes) and nodes[0] in world.coarse)
+    for statement in nodes:
         flow.statement = statement
         _statement(flow, statement)
+    if flow.is_big and not flow.coarse:
+        world.coarse.add(nodes[0])
+        return top(world, nodes)
     return flow
 
 
@@ -42,18 +46,24 @@ def function(
     world: World, node: names.Function, parent: Flow | None = None, *, owner: str = "", of: str = ""
 ) -> Summary:
     """What a call of a function changes and gives. `of`: the class whose method it is."""
-    inner = enter(world, parent, node.args)
+    inner = enter(world, parent, node)
+    inner.coarse = node in world.coarse
     inner.statement = parent.statement if parent else None
     way = _way(node) if of else ""
     if of:
         _own(inner, node, way, of)
-    if isinstance(node, ast.Lambda):
+    if world.exhausted and any(isinstance(child, ast.Call) for child in ast.walk(node)):
+        unfollowed(inner, Given([*inner.parameters.values()]))
+    elif isinstance(node, ast.Lambda):
         inner.gives |= value(inner, node.body)
     else:
         inner.elsewhere = dict(_elsewhere(node))
         local = names.body_of(node).local - inner.elsewhere.keys()
         inner.names |= {name: NOTHING for name in local if name not in inner.names}
         run(inner, node.body)
+    if parent is None and inner.is_big and not inner.coarse:
+        world.coarse.add(node)
+        return function(world, node, owner=owner, of=of)
     made = leave(inner, node)
     made.owner, made.way = owner, way
     if parent is None:
@@ -216,16 +226,26 @@ def _either(flow: Flow, branches: Sequence[Iterable[ast.stmt]]) -> None:
 
 
 def _loop(flow: Flow, node: ast.While | ast.For | ast.AsyncFor) -> None:
-    ways = [flow.forked()]
-    for _ in range(3):  # what a round leaves behind is there in the next
+    flow.join([flow.forked(), *([flow.rounds[node]] if node in flow.rounds else [])])
+    inside = flow.looping
+    flow.looping = True
+    # what a round leaves behind is there in the next; a loop in a loop comes round with the outer one
+    for number in range(_MOST_ROUNDS):
+        before = flow.forked()
         if isinstance(node, ast.While):
             value(flow, node.test)
         else:
             assign(flow, node.target, iterated(flow, node, value(flow, node.iter)))
         run(flow, node.body)
-        ways.append(flow.forked())
-        flow.join(ways)
+        flow.join([before, flow.forked()])
+        if flow.names == before and (inside or number >= 2):
+            break
+    flow.looping = inside
+    flow.rounds[node] = flow.forked()
     run(flow, node.orelse)
+
+
+_MOST_ROUNDS = 10
 
 
 def _with(flow: Flow, node: ast.With | ast.AsyncWith) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import calls, effects, ipython, making, names
+from nb2prod.extract import defined, effects, ipython, making, names
 from nb2prod.extract.applied import defaults, may_change
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
@@ -262,7 +262,7 @@ def own_name(statement: Statement) -> Iterator[Diagnostic]:
 
 def changed_default(statement: Statement, program: Program) -> Iterator[Diagnostic]:
     """NB231: a function changes the default of a parameter, which all its calls share."""
-    for name, node in calls.functions_in(statement.node):
+    for name, node in defined.functions_in(statement.node):
         changed = program.changes.parameters(node)
         for parameter, default in defaults(node.args):
             if parameter in changed and may_change(default) and not _is_literal(default, statement, program):

@@ -42,6 +42,8 @@ class _Slicer:
         self.slice = Slice(layout, state=self.captures.items)
         nodes = (s.node for s in self.program.statements if s.kind == "definition")
         self.remembered = tuple(sorted({name for node in nodes for name in remembered(node)}))
+        self._todo: list[tuple[Unit, Use, bool]] = []
+        self._next, self._following = 0, False
 
     def run(self) -> Slice:
         staged = {stage.role for stage in self.layout.stages}
@@ -206,6 +208,23 @@ class _Slicer:
         calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
             self._need_at_definition(name, unit, statement, use.point, calls.get(name))
+        self._todo.insert(self._next, (unit, use, is_new))
+        self._next += 1
+        if not self._following:
+            self._follow_calls()
+        return unit
+
+    def _follow_calls(self) -> None:
+        """What definitions read when they are called: one after the other, as calls may go deep."""
+        self._following = True
+        while self._todo:
+            self._next = 0
+            self._when_called(*self._todo.pop(0))
+        self._following, self._next = False, 0
+
+    def _when_called(self, unit: Unit, use: Use, is_new: bool) -> None:
+        statement = unit.statement
+        assert statement is not None
         now, later = read_when(statement.node, statement.names, use.times)
         if use.made is not None:
             for name in sorted(now):
@@ -219,7 +238,6 @@ class _Slicer:
                 unit.note(finding)
         if is_new:
             self._refuse_in(unit, statement, use.point)
-        return unit
 
     def _refuse_in(self, unit: Unit, statement: Statement, point: Point) -> None:
         for name in sorted(statement.names.hints - statement.names.reads - statement.names.deferred):

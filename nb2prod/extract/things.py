@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 Value = frozenset["Thing"]
 NOTHING: Value = frozenset()
+
+ANYTHING = "anything"
+"""The kind of what comes from a call that has not been followed: it may be all, and calling it may do all."""
+
+SEVERAL = "several"
+"""The kind of what stands for all that code makes, where it makes too much to tell apart."""
+
+_MOST_MADE = 120
+"""Four times what the longest function in tests/larger makes."""
 
 
 @dataclass(eq=False, slots=True)
@@ -33,6 +42,8 @@ class Thing:
     """Of parts: those that lie under this attribute; all of them if it is empty."""
     fields: dict[str, set[Thing]] = field(default_factory=dict)
     """What has been put into it under an attribute."""
+    many: bool = False
+    """It stands for several, of which some may be parts of others."""
     _inner: dict[str, Thing] = field(default_factory=dict)
 
     @property
@@ -61,7 +72,13 @@ class Thing:
         """From now on it holds these, too."""
         under = self.attribute or attribute
         kept = self.origin.fields.setdefault(under, set()) if under else self.origin.holds
-        kept.update(thing for thing in things if thing is not self.origin)
+        kept.update(thing for thing in things if self.many or thing is not self.origin)
+
+    def line_up(self, columns: list[Value]) -> None:
+        """It is a tuple with these parts, or with those that it had, in order."""
+        before = self.items if self.items and len(self.items) == len(columns) else [NOTHING] * len(columns)
+        if not self.many:
+            self.items = [one | other for one, other in zip(before, columns, strict=True)]
 
 
 @dataclass(eq=False, slots=True)
@@ -77,6 +94,8 @@ class Summary:
     parameters: dict[str, Value] = field(default_factory=dict)
     given: dict[str, Value] = field(default_factory=dict)
     """Of a function inside another: the values of its defaults."""
+    origin: Summary | None = None
+    """Of a function as its maker's caller sees it: the one that its maker knows."""
     changed: Value = NOTHING
     gives: Value = NOTHING
 
@@ -92,8 +111,16 @@ class Summary:
 class World(Protocol):
     """What is known of the notebook around the code that is followed."""
 
+    exhausted: bool
+    """Whether no more calls are followed."""
+    coarse: set[ast.AST]
+    """Code that makes too much to tell it apart."""
+
     def afford(self) -> bool:
-        """Whether one more call can be followed; else it is taken to change all that it is given."""
+        """Whether one more call can be followed; else it may do all that functions of the notebook can do."""
+
+    def touched(self) -> Iterable[str]:
+        """The global names that functions of the notebook use."""
 
     def resolved(self, function: str) -> str:
         """A dotted name with its first part as imported."""
@@ -132,6 +159,18 @@ class Flow:
     outside: dict[str, Thing] = field(default_factory=dict)
     made: dict[object, Thing] = field(default_factory=dict)
     closures: dict[object, Summary] = field(default_factory=dict)
+    inside: dict[ast.AST, Flow] = field(default_factory=dict)
+    """The functions inside: the same ones each time that the code runs."""
+    summary: Summary | None = None
+    rounds: dict[ast.stmt, Mapping[str, Value]] = field(default_factory=dict)
+    """Of loops: the names as they have been found at their beginning."""
+    others: Thing | None = None
+    looping: bool = False
+    """Whether a loop is being followed."""
+    coarse: bool = False
+    """One thing stands for all that it makes."""
+    count: int = 0
+    """How much it makes, with the functions inside."""
     statement: ast.stmt | None = None
     parameters: dict[str, Value] = field(default_factory=dict)
     first: str = ""
@@ -139,6 +178,33 @@ class Flow:
     is_function: bool = False
     elsewhere: dict[str, bool] = field(default_factory=dict)
     """Names declared `nonlocal` (true) or `global` (false)."""
+
+    @property
+    def root(self) -> Flow:
+        """The function or statement of the top level around it."""
+        return self if self.parent is None else self.parent.root
+
+    def is_inside(self, home: Flow) -> bool:
+        """Whether a flow is this one or around it."""
+        return self is home or (self.parent is not None and self.parent.is_inside(home))
+
+    def foreign(self) -> Thing:
+        """What stands for all that other code has made and remembers."""
+        if self.others is None:
+            self.others = Thing(Flow(self.world), kinds=frozenset([SEVERAL]), many=True)
+        return self.others
+
+    @property
+    def is_big(self) -> bool:
+        """Whether it makes too much to tell it apart."""
+        return self.count > _MOST_MADE
+
+    def distinct(self, key: object, known: Container[object]) -> object:
+        """A key to find a thing by that the code makes: one for all of them if they are too many."""
+        root = self.root
+        root.coarse |= self.world.exhausted
+        root.count += key not in known
+        return key if not root.coarse and (key in known or not root.is_big) else SEVERAL
 
     def look_up(self, name: str) -> Value:
         """What a name stands for."""
@@ -175,7 +241,11 @@ class Flow:
         self, key: object, holds: Iterable[Thing] = (), kind: str = "", functions: tuple[Summary, ...] = ()
     ) -> Value:
         """A thing that a place in the code makes: the same one, each time that it runs."""
-        thing = self.made.setdefault(key, Thing(self))
+        key = self.distinct(key, self.made)
+        if key not in self.made:
+            many = key is SEVERAL
+            self.made[key] = Thing(self, kinds=frozenset([SEVERAL] if many else []), many=many)
+        thing = self.made[key]
         thing.keep(holds)
         thing.kinds |= {kind} if kind else frozenset()
         thing.functions = tuple(dict.fromkeys([*thing.functions, *functions]))

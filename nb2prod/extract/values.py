@@ -7,10 +7,10 @@ import copy
 from dataclasses import replace
 
 from nb2prod.extract import effects, names
-from nb2prod.extract.applied import Given, defaults
+from nb2prod.extract.applied import Given, defaults, joined
 from nb2prod.extract.caches import caches_of
 from nb2prod.extract.called import call, classes_of, kinds_of, methods_of, send
-from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, parts
+from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -173,9 +173,8 @@ def _display(flow: Flow, node: ast.Tuple | ast.List | ast.Set | ast.Dict) -> Val
         values = [value(flow, element) for element in node.elts]
     made = flow.make(node, NOTHING.union(*values), type(node).__name__.lower())
     if isinstance(node, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in node.elts):
-        (thing,) = made
-        before = thing.items or [NOTHING] * len(values)
-        thing.items = [one | other for one, other in zip(before, values, strict=True)]
+        for thing in made:
+            thing.line_up(values)
     return made
 
 
@@ -206,11 +205,11 @@ def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
 
 def _lambda(flow: Flow, node: ast.Lambda) -> Value:
     given = default_values(flow, node.args)
-    inner = enter(flow.world, flow, node.args)
+    inner = enter(flow.world, flow, node)
     inner.statement = flow.statement
     inner.gives |= value(inner, node.body)
     made = leave(inner, node)
-    made.given = given
+    made.given = joined(made.given, given)
     return flow.make((node, "function"), (), "function", (made,))
 
 
@@ -219,9 +218,14 @@ def default_values(flow: Flow, arguments: ast.arguments) -> dict[str, Value]:
     return {name: value(flow, node) for name, node in defaults(arguments)}
 
 
-def enter(world: object, parent: Flow | None, arguments: ast.arguments) -> Flow:
+def enter(world: World, parent: Flow | None, node: names.Function) -> Flow:
     """A function from inside, at its beginning."""
-    inner = Flow(world, parent, is_function=True)  # type: ignore[arg-type]
+    if parent is not None and node in parent.inside:
+        inner = parent.inside[node]
+        inner.names = dict(inner.parameters)
+        return inner
+    inner = Flow(world, parent, is_function=True)
+    arguments = node.args
     given = [
         *arguments.posonlyargs,
         *arguments.args,
@@ -233,6 +237,8 @@ def enter(world: object, parent: Flow | None, arguments: ast.arguments) -> Flow:
         if argument is not None:
             inner.names[argument.arg] = frozenset([Thing(inner, outer=True)])
     inner.parameters = dict(inner.names)
+    if parent is not None:
+        parent.inside[node] = inner
     return inner
 
 
@@ -243,9 +249,10 @@ def leave(inner: Flow, node: names.Function) -> Summary:
         caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
         changed -= frozenset(thing for thing in caches if not thing.outer)
         inner.parent.change(thing for thing in changed if thing.home is not inner)
-    return Summary(
-        inner, node.args, parameters=inner.parameters, changed=changed, gives=frozenset(inner.gives)
-    )
+    if inner.summary is None:
+        inner.summary = Summary(inner, node.args, parameters=inner.parameters)
+    inner.summary.changed, inner.summary.gives = changed, frozenset(inner.gives)
+    return inner.summary
 
 
 def _operated(flow: Flow, node: ast.BinOp, left: Value, op: ast.operator, right: Value) -> Value:
