@@ -120,7 +120,7 @@ _TRIES = 5
 def _one_at_a_time(call: Callable[[], Any]) -> Any:
     """What a call into Serve gives that pickles the parts of applications.
 
-    It does so by way of a registry that is not thread-safe, which threads of Ray's own use too: then once more.
+    It does so by way of a registry that is not thread-safe; Ray's own threads use it too: then once more.
     """
     with _pickling:
         for _ in range(_TRIES - 1):

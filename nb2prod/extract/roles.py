@@ -138,7 +138,7 @@ def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) ->
             return _takes_bound(layout, code, read, draft, earlier)
         if _changes(layout, draft, read.name, reaching.bindings):
             # what that role made of it is meant
-            _refuse_changes(layout, code, read, start)
+            _refuse_changes(layout, code, read, start, since=layout.program.end(draft.code.cells[-1]))
             _give(draft, read.name)
             return True
     if {b.cell.id for b in reaching.bindings} <= {c.id for c in layout.example}:

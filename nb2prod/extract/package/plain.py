@@ -106,9 +106,14 @@ JOIN: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
+def is_nan(value: Any) -> bool:
+    """Whether a value is a float without a value."""
+    return isinstance(value, float) and math.isnan(value)
+
+
 def nan_of(value: Any) -> str | None:
     """The module whose own NaN a value is: a dict finds that one among its keys, and no other NaN."""
-    if value == value:
+    if not is_nan(value):
         return None
     return next((m for m in ("numpy", "math") if value is getattr(sys.modules.get(m), "nan", None)), None)
 

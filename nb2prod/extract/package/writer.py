@@ -16,7 +16,16 @@ from typing import Any
 
 from . import formats
 from .formats import ALONE, TENSORS, TREE, Home, NoForm, has_type, type_name
-from .plain import ONE, PLAIN, SPLIT, nan_of, split_objects, split_scalar, split_timestamp
+from .plain import (
+    ONE,
+    PLAIN,
+    SPLIT,
+    is_nan,
+    nan_of,
+    split_objects,
+    split_scalar,
+    split_timestamp,
+)
 
 MAX_DEPTH = 200
 
@@ -98,7 +107,7 @@ class _Writer:
     def _branch(self, kind: type, value: Any) -> Any:
         if kind is list:
             # NaN, unequal to itself, may be one that is known by identity
-            return [item if type(item) in PLAIN and item == item else self.tree(item) for item in value]
+            return [item if type(item) in PLAIN and not is_nan(item) else self.tree(item) for item in value]
         if kind is dict and not _needs_tag(value):
             return {key: self.tree(item) for key, item in value.items()}
         if kind in SPLIT:
