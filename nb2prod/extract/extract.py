@@ -34,8 +34,9 @@ from nb2prod.extract.program import Program, is_display, program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.schema import schema_of
 from nb2prod.extract.settings import settings
-from nb2prod.extract.slicer import rebound_later, slice_of
+from nb2prod.extract.slicer import slice_of
 from nb2prod.extract.units import Slice
+from nb2prod.extract.watches import rebound_later
 
 PACKAGE_FORMAT = 2
 FIXED_FILES = ("runtime.py", "codecs.py", "writer.py", "formats.py", "plain.py", "mlflow_model.py")
