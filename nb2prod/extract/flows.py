@@ -104,7 +104,7 @@ def _way(node: names.Function) -> str:
     for decorator in node.decorator_list:
         name = names.dotted(decorator)
         if name.endswith((".setter", ".deleter")):
-            return "property"
+            return "setter"
         if name.rpartition(".")[2] in known:
             return name.rpartition(".")[2].removeprefix("cached_")
     return ""

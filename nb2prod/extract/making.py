@@ -231,11 +231,21 @@ def _changed_by(node: ast.AST) -> ast.expr | None:
     return None
 
 
+def _inside(node: ast.AST, attribute: ast.Attribute) -> bool:
+    """Whether an attribute is set in a function that is inside another one: when that is called."""
+    inner = (n for n in ast.walk(node) if isinstance(n, ast.FunctionDef) and n is not node)
+    return any(part is attribute for function in inner for part in ast.walk(function))
+
+
 def rebound(node: ast.AST) -> Iterator[tuple[str, int]]:
     """What is bound anew, and in which line, whenever what a decorator gives is called."""
+    functions = {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef) and n is not node}
     for child in ast.walk(node):
         if isinstance(child, ast.Nonlocal):
             yield child.names[0], child.lineno
+        elif isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store):
+            if isinstance(child.value, ast.Name) and child.value.id in functions and _inside(node, child):
+                yield ast.unparse(child), child.lineno
         elif isinstance(child, ast.FunctionDef) and child.name == "__call__":
             attributes = (n for n in ast.walk(child) if isinstance(n, ast.Attribute))
             yield from ((ast.unparse(n), n.lineno) for n in attributes if isinstance(n.ctx, ast.Store))

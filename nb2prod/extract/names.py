@@ -161,13 +161,16 @@ def _declared_global(node: ast.AST) -> set[str]:
 
 def awaits(node: ast.AST) -> bool:
     """True if running a statement awaits; functions defined in it may."""
-    if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
-        return True
-    if isinstance(node, ast.comprehension) and node.is_async:
-        return True
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        return False
-    return any(awaits(child) for child in ast.iter_child_nodes(node))
+    todo = [node]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            return True
+        if isinstance(part, ast.comprehension) and part.is_async:
+            return True
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(part)
+    return False
 
 
 # --- statements ----------------------------------------------------------------------------------
@@ -202,7 +205,8 @@ def _statement(node: ast.stmt) -> Names:
                 _expression(item.context_expr, result)
                 if item.optional_vars is not None:
                     _target(item.optional_vars, result)
-            result.then(of(node.body))
+            body = of(node.body)
+            result.either([body, Names()] if _suppresses(node) else [body])
         case ast.Try() | ast.TryStar():
             _try(node, result)
         case _:
@@ -210,6 +214,12 @@ def _statement(node: ast.stmt) -> Names:
                 if isinstance(child, ast.expr):
                     _expression(child, result)
     return result
+
+
+def _suppresses(node: ast.With | ast.AsyncWith) -> bool:
+    """`with suppress(KeyError):` may leave its body anywhere."""
+    calls = (item.context_expr for item in node.items)
+    return any(isinstance(c, ast.Call) and dotted(c.func).endswith("suppress") for c in calls)
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, result: Names) -> None:
@@ -430,9 +440,26 @@ def _expression(node: ast.AST, result: Names) -> None:
             _comprehension(node, result)
         case ast.Call():
             _call(node, result)
+        case ast.BoolOp(values=[first, *others]) | ast.Compare(left=first, comparators=others):
+            _expression(first, result)
+            sure = 1 if isinstance(node, ast.Compare) else 0
+            for other in others[:sure]:
+                _expression(other, result)
+            _perhaps(others[sure:], result)
+        case ast.IfExp():
+            _expression(node.test, result)
+            result.either([of_expression(node.body), of_expression(node.orelse)])
         case _:
             for child in ast.iter_child_nodes(node):
                 _expression(child, result)
+
+
+def _perhaps(nodes: Sequence[ast.expr], result: Names) -> None:
+    """Append expressions of which each is reached only if all before it are."""
+    if nodes:
+        reached = of_expression(nodes[0])
+        _perhaps(nodes[1:], reached)
+        result.either([reached, Names()])
 
 
 def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, result: Names) -> None:

@@ -135,6 +135,37 @@ def hidden_argument(name: str, binder: Statement, helper: Statement) -> Diagnost
     )
 
 
+def reads_request(name: str, helper: Statement) -> Diagnostic:
+    """NB212: a helper reads the request as a global: in the package that is an argument of the roles."""
+    return at(
+        helper,
+        "NB212",
+        f"this function or class reads `{name}`, which the example binds: another request would not reach it",
+        f"Pass `{name}` to it as an argument.",
+    )
+
+
+def bound_between(name: str, event: Statement, role: Role) -> Diagnostic:
+    """NB204: a cell between two cells of a role changes what the second one reads."""
+    how = "bound anew" if name in event.names.may else "changed"
+    return at(
+        event,
+        "NB204",
+        f"`{name}` is {how} here, between two cells of the {role} role, and the second one reads it",
+        f"Tag this cell `{role}`, too, or move the line into one of the two.",
+    )
+
+
+def imported_anew(name: str, where: Statement, role: Role) -> Diagnostic:
+    """NB217: an import in role code gives another meaning to a name that the role has used."""
+    return at(
+        where,
+        "NB217",
+        f"`{name}` is imported here, and stands for something else elsewhere in the {role} cell",
+        f"Give one of the two another name than `{name}`: `from … import … as …`.",
+    )
+
+
 def two_definitions(name: str, bindings: Iterable[Statement], reader: Statement) -> Diagnostic:
     """NB213: which definition counts depends on what ran."""
     others = " and ".join(place(b) for b in bindings)

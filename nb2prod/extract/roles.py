@@ -92,11 +92,26 @@ def _inline(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     for read in live_reads(code):
         if read.name not in draft.inputs and _takes(layout, code, read, earlier):
             draft.inputs.append(read.name)
+    layout.findings += _between(layout, code)
     why = list(_missed(layout, code)) if not draft.inputs else []
     layout.findings += why
     if not draft.inputs and layout.example and code.body and not why:
         layout.findings.append(_takes_nothing(layout, code))
     return draft
+
+
+def _between(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
+    """What cells between the role's own do to a name that it reads or binds before and reads after them."""
+    known: dict[str, int] = {}
+    for statement in code.body:
+        start = layout.program.start(statement.cell)
+        for name in sorted((statement.names.reads | statement.names.deferred) & known.keys()):
+            events = layout.program.events(name, known[name], start)
+            if event := next((e for e in events if not code.owns(e)), None):
+                yield refusals.bound_between(name, event, code.role)
+        end = layout.program.end(statement.cell)
+        used = statement.names.reads | statement.names.deferred | statement.names.may
+        known |= {name: end for name in used if name not in known or known[name] < end}
 
 
 def _missed(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:

@@ -113,6 +113,7 @@ class _Slicer:
                 if target.kind == "state" and changes and place is not None:
                     unit.copies.add(read.name)
                     unit.findings.append(refusals.changed_state(read.name, place))
+        unit.findings += self._imported_anew(code)
         for statement in code.body:
             unit.findings += refusals.global_writes(statement)
             unit.findings += refusals.unseen_names(statement)
@@ -134,6 +135,32 @@ class _Slicer:
         ):
             position = self.program.start(read.statement.cell)
             yield refusals.unbound(self.program, read.name, position, read.statement)
+
+    def _other_import(self, code: RoleCode, unit: Unit) -> Iterator[Diagnostic]:
+        """A helper that means another import than the one that the role makes before it calls the helper."""
+        imports = [s for c in code.cells for s in self.program.of_cell(c) if s.kind == "import"]
+        for statement in imports:
+            for name in sorted(statement.names.may & unit.needs.keys()):
+                target = unit.needs[name]
+                known = [imported_as(s.node, name) for s in target.statements]
+                if target.kind == "import" and known != [imported_as(statement.node, name)]:
+                    assert unit.statement is not None
+                    yield refusals.hidden_argument(name, statement, unit.statement)
+
+    def _imported_anew(self, code: RoleCode) -> Iterator[Diagnostic]:
+        """Imports in the role's cells go to the top of the module: there a name has one meaning."""
+        statements = [s for cell in code.cells for s in self.program.of_cell(cell)]
+        for statement in statements:
+            for name in sorted(statement.names.may) if statement.kind == "import" else ():
+                meaning = imported_as(statement.node, name)
+                others = [s for s in statements if s.index < statement.index and name in s.names.may]
+                read = (s for s in statements if name in s.names.reads | s.names.deferred)
+                first = next((s for s in read if s.index < statement.index), None)
+                if first is not None:
+                    before = self.program.reaching(name, first.index).bindings
+                    others += before or ([first] if is_builtin(name) else [])
+                if any(imported_as(other.node, name) != meaning for other in others):
+                    yield refusals.imported_anew(name, statement, code.role)
 
     def _change(self, code: RoleCode, name: str) -> Statement | None:
         """Where a role changes the object of a name, or a later role does so to which it hands that on."""
@@ -162,7 +189,9 @@ class _Slicer:
             if unit.statement is None or unit.statement.kind != "definition":
                 continue
             rebinds = unit.statement.names.writes_global  # which is refused itself
-            for name in sorted(unit.statement.names.deferred & bound - rebinds):
+            root.findings += self._other_import(code, unit)
+            held = unit.statement.names.reads & root.copies  # by a default, a closure, a class
+            for name in sorted((unit.statement.names.deferred & bound - rebinds) | held):
                 binder = next((s for s in code.body if name in s.names.may | s.names.deletes), None)
                 binder = binder or code.changed[name]
                 root.findings.append(refusals.hidden_argument(name, binder, unit.statement))
@@ -465,6 +494,8 @@ class _Slicer:
             if role is not None and leak not in bindings and role.entry is None and name not in role.changed:
                 continue
             in_role = role is not None
+            if reader.kind == "definition" and leak.cell in self.layout.example:
+                return refusals.reads_request(name, reader)
             if in_role and reader.kind == "definition":
                 return refusals.hidden_argument(name, leak, reader)
             return refusals.from_request(name, leak, reader, in_role=in_role, bound=leak in bindings)

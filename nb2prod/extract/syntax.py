@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from nb2prod.extract import names
 from nb2prod.extract.findings import at
 from nb2prod.extract.ipython import written
 from nb2prod.extract.program import parse
+
+MOST_LEVELS = 250
+"""Levels of nesting that a statement may have: Python's own functions that read it follow each by a call."""
 
 _PYTHON_2 = re.compile(
     r"Missing parentheses in call to|exception types must be|leading zeros in decimal integer literals"
@@ -30,7 +34,11 @@ def syntax(notebook: Notebook) -> Iterator[Diagnostic]:
         if cell.magic is not None and any(t in TAGS for t in cell.tags):
             yield _ruled(cell)
         try:
-            names.of(parse(cell.code).body)
+            tree = parse(cell.code)
+            names.of(tree.body)
+            if (deep := _too_deep(tree)) is not None:
+                message = "an expression or a block is nested too deeply"
+                yield at(cell, "NB120", message, "Split it into several statements.", line=deep)
         except (RecursionError, MemoryError):
             message = "an expression or a block is nested too deeply"
             yield at(cell, "NB120", message, "Split it into several statements.")
@@ -38,6 +46,17 @@ def syntax(notebook: Notebook) -> Iterator[Diagnostic]:
             yield _error(cell, error)
         except ValueError as error:
             yield at(cell, "NB120", f"not Python: {error}", _correct(cell))
+
+
+def _too_deep(tree: ast.Module) -> int | None:
+    """The line of a statement with more levels than all that reads it can follow."""
+    for statement in tree.body:
+        level: list[ast.AST] = [statement]
+        for _ in range(MOST_LEVELS):
+            level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if level:
+            return statement.lineno
+    return None
 
 
 def _ruled(cell: Cell) -> Diagnostic:

@@ -321,7 +321,7 @@ def put(flow: Flow, node: ast.AST, base: Value, given: Value, method: str, name:
         thing.keep(given, name)
     send(flow, node, base, [method], Given([NOTHING, given]))
     if name:
-        send(flow, node, base, [name], Given([given]), ways=("property",))
+        send(flow, node, base, [name], Given([given]), ways=("setter",))
 
 
 # --- calls ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Runs inside the notebook's kernel.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Collection, Iterator
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
@@ -55,7 +56,7 @@ def _parts(it: Any, own: Collection[str]) -> Iterator[tuple[str, Any]]:
             yield "its function", it.__func__
         case property():
             yield from ((f".{name}", f) for name in ("fget", "fset", "fdel") if (f := getattr(it, name)))
-        case _ if callable(getattr(it, "__wrapped__", None)):
+        case _ if _wraps(it):
             yield "its function", it.__wrapped__
         case _ if type(it).__module__ == "__main__":
             yield from ((f".{name}", v) for name, v in getattr(it, "__dict__", {}).items() if name not in own)
@@ -71,7 +72,12 @@ def _content(cell: Any) -> tuple[Any] | None:
 def _holds(value: Any) -> bool:
     """Whether a value is a function, or made of one: what it is is looked at part by part."""
     kinds = (FunctionType, functools.partial, MethodType, staticmethod, classmethod, property)
-    return isinstance(value, kinds) or (callable(value) and hasattr(value, "__wrapped__"))
+    return isinstance(value, kinds) or (callable(value) and _wraps(value))
+
+
+def _wraps(value: Any) -> bool:
+    """Whether a value has a function inside, asked without running code of the user's."""
+    return callable(inspect.getattr_static(value, "__wrapped__", None))
 
 
 def _is_of_notebook(function: FunctionType) -> bool:

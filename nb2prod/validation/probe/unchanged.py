@@ -185,7 +185,7 @@ def own_parts(value: Any, depth: int = 0) -> Any:
         return sorted(map(repr, value))
     if type(value).__module__ == "__main__":
         return own_parts(getattr(value, "__dict__", {}), depth + 1)
-    if hasattr(value, "iloc") or type(value).__name__ == "ndarray":
+    if hasattr(type(value), "iloc") or type(value).__name__ == "ndarray":
         return pickle.dumps(value)
     return type(value).__qualname__
 
@@ -222,6 +222,6 @@ def _root(item: Any) -> Any:
 def _inside(item: Any) -> Sequence[Any]:
     if isinstance(item, MethodType):
         return [item.__self__]
-    if hasattr(item, "columns") or hasattr(item, "iloc") or type(item).__name__ == "ndarray":
+    if hasattr(type(item), "columns") or hasattr(type(item), "iloc") or type(item).__name__ == "ndarray":
         return []  # pandas copies on write
     return gc.get_referents(item)
