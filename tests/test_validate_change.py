@@ -138,12 +138,15 @@ def test_each_request_works_on_a_copy(tmp_path: Path) -> None:
 
 def test_state_that_answering_changes(tmp_path: Path) -> None:
     cells = (
-        ("", "from operator import methodcaller\nseen = list(range(2))"),
+        (
+            "",
+            "from collections import defaultdict\nfrom operator import methodcaller\nseen = defaultdict(int)",
+        ),
         EXAMPLE,
-        ("model", "methodcaller('append', request['a'])(seen)\nrequest['a'] * 2"),
+        ("model", "request['a'] * 2 + methodcaller('__getitem__', request['a'])(seen)"),
     )
     error = refusal(notebook(tmp_path, *cells))
-    assert (error.code, error.number, error.line) == ("NB326", 1, 2)
+    assert (error.code, error.number, error.line) == ("NB326", 1, 3)
     assert "adds `seen[3]` to the state" in error.message
     assert error.hint is not None
     mended = (*cells[:2], ("model", "request['a'] * 2 + seen.get(request['a'], 0)"))

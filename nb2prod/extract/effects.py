@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 _BUILTIN = (
     "add append appendleft clear difference_update discard extend extendleft insert intersection_update"
-    " move_to_end pop popitem popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update"
-    " register writelines __delattr__ __delitem__ __setattr__ __setitem__"
+    " move_to_end pop popitem popleft remove reverse rotate setdefault sort subtract"
+    " symmetric_difference_update update register writelines __delattr__ __delitem__ __setattr__ __setitem__"
 )
 _NUMPY = "fill itemset partition put resize setfield setflags shuffle"
 _SCIPY = "eliminate_zeros prune setdiag sort_indices sum_duplicates"
