@@ -26,6 +26,19 @@ def clashes(units: Iterable[Unit]) -> Iterator[Diagnostic]:
             yield refusals.two_meanings(name, one, other)
 
 
+def replaced(units: Iterable[Unit], users: Iterable[Unit]) -> Iterator[Diagnostic]:
+    """NB214 for each function that other modules import from one, where another has its name by then."""
+    last = {n: u for u in units if u.statement is not None for n in sorted(u.statement.names.may)}
+    for user in users:
+        for name, target in user.needs.items():
+            known = last.get(name)
+            if target.kind != "definition" or known is None or known.statement is None:
+                continue
+            if known.statement.kind == "definition" and known.statement not in target.statements:
+                (meant, *_) = target.statements
+                yield refusals.two_meanings(name, Unit(meant), known)
+
+
 def apart(body: Unit, units: Iterable[Unit]) -> frozenset[str]:
     """Names by which the other units of a role's module mean something else than its function does."""
     meanings = _meanings(units)

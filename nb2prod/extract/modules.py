@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, MappedLine, Role, SeenValue, Stage, StateItem
-from nb2prod.extract.clashes import apart, clashes
+from nb2prod.extract.clashes import apart, clashes, replaced
 from nb2prod.extract.functions import Inline, function_lines
 from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
 from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
@@ -76,6 +76,8 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[Seen
     inside = _inside_state(slice_, homes, rehomed)
     for module in _modules(slice_, units, homes):
         layer.findings += clashes(module.units)
+        if module.name == HELPERS:
+            layer.findings += replaced(module.units, (u for u in units if homes[u] != HELPERS))
         late = _read_late(module) if module.name in inside else frozenset()
         lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, late)
         circular = circular or bool(late)
