@@ -271,8 +271,7 @@ def _supply(layout: Layout, name: str, earlier: list[_Draft], others: set[str] |
     """
     for draft in reversed(earlier):
         if draft.code.style == "inline" and name in {*draft.code.bound.may, *draft.code.changed}:
-            if name not in draft.outputs:
-                draft.outputs.append(name)
+            _give(draft, name)
             return name
     examples = _example_names(layout)
     if name in examples and (others is None or not earlier):

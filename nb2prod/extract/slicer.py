@@ -520,9 +520,8 @@ class _Slicer:
     def _behind(self, name: str, position: int) -> Iterator[tuple[str, Statement]]:
         """All definitions that the computation of a value reads, directly or not."""
         bound, seen = set[tuple[str, int]](), set[int]()
-        todo = [
-            (-position, name)
-        ]  # the last position first: what touched a value by then includes all before
+        # the last position first: what touched a value by then includes all before
+        todo = [(-position, name)]
         while todo:
             before, wanted = heapq.heappop(todo)
             behind = self.program.reaching(wanted, -before).bindings
