@@ -20,7 +20,6 @@ import sys
 import sysconfig
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -37,9 +36,6 @@ ROUNDING = 1e-9
 
 MAX_SECONDS = 10.0
 """Time for asking rows one by one."""
-
-MAX_DEPTH = 20
-"""Levels to which state is looked into."""
 
 SECONDS = 1.0
 """Longest time spent on one measurement."""
@@ -65,16 +61,19 @@ def main(job_file: str) -> None:
 
 def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     """Load the package and try it in every way; PackageFailed if it raises."""
-    compare = _module(Path(job["compare"]), "_nb2prod_compare")
-    asked = Asked(Path(job["package"]))
+    compare, reached, touched = (_beside(name) for name in ("compare", "reached", "touched"))
+    package = Path(job["package"])
+    asked = Asked(package)
     sys.meta_path.insert(0, asked)
     started = time.perf_counter()
-    runtime, predictor = _guard("being loaded", lambda: _load(Path(job["package"])))
+    runtime, predictor = _guard("being loaded", lambda: _load(package))
     load_ms = (time.perf_counter() - started) * 1000
     codecs = importlib.import_module(f"{runtime.__package__}.codecs")
     cases = pickle.loads(Path(job["cases"]).read_bytes())
-    before = _fingerprints(runtime)
-    answers = [_answers(case, predictor) for case in cases]
+    before = touched.fingerprints(runtime)
+    followed = reached.Reached({package / mapped["file"] for mapped in runtime.manifest()["source_map"]})
+    with followed:
+        answers = [_answers(case, predictor) for case in cases]
     example = cases[0]["instances"]
     rows = [row for case in reversed(cases) for row in case["instances"]]
     safe, reason, mixed = _batch_safety(rows, predictor, compare)
@@ -85,7 +84,8 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     sys.meta_path.remove(asked)
     return {
         "error": None,
-        "changed": _changed(before, _fingerprints(runtime)),
+        "changed": touched.changed(before, touched.fingerprints(runtime)),
+        "unreached": followed.gaps(),
         "cases": [
             _compare_case(case, got, codecs, predictor.batch, compare, job["rtol"])
             for case, got in zip(cases, answers, strict=True)
@@ -116,6 +116,10 @@ def _load(package: Path) -> tuple[ModuleType, Any]:
     _module(package / "__init__.py", name, [str(package)])
     runtime = importlib.import_module(f"{name}.runtime")
     return runtime, runtime.load()
+
+
+def _beside(name: str) -> ModuleType:
+    return _module(Path(__file__).with_name(f"{name}.py"), f"_nb2prod_{name}")
 
 
 def _module(path: Path, name: str, search: list[str] | None = None) -> ModuleType:
@@ -283,59 +287,6 @@ def _is_standard(file: str) -> bool:
     if file.startswith(_LIBRARY):
         return not any(site in file for site in _SITES)
     return file.startswith("<frozen") or file == __file__
-
-
-# --- state -------------------------------------------------------------------------------------------
-
-
-def _fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
-    """Each piece of state by key, as it looks now: its own parts, and all of it."""
-    module = sys.modules.get(f"{runtime.__package__}.state")
-    found = {}
-    for entry in runtime.manifest()["state"]:
-        value = getattr(module, entry["key"], None)
-        # what was captured could be pickled; a value that no longer can has changed all the more
-        try:
-            data = pickle.dumps(value)
-        except Exception:
-            data = b""
-        found[entry["key"]] = (_own_parts(value, f"{runtime.__package__}."), data)
-    return found
-
-
-def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
-    """What of a value is plain data or of the notebook's classes, parts by the way to them; library objects
-    may cache: by name."""
-    if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
-        return repr(value)
-    if isinstance(value, Mapping):
-        parts = {f"[{key!r}]": _own_parts(item, package, depth + 1) for key, item in value.items()}
-        return {**parts, "order": list(parts), "kind": type(value).__name__}
-    if isinstance(value, list | tuple | deque):
-        return {f"[{i}]": _own_parts(item, package, depth + 1) for i, item in enumerate(value)}
-    if isinstance(value, set | frozenset | bytearray):
-        return sorted(map(repr, value))
-    if type(value).__module__.startswith(package):
-        inner = getattr(value, "__dict__", {})
-        return {f".{name}": _own_parts(item, package, depth + 1) for name, item in inner.items()}
-    return type(value).__qualname__
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
-    """For each key of the state that answering has changed: whether that is sure to matter, the first part
-    that has changed, and the type of a dict that has got a new key."""
-    changed = [key for key in before if before[key][1] != after[key][1]]
-    return [[key, before[key][0] != after[key][0], *_first(before[key][0], after[key][0])] for key in changed]
-
-
-def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        return path, ""
-    parts = [name for name in {**one, **other} if name not in ("order", "kind")]
-    name = next((name for name in parts if one.get(name) != other.get(name)), None)
-    if name is None or name in one:
-        return (path, "") if name is None else _first(one[name], other.get(name), path + name)
-    return path + name, one.get("kind", "")
 
 
 # --- speed ---------------------------------------------------------------------------------------

@@ -17,7 +17,16 @@ from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report, Severity, State
 from nb2prod.errors import ParityError
 from nb2prod.validation.requirements import required
 from nb2prod.validation.seeds import Suspect, seeds_hint, suspects, unsteady
-from nb2prod.validation.verdict import died, differ, differences_in, failed, last_role, unlike, where
+from nb2prod.validation.verdict import (
+    died,
+    differ,
+    differences_in,
+    failed,
+    last_role,
+    unlike,
+    unreached,
+    where,
+)
 
 
 def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) -> Report:
@@ -48,6 +57,7 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
     report = replace(report, diagnostics=(*report.diagnostics, *changed, *_mixed(bundle, result)))
+    report = replace(report, diagnostics=(*report.diagnostics, *unreached(bundle, result["unreached"])))
     if not report.passed:
         raise differ(report, result, bundle, seeds_hint(found))
     requirements, warnings = required(bundle, result["imports"])
@@ -79,7 +89,6 @@ def ask(
                 {
                     "package": str(package.resolve()),
                     "cases": str(cases.resolve()),
-                    "compare": str(Path(__file__).with_name("compare.py")),
                     "result": str(result),
                     "rtol": rtol,
                     "answers only": seed is not None,

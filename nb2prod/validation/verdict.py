@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,28 @@ def unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
     """What the clean run has already said about an answer that its own role cells do not repeat."""
     found = next((d for d in diagnostics if d.code == "NB324"), None)
     return f"Perhaps no fault of the package: {found.message}. {found.hint}" if found is not None else None
+
+
+def unreached(bundle: Bundle, gaps: list[tuple[str, int, int, str]] | None) -> Iterator[Diagnostic]:
+    """NB350 for the notebook's code that gave none of the compared answers: nothing is proven of it."""
+    if gaps is None:
+        message = "the role code takes too many steps to see which of it gave the compared answers"
+        yield Diagnostic("NB350", "info", message)
+        return
+    placed = [(place_of(bundle, [(file, first)]), first, last, text) for file, first, last, text in gaps]
+    found = sorted(
+        (place.number, place.line, place.cell, last - first, text)
+        for place, first, last, text in placed
+        if place is not None
+    )
+    hint = "Let the example, or a `reference` cell, hold a request that takes it."
+    for number, line, cell, more, text in found[:SHOWN]:
+        lines = f" (to line {line + more})" if more else ""
+        message = f"no compared request runs `{text}`{lines}: nothing is proven of it"
+        yield Diagnostic("NB350", "warning", message, cell, number, line, hint)
+    if len(found) > SHOWN:
+        message = f"no compared request runs {len(found) - SHOWN} more places"
+        yield Diagnostic("NB350", "warning", message, hint=hint)
 
 
 def last_role(bundle: Bundle) -> dict[str, Any]:

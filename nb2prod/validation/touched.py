@@ -1,0 +1,66 @@
+"""What of a package's state answering has changed.
+
+Used by the proving process: standard library only.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections import deque
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+MAX_DEPTH = 20
+"""Levels to which state is looked into."""
+
+
+def fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
+    """Each piece of state by key, as it looks now: its own parts, and all of it."""
+    module = sys.modules.get(f"{runtime.__package__}.state")
+    found = {}
+    for entry in runtime.manifest()["state"]:
+        value = getattr(module, entry["key"], None)
+        # what was captured could be pickled; a value that no longer can has changed all the more
+        try:
+            data = pickle.dumps(value)
+        except Exception:
+            data = b""
+        found[entry["key"]] = (_own_parts(value, f"{runtime.__package__}."), data)
+    return found
+
+
+def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
+    """What of a value is plain data or of the notebook's classes, parts by the way to them; library objects
+    may cache: by name."""
+    if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, Mapping):
+        parts = {f"[{key!r}]": _own_parts(item, package, depth + 1) for key, item in value.items()}
+        return {**parts, "order": list(parts), "kind": type(value).__name__}
+    if isinstance(value, list | tuple | deque):
+        return {f"[{i}]": _own_parts(item, package, depth + 1) for i, item in enumerate(value)}
+    if isinstance(value, set | frozenset | bytearray):
+        return sorted(map(repr, value))
+    if type(value).__module__.startswith(package):
+        inner = getattr(value, "__dict__", {})
+        return {f".{name}": _own_parts(item, package, depth + 1) for name, item in inner.items()}
+    return type(value).__qualname__
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
+    """For each key of the state that answering has changed: whether that is sure to matter, the first part
+    that has changed, and the type of a dict that has got a new key."""
+    keys = [key for key in before if before[key][1] != after[key][1]]
+    return [[key, before[key][0] != after[key][0], *_first(before[key][0], after[key][0])] for key in keys]
+
+
+def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return path, ""
+    parts = [name for name in {**one, **other} if name not in ("order", "kind")]
+    name = next((name for name in parts if one.get(name) != other.get(name)), None)
+    if name is None or name in one:
+        return (path, "") if name is None else _first(one[name], other.get(name), path + name)
+    return path + name, one.get("kind", "")
