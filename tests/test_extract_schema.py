@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -161,7 +161,7 @@ def test_valid_if_and_only_if_accepted(name: str) -> None:
     contracts = {kind: Contract(kind, ("v",), (field,), (2,) * (kind == "array")) for kind in kinds}
     made = {k: (request_schema(c), runtime.Predictor(plain(c), None)) for k, c in contracts.items()}
 
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.sampled_from(kinds),
         st.lists(VALUES, min_size=1, max_size=2).filter(lambda values: not unsayable(values)),

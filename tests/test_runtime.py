@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nb2prod.extract.extract import FIXED_FILES
@@ -27,7 +27,8 @@ from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
 from nb2prod.validation.run import PACKAGE
 
-lenient = settings(deadline=None, max_examples=60)
+# how fast the machine is, is not what is tested
+lenient = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 """The machine may be busy with kernels and clusters."""
 
 
@@ -393,3 +394,14 @@ def test_state_is_read_by_its_key(package: Path) -> None:
     assert found.load_state("s") == {"a": [1, 0.1]}
     with pytest.raises(found.DamagedState, match=r"'other'.*draft"):
         found.load_state("other")
+
+
+@pytest.mark.parametrize("text", [None, b"", b'{"state": [', b"\xff"])
+@pytest.mark.parametrize("name", ["manifest.json", "contract.json"])
+def test_a_damaged_package_names_its_file(package: Path, name: str, text: bytes | None) -> None:
+    (package / "manifest.json").write_text('{"state": []}')
+    (package / "contract.json").write_text("{}")
+    (package / name).unlink() if text is None else (package / name).write_bytes(text)
+    found = loaded(package, "_made_damaged")
+    with pytest.raises(found.DamagedState, match=f"^{name}: "):
+        found.load_state("s") if name == "manifest.json" else found.load()

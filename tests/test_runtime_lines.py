@@ -287,5 +287,6 @@ def test_a_package_that_fails_as_it_is_loaded(tmp_path: Path) -> None:
 def test_a_package_without_a_manifest_raises_what_it_raised(tmp_path: Path) -> None:
     folder = write_small(tmp_path / "small", model=LOADED)
     (folder / "manifest.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
+    with pytest.raises(Exception, match=r"^manifest\.json: .*No such file") as caught:
         load(folder, "small", 1)
+    assert type(caught.value).__name__ == "DamagedState"

@@ -60,8 +60,15 @@ class WrongAnswer(RuntimeError):
 
 @functools.cache
 def manifest() -> dict[str, Any]:
-    """This package's `manifest.json`."""
-    data: dict[str, Any] = json.loads((HERE / "manifest.json").read_text("utf-8"))
+    """This package's `manifest.json`; DamagedState if it cannot be read."""
+    return _json("manifest.json")
+
+
+def _json(name: str) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads((HERE / name).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedState(f"{name}: {error}") from error
     return data
 
 
@@ -709,7 +716,7 @@ def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def load() -> Predictor:
     """This package, ready to predict: code imported, state checked and loaded."""
-    contract = json.loads((HERE / "contract.json").read_text("utf-8"))
+    contract = _json("contract.json")
     pipeline = importlib.import_module(f"{__package__}.pipeline")
     return Predictor(contract, pipeline.run)
 
