@@ -412,8 +412,8 @@ class Evidence:
     """What the clean run and the proof add to what the text says: contract, state files, requirements.
 
     `rehomed` are the notebook functions and classes that captured state really refers to, `decoding` the
-    modules that a request is rebuilt with, `values` what passed between the roles. The requirements are
-    known last: `prove` sees them.
+    modules that a request is rebuilt with, `values` what passed between the roles. The requirements, and
+    whether rows of several requests may be asked together, are known last: `prove` sees them.
     """
 
     contract: Contract
@@ -422,10 +422,11 @@ class Evidence:
     decoding: tuple[str, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     values: tuple[SeenValue, ...] = ()
+    batch_safe: bool | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
-        """The evidence of an `evidence.json`, without requirements."""
+        """The evidence of an `evidence.json`, without what `prove` sees."""
         return cls(
             contract=Contract.from_json(data["contract"]),
             state=tuple(StateFile.from_json(item) for item in data["state"]),

@@ -66,23 +66,24 @@ class Validated:
 def pinned(
     extract: Extract, notebook: Notebook, evidence: Evidence, bundle: Bundle, report: Report
 ) -> tuple[Bundle, Report]:
-    """The proven bundle with its requirements, which only the proof could tell, and the report on that one.
+    """The proven bundle with what only the proof could tell, and the report on that one.
 
     Nothing else may be new about it: so it is proven as well.
     """
     made = _whole(extract, notebook, evidence, report)
-    if _but_for_requirements(made) != _but_for_requirements(bundle):
-        raise Nb2prodError(f"requirements change other files of {bundle.name}: a mistake in nb2prod")
+    if _but_for_proof(made) != _but_for_proof(bundle):
+        raise Nb2prodError(f"the proof changes other files of {bundle.name}: a mistake in nb2prod")
     return made, replace(report, bundle_digest=made.digest)
 
 
 def _whole(extract: Extract, notebook: Notebook, evidence: Evidence, report: Report) -> Bundle:
-    return extract(notebook, replace(evidence, requirements=report.requirements))
+    proven = replace(evidence, requirements=report.requirements, batch_safe=report.batch_safe)
+    return extract(notebook, proven)
 
 
-def _but_for_requirements(bundle: Bundle) -> Any:
+def _but_for_proof(bundle: Bundle) -> Any:
     files = {name: text for name, text in bundle.files.items() if name != "requirements.txt"}
-    manifest = {**json.loads(files.pop("manifest.json")), "requirements": None}
+    manifest = {**json.loads(files.pop("manifest.json")), "requirements": None, "batch_safe": None}
     return files, manifest, bundle.evidence and bundle.evidence.state
 
 

@@ -76,6 +76,7 @@ def write_package(
     model: str = MODEL,
     preprocess: str = PREPROCESS,
     contract: Contract = CONTRACT,
+    batch_safe: bool | None = True,
 ) -> Path:
     """A package in a new directory `folder`; `model` and `preprocess` are the text of those modules."""
     folder.mkdir(parents=True)
@@ -91,7 +92,9 @@ def write_package(
         "factor.json": state,
         "contract.json": json.dumps(to_json(contract)),
         "schema.json": json.dumps(schema_of(contract, "doubler")),
-        "manifest.json": json.dumps(MANIFEST | {"state": [_entry("factor", state)]}),
+        "manifest.json": json.dumps(
+            MANIFEST | {"state": [_entry("factor", state)], "batch_safe": batch_safe}
+        ),
     }
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")

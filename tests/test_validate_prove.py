@@ -217,7 +217,7 @@ def test_a_package_that_answers_otherwise(ran: tuple[Notebook, CleanRun], tmp_pa
     assert (first.case, first.row, first.got) == ("reference", 31, "11.833333333333334")
 
 
-def test_rows_that_differ_by_rounding_are_not_batched(tmp_path: Path) -> None:
+def test_rows_that_differ_by_rounding_are_batched_and_it_is_said(tmp_path: Path) -> None:
     cells = (
         ("example", "values = [0.1, 0.2, 0.3]"),
         ("model", "[sum(values) - sum(values) + v for v in values]"),
@@ -225,8 +225,10 @@ def test_rows_that_differ_by_rounding_are_not_batched(tmp_path: Path) -> None:
     body = "    return [v * (1 + 1e-15 * (len(values) == 1)) for v in values]\n"
     what = plan("values", inline("model", "values", "p", "c2"), moment="c2", example="c1")
     report = plans.proven(book(tmp_path, *cells), what, {"pipeline": f"def run(values):\n{body}"}).report
-    assert report.batch_safe is False
-    assert report.batch_reason.endswith("(rounding)")
+    assert report.batch_safe is True
+    assert report.batch_reason.startswith(
+        "3 rows answered alike alone and together, but for rounding (row 0: "
+    )
     assert report.diagnostics == ()
 
 

@@ -159,7 +159,8 @@ def _files(
     if evidence is not None:
         files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
     by_role = requirements_by_role(roles, evidence)
-    files["manifest.json"] = _json({**_manifest(program, layer, evidence), "requirements": by_role})
+    proven = {"batch_safe": evidence.batch_safe if evidence else None, "requirements": by_role}
+    files["manifest.json"] = _json({**_manifest(program, layer, evidence), **proven})
     files["requirements.txt"] = _requirements(evidence.requirements if evidence else ())
     return files
 

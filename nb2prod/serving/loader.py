@@ -40,6 +40,11 @@ class LoadedRelease:
         return contract
 
     @property
+    def batch_safe(self) -> bool:
+        """Whether the proof showed that rows of several requests may be asked together."""
+        return self.runtime.manifest().get("batch_safe") is True
+
+    @property
     def schema(self) -> Mapping[str, Any]:
         """The package's schema.json: requests and responses as JSON Schema."""
         schema: Mapping[str, Any] = json.loads((self.path / "schema.json").read_text("utf-8"))

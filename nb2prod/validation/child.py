@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import platform
+import random
 import resource
 import statistics
 import sys
@@ -207,15 +208,28 @@ def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> 
         alone = _alone(instances[:MAX_ALONE], predictor)
     except Exception as error:
         return False, f"a row alone fails: {type(error).__name__}: {error}", False
-    rows = instances[: len(alone)]
-    together = _guard("asked for rows together", lambda: predictor.predict(rows))
-    for i, (one, other) in enumerate(zip(alone, together, strict=True)):
-        if one != other:
-            mixed = not compare.same(one, other, ROUNDING)
-            rounding = "" if mixed else " (rounding)"
-            reason = f"row {i} alone gives {one!r:.80}, among {len(rows)} rows {other!r:.80}{rounding}"
-            return False, reason, mixed
-    return True, f"{len(rows)} rows answered alike alone and together", False
+    rounded = ""
+    for company in _companies(len(alone)):
+        rows = [instances[i] for i in company]
+        together = _guard("asked for rows together", functools.partial(predictor.predict, rows))
+        for i, other in zip(company, together, strict=True):
+            if alone[i] == other:
+                continue
+            if not compare.same(alone[i], other, ROUNDING):
+                what = f"row {i} alone gives {alone[i]!r:.80}, among {len(company)} rows {other!r:.80}"
+                return False, what, True
+            rounded = f", but for rounding (row {i}: {alone[i]!r:.80} and {other!r:.80})"
+    return True, f"{len(alone)} rows answered alike alone and together{rounded}", False
+
+
+def _companies(count: int) -> Iterator[list[int]]:
+    """Numbers of rows to ask together: all, the other way round, in twos and sevens of a shuffled order."""
+    rows = [*range(count)]
+    yield rows
+    yield rows[::-1]
+    shuffled = random.Random(0).sample(rows, count)
+    for size in (2, 7):
+        yield from (shuffled[i : i + size] for i in range(0, count, size))
 
 
 def _alone(rows: list[Any], predictor: Any) -> list[Any]:

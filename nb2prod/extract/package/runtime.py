@@ -423,6 +423,10 @@ class Predictor:
         """One prediction (JSON data) for each instance; InvalidRequest if any breaks the contract."""
         if problems := self.problems(instances):
             raise InvalidRequest(problems)
+        return self.answer(instances)
+
+    def answer(self, instances: Sequence[Any]) -> list[Any]:
+        """The same for instances that keep the contract: `problems` has found none."""
         return self.encode([self.run(request) for request in self.decode(instances)], len(instances))
 
     def run(self, request: Any) -> Any:

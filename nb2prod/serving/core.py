@@ -1,0 +1,126 @@
+"""Predictions for requests of any protocol; those that wait together become one call of the model."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nb2prod.serving.host import Host
+from nb2prod.serving.http import Refused, Response, header_safe, problem
+from nb2prod.serving.loader import LoadedRelease
+
+MAX_ROWS = 1_000
+"""Most rows of several requests that the model is asked together. One request's rows are never split."""
+
+logger = logging.getLogger("nb2prod.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request for predictions, under the id `asked`.
+
+    `parse` gives its instances, `render` makes the answer of as many predictions; both may raise Refused.
+    """
+
+    asked: str
+    parse: Callable[[LoadedRelease], Any]
+    render: Callable[[LoadedRelease, list[Any]], Response]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A call on its way: a response ends it."""
+
+    call: Call
+    instances: list[Any]
+    response: Response | None = None
+
+
+def predict(host: Host, calls: Sequence[Call]) -> list[Response]:
+    """A response to each call, in their order. Runs in the worker thread.
+
+    The release is taken here, not when a request came: none that was swapped out meanwhile is used, and
+    none is let go while it is.
+    """
+    release = host.release
+    if release is None:
+        return [no_release(host, call.asked).response for call in calls]
+    asked = [_read(release, call) for call in calls]
+    for group in _groups(release, [one for one in asked if one.response is None]):
+        _answer(release, group)
+    return [one.response for one in asked if one.response is not None]
+
+
+def no_release(host: Host, asked: str) -> Refused:
+    """There is none yet, or it would not load."""
+    return Refused(problem(503, host.reason, asked, ("retry-after", "1")))
+
+
+def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
+    """Headers that say which release answers."""
+    return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))
+
+
+def _read(release: LoadedRelease, call: Call) -> _Asked:
+    try:
+        instances = call.parse(release)
+        if errors := release.predictor.problems(instances):
+            text = str(release.runtime.InvalidRequest(errors))
+            raise Refused(problem(422, text, call.asked, *named(release), errors=errors))
+    except Refused as refused:
+        return _Asked(call, [], refused.response)
+    return _Asked(call, instances)
+
+
+def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
+    """Requests that the model is asked together."""
+    if not (release.predictor.batch and release.batch_safe):
+        yield from ([one] for one in asked)
+        return
+    group: list[_Asked] = []
+    rows = 0
+    for one in asked:
+        if group and rows + len(one.instances) > MAX_ROWS:
+            yield group
+            group, rows = [], 0
+        group.append(one)
+        rows += len(one.instances)
+    if group:
+        yield group
+
+
+def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
+    try:
+        found = release.predictor.answer([row for one in group for row in one.instances])
+    except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
+        if len(group) == 1:
+            group[0].response = _failed(release, error, group[0].call.asked)
+            return
+        # a row that the model cannot bear fails its own request alone
+        for one in group:
+            _answer(release, [one])
+        return
+    end = 0
+    for one in group:
+        start, end = end, end + len(one.instances)
+        one.response = _rendered(release, one.call, found[start:end])
+
+
+def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Response:
+    try:
+        return call.render(release, predictions)
+    except Refused as refused:
+        return refused.response
+
+
+def _failed(release: LoadedRelease, error: BaseException, asked: str) -> Response:
+    where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    logger.error(
+        "request %s: %s version %s failed%s\n%s", asked, release.model_name, release.version, where, trace
+    )
+    detail = f"the model failed on this request; its log has the cause under {asked}: see `nb2prod logs`"
+    return problem(500, detail, asked, *named(release))
