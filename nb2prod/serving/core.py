@@ -15,19 +15,24 @@ from nb2prod.serving.loader import LoadedRelease
 MAX_ROWS = 1_000
 """Most rows of several requests that the model is asked together. One request's rows are never split."""
 
+Refuse = Callable[[Refused, str], Response]
+"""From a refusal, and the id of the request that it is of, to an answer."""
+
 logger = logging.getLogger("nb2prod.serving")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request for predictions, under the id `asked`.
+    """A request for predictions, under the id `asked`, in the words of its protocol.
 
-    `parse` gives its instances, `render` makes the answer of as many predictions; both may raise Refused.
+    `parse` gives its instances, `render` makes the answer of as many predictions; both may raise Refused, of
+    which `refuse` makes an answer.
     """
 
     asked: str
     parse: Callable[[LoadedRelease], Any]
     render: Callable[[LoadedRelease, list[Any]], Response]
+    refuse: Refuse = problem
 
 
 @dataclass(slots=True)
@@ -47,16 +52,23 @@ def predict(host: Host, calls: Sequence[Call]) -> list[Response]:
     """
     release = host.release
     if release is None:
-        return [no_release(host, call.asked).response for call in calls]
+        return [call.refuse(no_release(host), call.asked) for call in calls]
     asked = [_read(release, call) for call in calls]
     for group in _groups(release, [one for one in asked if one.response is None]):
         _answer(release, group)
     return [one.response for one in asked if one.response is not None]
 
 
-def no_release(host: Host, asked: str) -> Refused:
+def no_release(host: Host) -> Refused:
     """There is none yet, or it would not load."""
-    return Refused(problem(503, host.reason, asked, ("retry-after", "1")))
+    return Refused(503, host.reason, ("retry-after", "1"))
+
+
+def loaded(host: Host) -> LoadedRelease:
+    """The release that answers; Refused 503 if there is none."""
+    if host.release is None:
+        raise no_release(host)
+    return host.release
 
 
 def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
@@ -69,9 +81,9 @@ def _read(release: LoadedRelease, call: Call) -> _Asked:
         instances = call.parse(release)
         if errors := release.predictor.problems(instances):
             text = str(release.runtime.InvalidRequest(errors))
-            raise Refused(problem(422, text, call.asked, *named(release), errors=errors))
+            raise Refused(422, text, *named(release), errors=errors)
     except Refused as refused:
-        return _Asked(call, [], refused.response)
+        return _Asked(call, [], call.refuse(refused, call.asked))
     return _Asked(call, instances)
 
 
@@ -97,7 +109,7 @@ def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
         found = release.predictor.answer([row for one in group for row in one.instances])
     except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
-            group[0].response = _failed(release, error, group[0].call.asked)
+            group[0].response = _failed(release, error, group[0].call)
             return
         # a row that the model cannot bear fails its own request alone
         for one in group:
@@ -113,14 +125,13 @@ def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Res
     try:
         return call.render(release, predictions)
     except Refused as refused:
-        return refused.response
+        return call.refuse(refused, call.asked)
 
 
-def _failed(release: LoadedRelease, error: BaseException, asked: str) -> Response:
+def _failed(release: LoadedRelease, error: BaseException, call: Call) -> Response:
     where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
     trace = "".join(traceback.format_exception(error)).rstrip()
-    logger.error(
-        "request %s: %s version %s failed%s\n%s", asked, release.model_name, release.version, where, trace
-    )
-    detail = f"the model failed on this request; its log has the cause under {asked}: see `nb2prod logs`"
-    return problem(500, detail, asked, *named(release))
+    failed = "request %s: %s version %s failed%s\n%s"
+    logger.error(failed, call.asked, release.model_name, release.version, where, trace)
+    detail = f"the model failed on this request; its log has the cause under {call.asked}: see `nb2prod logs`"
+    return call.refuse(Refused(500, detail, *named(release)), call.asked)

@@ -15,6 +15,7 @@ from ray import serve
 from nb2prod.serving.http import (
     App,
     Receive,
+    Refused,
     Response,
     Scope,
     Send,
@@ -58,7 +59,8 @@ def _respond(scope: Scope, endpoints: list[dict[str, Any]]) -> Response:
     if path == "/" and scope["method"] in ("GET", "HEAD"):
         return answer({"endpoints": endpoints})
     names = ", ".join(f"/{item['name']}" for item in endpoints) or "none yet"
-    return problem(404, f"no endpoint answers at {path}; the endpoints are: {names}", request_id(scope))
+    refused = Refused(404, f"no endpoint answers at {path}; the endpoints are: {names}")
+    return problem(refused, request_id(scope))
 
 
 def _endpoints(tables: Path) -> list[dict[str, Any]]:

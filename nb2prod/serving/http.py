@@ -27,6 +27,7 @@ TITLES = {
     404: "No such path",
     405: "Method not allowed",
     413: "The body is too large",
+    415: "No such kind of body",
     422: "The request does not fit the contract",
     500: "The model failed",
     503: "No release is loaded",
@@ -42,13 +43,29 @@ class Response:
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
 
+    def with_header(self, name: str, value: str) -> Response:
+        """The same with one header more."""
+        return Response(self.status, self.body, self.content_type, (*self.headers, (name, value)))
+
 
 class Refused(Exception):
-    """The request gets no prediction. `response` says why."""
+    """The request gets no answer: `status` and `detail` say why, `errors` each wrong field of it.
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response
+    An error is a mapping: instance, field, expected, got.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *headers: tuple[str, str],
+        errors: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.errors = [*errors]
 
 
 class Disconnected(Exception):
@@ -69,23 +86,17 @@ def answer(data: Any, *headers: tuple[str, str], status: int = 200) -> Response:
     return Response(status, dumps(data), headers=headers)
 
 
-def problem(
-    status: int,
-    detail: str,
-    request_id: str,
-    *headers: tuple[str, str],
-    errors: Iterable[Mapping[str, Any]] = (),
-) -> Response:
-    """An RFC 9457 problem. `errors` lists each wrong field: instance, field, expected, got."""
+def problem(refused: Refused, request_id: str) -> Response:
+    """A refusal as an RFC 9457 problem."""
     data = {
         "type": "about:blank",
-        "title": TITLES[status],
-        "status": status,
-        "detail": detail,
-        "errors": list(errors),
+        "title": TITLES[refused.status],
+        "status": refused.status,
+        "detail": refused.detail,
+        "errors": refused.errors,
         "request_id": request_id,
     }
-    return Response(status, dumps(data), PROBLEM, headers)
+    return Response(refused.status, dumps(data), PROBLEM, refused.headers)
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -412,6 +412,7 @@ class Predictor:
         self.contract = contract
         self.kind: str = contract["kind"]
         self.batch = self.kind in BATCH_KINDS
+        self.takes_records = self.kind in FIELD_KINDS
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
         self._checks = {name: _checker(field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)

@@ -1,0 +1,61 @@
+"""Bodies of requests, read; what is wrong with one is told as every protocol's refusals are."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import orjson
+
+from nb2prod.serving.http import Refused
+
+
+def json_object(body: bytes, expected: str = "an object") -> dict[str, Any]:
+    """A body that holds a JSON object; Refused 400 if it is no JSON, 422 if it holds something else."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        _refuse(body, error)
+    if not isinstance(data, dict):
+        refuse("the body", expected, kind_of(data))
+    return data
+
+
+def member(data: dict[str, Any], name: str, expected: str) -> Any:
+    """A member of the body; Refused 422 if it is missing."""
+    if name not in data:
+        refuse(name, expected, "nothing: it is missing")
+    return data[name]
+
+
+def refuse(field: str, expected: str, got: str) -> NoReturn:
+    """Refused 422 for one part of the body."""
+    error = {"instance": None, "field": field, "expected": expected, "got": got}
+    raise Refused(422, f"{field}: expected {expected}, got {got}", errors=[error])
+
+
+def kind_of(data: Any) -> str:
+    """What a JSON value is, in words."""
+    if data is None:
+        return "null"
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    return names.get(type(data), "a number")
+
+
+class _Constant(Exception):
+    """The body holds NaN or an infinity."""
+
+
+def _refuse(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
+    detail = f"{error.msg} (line {error.lineno}, column {error.colno})" if body else "the body is empty"
+    try:
+        with suppress(ValueError, RecursionError):
+            json.loads(body, parse_constant=_refuse_constant)
+    except _Constant as found:
+        detail = f"{found} is not JSON; send null for a missing value"
+    raise Refused(400, detail) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _Constant(name)

@@ -1,0 +1,8 @@
+"""The protocols that every endpoint speaks: each a table of routes over the same core."""
+
+from __future__ import annotations
+
+from nb2prod.serving.protocols import mlflow, native, v1, v2
+from nb2prod.serving.routes import Table
+
+TABLE = Table([*native.ROUTES, *mlflow.ROUTES, *v1.ROUTES, *v2.ROUTES])

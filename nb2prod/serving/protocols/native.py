@@ -1,0 +1,68 @@
+"""Our own protocol, and what describes an endpoint.
+
+POST /predict         {"instances": [...]} → {"predictions": [...], "model_name", "version", "request_id"}
+GET  /health          200 with model and version once a release is loaded, else 503
+GET  /openapi.json    OpenAPI 3.1, from the release's contract
+GET  /docs            Swagger UI, served from here
+
+Vertex AI's containers are asked the same way: {"instances": [...], "parameters": {...}}.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from nb2prod.serving import docs, openapi
+from nb2prod.serving.bodies import json_object, member
+from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.host import Host
+from nb2prod.serving.http import Refused, Response, answer
+from nb2prod.serving.loader import LoadedRelease
+from nb2prod.serving.routes import Request, get, post
+
+
+def _predict(request: Request, body: bytes) -> Call:
+    return Call(request.asked, lambda release: _instances(body), partial(_answered, request.asked))
+
+
+def _instances(body: bytes) -> Any:
+    return member(json_object(body, "an object with `instances`"), "instances", "a list of instances")
+
+
+def _answered(asked: str, release: LoadedRelease, predictions: list[Any]) -> Response:
+    data = {
+        "predictions": predictions,
+        "model_name": release.model_name,
+        "version": release.version,
+        "request_id": asked,
+    }
+    return answer(data, *named(release))
+
+
+def _health(request: Request, host: Host) -> Response:
+    release = loaded(host)
+    health = {"status": "ok", "model_name": release.model_name, "version": release.version}
+    return answer(health, *named(release))
+
+
+def _document(host: Host) -> dict[str, Any]:
+    release = loaded(host)
+    return openapi.document(release.model_name, release.version, release.contract, release.schema)
+
+
+def _asset(request: Request, host: Host) -> Response:
+    found = docs.asset(request.names["asset"])
+    if found is None:
+        raise Refused(404, f"there is no docs/{request.names['asset']} here")
+    return found
+
+
+ROUTES = (
+    post("/predict", _predict),
+    get("/health", _health),
+    get("/openapi.json", lambda request, host: answer(_document(host))),
+    get("/docs", lambda request, host: docs.page()),
+    get("/docs/openapi.json", lambda request, host: answer(openapi.as_3_0(_document(host)))),
+    get("/docs/{asset}", _asset),
+)

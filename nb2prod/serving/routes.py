@@ -1,0 +1,87 @@
+"""Which path is answered by what: a table of routes, and how a request finds its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from nb2prod.serving.core import Call, Refuse
+from nb2prod.serving.host import Host
+from nb2prod.serving.http import Refused, Response, problem
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is known of a request before its body. `names` are what the {names} of its route's path are."""
+
+    asked: str
+    headers: Mapping[bytes, bytes]
+    names: Mapping[str, str]
+
+    def header(self, name: bytes) -> str:
+        """A header by its name in lower case; "" if there is none."""
+        return str(self.headers.get(name, b""), "latin-1")
+
+
+Told = Callable[[Request, Host], Response]
+"""Answers a request that needs no model. May raise Refused."""
+
+Calls = Callable[[Request, bytes], Call]
+"""Makes a call of a request for predictions and its body. Neither blocks nor raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one method at a path does. `{name}` in a path stands for any text without a slash."""
+
+    method: str
+    path: str
+    told: Told | None = None
+    calls: Calls | None = None
+    refuse: Refuse = problem
+
+
+def get(path: str, told: Told, refuse: Refuse = problem) -> Route:
+    """A route that tells something."""
+    return Route("GET", path, told=told, refuse=refuse)
+
+
+def post(path: str, calls: Calls, refuse: Refuse = problem) -> Route:
+    """A route that predicts."""
+    return Route("POST", path, calls=calls, refuse=refuse)
+
+
+class Table:
+    """Routes, found by path and method. HEAD is answered as GET is."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._plain: dict[str, dict[str, Route]] = {}
+        self._patterns: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
+        for route in routes:
+            if "{" in route.path:
+                pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path)))
+                methods = self._patterns.setdefault(route.path, (pattern, {}))[1]
+            else:
+                methods = self._plain.setdefault(route.path, {})
+            methods[route.method] = route
+            if route.method == "GET":
+                methods["HEAD"] = route
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        """The route of a request, and the names in its path; Refused 404 or 405."""
+        names: Mapping[str, str] = {}
+        methods = self._plain.get(path)
+        if methods is None:
+            methods, names = self._matched(path)
+        if method not in methods:
+            allow = ", ".join(methods)
+            raise Refused(405, f"{path} takes {allow}, not {method}", ("allow", allow))
+        return methods[method], names
+
+    def _matched(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
+        for pattern, methods in self._patterns.values():
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        known = ", ".join(f"{next(iter(m))} {name}" for name, m in self._plain.items())
+        raise Refused(404, f"there is no {path} here; there are {known}")
