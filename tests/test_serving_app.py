@@ -24,6 +24,7 @@ from nb2prod.domain import Contract, Field
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
+from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import load
 from tests.conftest import eventually
 from tests.packages import CONTRACT, write_package
@@ -54,7 +55,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def app(host: Host) -> App:
-    return application(host, max_body=2_000)
+    return application(host, limits=Limits(max_body=2_000))
 
 
 def ask(app: App, method: str, path: str, *, root_path: str = "", **how: Any) -> httpx.Response:
@@ -237,6 +238,68 @@ def test_a_model_that_exits_does_not_end_the_process(tmp_path: Path) -> None:
     app = application(Host(load(write_package(tmp_path / "p", model=model), "quitter", 1)))
     assert ask(app, "POST", "/predict", json={"instances": [ROW]}).status_code == 500
     assert ask(app, "GET", "/health").status_code == 200
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_more_instances_than_are_taken(host: Host) -> None:
+    app = application(host, limits=Limits(max_rows=3))
+    assert ask(app, "POST", "/predict", json={"instances": [ROW] * 3}).status_code == 200
+    answer = ask(app, "POST", "/predict", json={"instances": [ROW] * 4})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        413,
+        "at most 3 instances are taken at a time, got 4",
+    )
+
+
+@pytest.mark.parametrize("header", ["", "0", "-1", "soon", "nan", "inf"])
+def test_a_timeout_that_is_none(app: App, header: str) -> None:
+    headers = {"x-request-timeout-ms": header}
+    answer = ask(app, "POST", "/predict", json={"instances": [ROW]}, headers=headers)
+    assert answer.status_code == (400 if header else 200)
+
+
+def test_a_request_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    with served(application(slow_host(tmp_path))) as url, ThreadPoolExecutor() as pool:
+        headers = {"x-request-timeout-ms": "200"}
+        asked = pool.submit(httpx.post, f"{url}/predict", json=SLOW, headers=headers, timeout=None)
+        eventually((tmp_path / "entered").exists)
+        # it waits behind the slow one, and must not wait longer than it said
+        behind = pool.submit(
+            httpx.post, f"{url}/predict", json={"instances": [ROW]}, headers=headers, timeout=None
+        )
+        for answer in (asked, behind):
+            assert answer.result().status_code == 504
+            assert "no answer within 0.2 s" in answer.result().json()["detail"]
+        (tmp_path / "go").touch()
+        assert httpx.post(f"{url}/predict", json={"instances": [ROW]}, timeout=None).json()[
+            "predictions"
+        ] == [1]
+
+
+def test_when_too_many_wait_the_next_is_told_to_come_again(tmp_path: Path) -> None:
+    host = slow_host(tmp_path)
+    app = application(host, limits=Limits(max_waiting=2))
+    with served(app) as url, ThreadPoolExecutor() as pool:
+        asked = [pool.submit(httpx.post, f"{url}/predict", json=SLOW, timeout=None)]
+        eventually((tmp_path / "entered").exists)
+        for count in (1, 2):
+            asked.append(pool.submit(httpx.post, f"{url}/predict", json={"instances": [ROW]}, timeout=None))
+            eventually(lambda count=count: host.waiting == count)
+        refused = httpx.post(f"{url}/predict", json={"instances": [ROW]})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["detail"] == "2 requests wait for the model already"
+        (tmp_path / "go").touch()
+        assert [answer.result().status_code for answer in asked] == [200] * 3
+
+
+def test_a_client_that_does_not_end_its_body(host: Host) -> None:
+    with served(application(host, limits=Limits(body_s=0.2))) as url:
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as client:
+            client.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n{")
+            assert client.recv(1_000).startswith(b"HTTP/1.1 408")
+        assert httpx.get(f"{url}/health").status_code == 200
 
 
 # --- documents -----------------------------------------------------------------------------------

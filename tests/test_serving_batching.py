@@ -54,7 +54,7 @@ class Held:
 
     def wait(self, host: Host, count: int) -> None:
         """Until so many requests wait."""
-        eventually(lambda: len(host._waiting) == count)
+        eventually(lambda: host.waiting == count)
 
     def go(self) -> None:
         (self.folder / "go").touch()

@@ -5,10 +5,11 @@ Works under any prefix, in a Ray Serve replica and under plain uvicorn alike.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from nb2prod.serving import core
-from nb2prod.serving.core import Refuse
+from nb2prod.serving.core import Call, Refuse
 from nb2prod.serving.host import Host, Work
 from nb2prod.serving.http import (
     App,
@@ -25,22 +26,23 @@ from nb2prod.serving.http import (
     request_id,
     send_response,
 )
+from nb2prod.serving.limits import HEADER, Limits
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Request
 
-MAX_BODY = 10 * 2**20
-"""Longest request body, in bytes, unless an app is given another limit."""
+LIMITS = Limits()
+CLOSE = ("connection", "close")
 
 
 def application(
-    host: Host, *, prefix: str = "", max_body: int = MAX_BODY, echo_request_id: bool = True
+    host: Host, *, prefix: str = "", limits: Limits = LIMITS, echo_request_id: bool = True
 ) -> App:
     """The ASGI app over what `host` holds.
 
     `prefix` is a path that a proxy in front leaves on requests; ASGI's root_path needs none.
     `echo_request_id` is off where the server already returns x-request-id, as Ray Serve does.
     """
-    predict = partial(core.predict, host)
+    predict = partial(core.predict, host, limits.max_rows)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,32 +55,47 @@ def application(
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         asked = request_id(scope)
         try:
-            path = inner_path(scope, prefix)
-            response = await _respond(host, predict, scope, receive, path, max_body, asked)
+            response = await respond(scope, receive, asked)
         except Disconnected:
             return
         if echo_request_id:
             response = response.with_header("x-request-id", asked)
         await send_response(send, response, body=scope["method"] != "HEAD")
 
+    async def respond(scope: Scope, receive: Receive, asked: str) -> Response:
+        refuse: Refuse = problem
+        try:
+            route, names = TABLE.find(scope["method"], inner_path(scope, prefix))
+            refuse = route.refuse
+            request = Request(asked, dict(scope["headers"]), names)
+            if route.calls is None:
+                return route.tell(request, host)
+            seconds = limits.seconds(request.header(HEADER))
+            body = await _body(scope, receive, limits)
+            return await _answer(host, predict, route.calls(request, body), seconds, limits)
+        except Refused as refused:
+            return refuse(refused, asked)
+
     return app
 
 
-async def _respond(
-    host: Host, predict: Work, scope: Scope, receive: Receive, path: str, max_body: int, asked: str
-) -> Response:
-    refuse: Refuse = problem
+async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     try:
-        route, names = TABLE.find(scope["method"], path)
-        refuse = route.refuse
-        request = Request(asked, dict(scope["headers"]), names)
-        if route.calls is None:
-            assert route.told is not None
-            return route.told(request, host)
-        body = await read_body(scope, receive, max_body)
-        if body is None:
-            raise Refused(413, f"at most {max_body} bytes are taken", ("connection", "close"))
-        response: Response = await host.run(predict, route.calls(request, body))
-    except Refused as refused:
-        return refuse(refused, asked)
+        async with asyncio.timeout(limits.body_s):
+            body = await read_body(scope, receive, limits.max_body)
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {limits.body_s:g} s", CLOSE) from None
+    if body is None:
+        raise Refused(413, f"at most {limits.max_body} bytes are taken", CLOSE)
+    return body
+
+
+async def _answer(host: Host, predict: Work, call: Call, seconds: float, limits: Limits) -> Response:
+    if host.waiting >= limits.max_waiting:
+        raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
+    try:
+        async with asyncio.timeout(seconds):
+            response: Response = await host.run(predict, call)
+    except TimeoutError:
+        raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
     return response

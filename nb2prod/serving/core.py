@@ -44,16 +44,16 @@ class _Asked:
     response: Response | None = None
 
 
-def predict(host: Host, calls: Sequence[Call]) -> list[Response]:
-    """A response to each call, in their order. Runs in the worker thread.
+def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
+    """A response to each call, in their order; a call may have `max_rows` instances.
 
-    The release is taken here, not when a request came: none that was swapped out meanwhile is used, and
-    none is let go while it is.
+    Runs in the worker thread. The release is taken here, not when a request came: none that was swapped out
+    meanwhile is used, and none is let go while it is.
     """
     release = host.release
     if release is None:
         return [call.refuse(no_release(host), call.asked) for call in calls]
-    asked = [_read(release, call) for call in calls]
+    asked = [_read(release, call, max_rows) for call in calls]
     for group in _groups(release, [one for one in asked if one.response is None]):
         _answer(release, group)
     return [one.response for one in asked if one.response is not None]
@@ -76,9 +76,11 @@ def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
     return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))
 
 
-def _read(release: LoadedRelease, call: Call) -> _Asked:
+def _read(release: LoadedRelease, call: Call, max_rows: int) -> _Asked:
     try:
         instances = call.parse(release)
+        if isinstance(instances, list) and len(instances) > max_rows:
+            raise Refused(413, f"at most {max_rows} instances are taken at a time, got {len(instances)}")
         if errors := release.predictor.problems(instances):
             text = str(release.runtime.InvalidRequest(errors))
             raise Refused(422, text, *named(release), errors=errors)

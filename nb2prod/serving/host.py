@@ -34,6 +34,11 @@ class Host:
         self._waiting: deque[tuple[Work, Any, asyncio.Future[Any]]] = deque()
         self._busy = False
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the worker thread."""
+        return len(self._waiting)
+
     def swap(self, release: LoadedRelease) -> None:
         """Let `release` answer from the next request on; from any thread."""
         old, self.release = self.release, release

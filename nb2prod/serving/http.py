@@ -26,11 +26,13 @@ TITLES = {
     400: "The body is not JSON",
     404: "No such path",
     405: "Method not allowed",
-    413: "The body is too large",
+    408: "The body came too slowly",
+    413: "The request is too large",
     415: "No such kind of body",
     422: "The request does not fit the contract",
     500: "The model failed",
-    503: "No release is loaded",
+    503: "No release can take it now",
+    504: "It took too long",
 }
 
 

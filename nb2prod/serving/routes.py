@@ -41,6 +41,11 @@ class Route:
     calls: Calls | None = None
     refuse: Refuse = problem
 
+    def tell(self, request: Request, host: Host) -> Response:
+        """The answer of a route that needs no model."""
+        assert self.told is not None
+        return self.told(request, host)
+
 
 def get(path: str, told: Told, refuse: Refuse = problem) -> Route:
     """A route that tells something."""
