@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from nb2prod.domain import Cell, Diagnostic, Role
 from nb2prod.extract import defined, effects, ipython, making, names
@@ -13,9 +12,6 @@ from nb2prod.extract.applied import defaults, may_change
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Program, Statement, star_imports
 from nb2prod.extract.rolecode import RoleCode
-
-if TYPE_CHECKING:
-    from nb2prod.extract.units import Unit
 
 
 def from_request(
@@ -187,14 +183,12 @@ def two_moments(name: str, event: Statement, helper: Statement) -> Diagnostic:
     )
 
 
-def two_meanings(name: str, one: Unit, other: Unit) -> Diagnostic:
-    """NB214: two helpers read one name, and mean two values by it."""
-    assert one.statement is not None
-    assert other.statement is not None
+def two_meanings(name: str, one: Statement, other: Statement) -> Diagnostic:
+    """NB214: one name stands for two values in a module."""
     return at(
-        other.statement,
+        other,
         "NB214",
-        f"`{name}` stands for another value here than in {place(one.statement)}, and serving needs both",
+        f"`{name}` stands for another value here than in {place(one)}, and serving needs both",
         "Give the two values two names.",
     )
 
