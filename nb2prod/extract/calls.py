@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from nb2prod.extract import effects, flows, making, names
+from nb2prod.extract import effects, flows, making, names, usage
 from nb2prod.extract.defined import Definitions, functions_in
 from nb2prod.extract.names import Call, Names
 from nb2prod.extract.things import ANYTHING, Flow, Summary, Thing, Value, reach
@@ -126,7 +126,7 @@ class Changes:
             name = todo.pop().function
             for function in self._known.functions.get(name, ()) if name not in seen else ():
                 found = [*function.calls, *(function.gives if name == call.function and times > 1 else ())]
-                inside = names.body_of(function.node)
+                inside = usage.body_of(function.node)
                 own = {*inside.local, *self._known.modules} - set(inside.parameters)
                 yield from ((inner, inner.root not in own) for inner in found)
                 todo += found

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic
 from nb2prod.extract import refusals
-from nb2prod.extract.program import Statement, imports_of
+from nb2prod.extract.imports import imports_of
+from nb2prod.extract.program import Statement
 from nb2prod.extract.units import Target, Unit
 
 Meaning = tuple[str, object]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from nb2prod.extract import names
+from nb2prod.extract import names, usage
 from nb2prod.extract.applied import defaults, may_change
 from nb2prod.extract.names import Call
 
@@ -59,7 +59,7 @@ class Definitions:
 
     def used_in_functions(self) -> set[str]:
         """Global names of which functions may change the objects: not those that they only call."""
-        bound = {name for node in self.nodes for name in names.of(node).may} - self.modules.keys()
+        bound = {name for node in self.nodes for name in usage.of(node).may} - self.modules.keys()
         used: set[str] = {name for name, known in self.classes.items() if any(c.shared for c in known)}
         for node in self.nodes:
             for inner in (n for n in ast.walk(node) if isinstance(n, _WITH_BODY)):
@@ -144,7 +144,7 @@ def _literals(nodes: Iterable[ast.stmt]) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     others: set[str] = set()
     for node in nodes:
-        own = names.of(node)
+        own = usage.of(node)
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in found:
                 if kinds := _literal_kinds(value):
@@ -196,9 +196,9 @@ def _class(node: ast.ClassDef) -> Class:
 
 
 def _function(node: names.Function) -> Function:
-    inside = names.body_of(node)
+    inside = usage.body_of(node)
     binds = set(inside.names.may & inside.declared)
-    gives = tuple(call for inner in _functions_in_body(node) for call in names.body_of(inner).names.calls)
+    gives = tuple(call for inner in _functions_in_body(node) for call in usage.body_of(inner).names.calls)
     return Function(node, tuple(inside.names.calls), _makes_function(node), gives, binds)
 
 
@@ -220,7 +220,7 @@ def _makes_function(node: names.Function) -> bool:
 
 def _remembers(inner: ast.FunctionDef | ast.ClassDef, outer: names.Function) -> bool:
     """Whether a function changes what the function around it holds: it is another one after each call."""
-    held = names.body_of(outer).local & names.of(inner).mutates
+    held = usage.body_of(outer).local & usage.of(inner).mutates
     return bool(held) or any(isinstance(child, ast.Nonlocal) for child in ast.walk(inner))
 
 

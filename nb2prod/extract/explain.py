@@ -22,7 +22,7 @@ from nb2prod.domain import (
     StateItem,
 )
 from nb2prod.errors import NotebookError, UsageError
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.about import about_name
 from nb2prod.extract.extract import extract
 from nb2prod.extract.lineage import Lineage
@@ -159,7 +159,7 @@ def _skipped(cell: Cell) -> Iterator[ExplainedNode]:
         yield ExplainedNode(f"{cell.number}:1", "line", "out", "skipped", told, (), (), *whole)
         return
     for node in body:
-        statement = Statement(-1, cell, node, "value", names.of(node))
+        statement = Statement(-1, cell, node, "value", usage.of(node))
         where = (cell.id, cell.number, statement.first, statement.last, _code(statement))
         kind = _kind_of_skipped(node)
         yield ExplainedNode(
@@ -330,7 +330,7 @@ def _identifiers(notebook: Notebook) -> set[str]:
     for cell in notebook.code:
         try:
             body = parse(cell.code).body
-            found |= names.of(body).may
+            found |= usage.of(body).may
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # only a skipped cell may be no Python
         nodes = [node for statement in body for node in ast.walk(statement)]

@@ -25,12 +25,13 @@ from nb2prod.domain import (
 )
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.display import is_display
 from nb2prod.extract.hints import safe
 from nb2prod.extract.ipython import dropped
 from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.needs import needs_of
-from nb2prod.extract.program import Program, is_display, program_of
+from nb2prod.extract.program import Program, program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.schema import schema_of
 from nb2prod.extract.settings import settings

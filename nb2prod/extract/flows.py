@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
-from nb2prod.extract import names
+from nb2prod.extract import names, usage
 from nb2prod.extract.applied import Given, apply, condense, unfollowed
 from nb2prod.extract.caches import is_cached
 from nb2prod.extract.called import send
@@ -58,7 +58,7 @@ def function(
         inner.gives |= value(inner, node.body)
     else:
         inner.elsewhere = dict(_elsewhere(node))
-        local = names.body_of(node).local - inner.elsewhere.keys()
+        local = usage.body_of(node).local - inner.elsewhere.keys()
         inner.names |= {name: NOTHING for name in local if name not in inner.names}
         run(inner, node.body)
     if parent is None and inner.is_big and not inner.coarse:

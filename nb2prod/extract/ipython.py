@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nb2prod.domain import Cell, Diagnostic, Notebook
+from nb2prod.extract.display import is_display
 from nb2prod.extract.findings import at, place
-from nb2prod.extract.program import Program, Statement, is_display, parse
+from nb2prod.extract.program import Program, Statement, parse
 
 _HARMLESS_TEXT = (
     "autoreload aimport cat colors conda config doctest_mode env gui history less load_ext ls lsmagic lprun"

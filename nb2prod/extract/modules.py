@@ -16,8 +16,9 @@ from nb2prod.extract.clashes import apart, clashes
 from nb2prod.extract.functions import Inline, function_lines
 from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
 from nb2prod.extract.homes import HELPERS, bound_in, home_of, homes_of, position_of
+from nb2prod.extract.imports import imports_of
 from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
-from nb2prod.extract.program import Statement, imports_of
+from nb2prod.extract.program import Statement
 from nb2prod.extract.style import Import, import_lines
 from nb2prod.extract.text import (
     BLANK,

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nb2prod.domain import Behind, digest
 from nb2prod.extract import effects, names
-from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_builtin, is_display
+from nb2prod.extract.display import is_display
+from nb2prod.extract.names import Names, is_builtin
+from nb2prod.extract.program import Program, Statement
 
 _SHOWING = (
     "agg all any argmax argmin astype between copy corr cov count cross_val_score crosstab cumsum"

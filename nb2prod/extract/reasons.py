@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nb2prod.domain import Role, Standing
+from nb2prod.extract.display import is_display
 from nb2prod.extract.findings import place
 from nb2prod.extract.links import Link, label, names_bound
-from nb2prod.extract.program import Statement, is_display, parse
+from nb2prod.extract.program import Statement, parse
 from nb2prod.extract.rolecode import live_reads
 from nb2prod.extract.view import View
 

@@ -7,10 +7,11 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import defined, effects, ipython, making, names
+from nb2prod.extract import defined, effects, ipython, making, names, usage
 from nb2prod.extract.applied import defaults, may_change
 from nb2prod.extract.findings import at, place
-from nb2prod.extract.program import Program, Statement, star_imports
+from nb2prod.extract.imports import is_star
+from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import RoleCode
 
 
@@ -67,7 +68,7 @@ def unknown_star(program: Program, position: int, name: str) -> Statement | None
     deleted = program.reaching(name, position).deleted is not None
     if name == "get_ipython" or name in program.skipped or deleted:
         return None
-    stars = star_imports(program.statements[:position])
+    stars = (s for s in program.statements[:position] if is_star(s.node))
     unknown = [s for s in stars if getattr(s.node, "module", "") not in program.notebook.stars]
     return unknown[-1] if unknown else None
 
@@ -336,7 +337,7 @@ def _fits(node: ast.stmt) -> Iterator[tuple[str, str | None, set[str]]]:
     for call in ast.walk(node):
         match call:
             case ast.Call(func=ast.Attribute(attr=method) as func) if method in effects.FITS:
-                given = [names.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
+                given = [usage.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
                 yield method, names.root_name(func), {name for found in given for name in found.reads}
 
 

@@ -10,8 +10,9 @@ from typing import Literal
 
 from nb2prod.domain import Cell, Role
 from nb2prod.extract.calls import Changes
+from nb2prod.extract.display import is_display, plots, shows_only
 from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_display, plots, shows_only
+from nb2prod.extract.program import Program, Statement
 
 _CAPTURE = "[get_ipython().run_cell_magic('capture',"
 """How the reader writes what `%%capture out` binds."""
@@ -51,6 +52,13 @@ class RoleCode:
     def local(self) -> frozenset[str]:
         """The names that are local to the body once it is a function."""
         return frozenset(self.bound.may | self.bound.deletes)
+
+    @property
+    def awaits(self) -> bool:
+        """True if its function has to be asynchronous."""
+        if self.entry is not None:
+            return isinstance(self.entry.node, ast.AsyncFunctionDef)
+        return any(_awaits(statement.node) for statement in self.body)
 
     def owns(self, statement: Statement) -> bool:
         """True if the statement stands in a cell of this role."""
@@ -92,6 +100,20 @@ def role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
     entry = _entry(statements, role) if all(_is_declaration(s) for s in statements) else None
     body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
     return RoleCode(role, cells, body, entry, program.changes)
+
+
+def _awaits(node: ast.AST) -> bool:
+    """True if running a statement awaits; functions defined in it may."""
+    todo = [node]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            return True
+        if isinstance(part, ast.comprehension) and part.is_async:
+            return True
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(part)
+    return False
 
 
 def _is_declaration(statement: Statement) -> bool:

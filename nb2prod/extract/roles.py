@@ -393,9 +393,5 @@ def _stage(draft: _Draft) -> Stage:
         tuple(c.id for c in code.cells),
         draft.result,
         tuple(draft.keywords),
-        any(names.awaits(s.node) for s in code.body) if code.entry is None else _is_async(code.entry),
+        code.awaits,
     )
-
-
-def _is_async(entry: Statement) -> bool:
-    return isinstance(entry.node, ast.AsyncFunctionDef)

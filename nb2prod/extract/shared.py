@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, names, refusals
+from nb2prod.extract import flows, refusals, usage
 from nb2prod.extract.applied import Given, apply
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import RoleCode
@@ -25,7 +25,7 @@ def changed_when_called(
     for other in called:
         if not _comes_back(program, other, statement, position):
             told |= program.changes.outside(other.node) & (other.names.deferred | other.names.must)
-    told -= names.of(statement.node).mutates
+    told -= usage.of(statement.node).mutates
     changed = program.changes.outside(statement.node) - statement.names.writes_global - told
     for name in sorted(changed):
         kinds = _kinds(program, name, position)

@@ -16,9 +16,11 @@ from nb2prod.extract import refusals, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.findings import at
+from nb2prod.extract.imports import imported_as
 from nb2prod.extract.making import calls_of, keeps, lists_subclasses, read_when, registers, remembered
 from nb2prod.extract.moment import moment_of
-from nb2prod.extract.program import Statement, imported_as, is_builtin
+from nb2prod.extract.names import is_builtin
+from nb2prod.extract.program import Statement
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
 from nb2prod.extract.units import Slice, Target, Unit, Use

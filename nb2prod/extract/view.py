@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nb2prod.domain import Bundle, Diagnostic, Notebook, Stage, StateItem
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.lineage import Lineage, Lineages
 from nb2prod.extract.links import Link, links_of
 from nb2prod.extract.program import Program, Statement, program_of
@@ -143,7 +143,7 @@ class View:
         """By file: the names that it binds at its top level."""
         assert self.bundle is not None
         files = {line.file for line in self.bundle.source_map}
-        return {file: names.of(ast.parse(self.bundle.files[file]).body).may for file in files}
+        return {file: usage.of(ast.parse(self.bundle.files[file]).body).may for file in files}
 
 
 def view_of(notebook: Notebook, bundle: Bundle | None, findings: tuple[Diagnostic, ...]) -> View:
