@@ -1,4 +1,4 @@
-"""One name, two meanings in one module: what is read, or imported, at two moments of the notebook.
+"""One name, two meanings in one module: of what is read, imported by others, or imported anew.
 
 The function of an inline role can take its own meaning under another name; helpers are the notebook's
 own lines, so for them a clash is refused.
@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic
 from nb2prod.extract import refusals
-from nb2prod.extract.imports import imports_of
-from nb2prod.extract.program import Statement
+from nb2prod.extract.imports import imported_as, imports_of
+from nb2prod.extract.names import is_builtin
+from nb2prod.extract.program import Program, Statement
+from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.units import Target, Unit
 
 Meaning = tuple[str, object]
@@ -35,6 +37,34 @@ def apart(body: Unit, units: Iterable[Unit]) -> frozenset[str]:
         for name, target in body.needs.items()
         if name in meanings and set(meanings[name]) != {_meaning(target)}
     )
+
+
+def other_import(program: Program, code: RoleCode, unit: Unit) -> Iterator[Diagnostic]:
+    """A helper that means another import than the one that the role makes before it calls the helper."""
+    imports = [s for c in code.cells for s in program.of_cell(c) if s.kind == "import"]
+    for statement in imports:
+        for name in sorted(statement.names.may & unit.needs.keys()):
+            target = unit.needs[name]
+            known = [imported_as(s.node, name) for s in target.statements]
+            if target.kind == "import" and known != [imported_as(statement.node, name)]:
+                assert unit.statement is not None
+                yield refusals.hidden_argument(name, statement, unit.statement)
+
+
+def imported_anew(program: Program, code: RoleCode) -> Iterator[Diagnostic]:
+    """Imports in the role's cells go to the top of the module: there a name has one meaning."""
+    statements = [s for cell in code.cells for s in program.of_cell(cell)]
+    for statement in statements:
+        for name in sorted(statement.names.may) if statement.kind == "import" else ():
+            meaning = imported_as(statement.node, name)
+            others = [s for s in statements if s.index < statement.index and name in s.names.may]
+            read = (s for s in statements if name in s.names.reads | s.names.deferred)
+            first = next((s for s in read if s.index < statement.index), None)
+            if first is not None:
+                before = program.reaching(name, first.index).bindings
+                others += before or ([first] if is_builtin(name) else [])
+            if any(imported_as(other.node, name) != meaning for other in others):
+                yield refusals.imported_anew(name, statement, code.role)
 
 
 def _meanings(

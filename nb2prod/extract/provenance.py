@@ -80,6 +80,7 @@ class Provenance:
         # many values have most of what is behind them in common
         self._text = functools.cache(_text)
         self._touching = functools.cache(self._touched)
+        self._behind = functools.cache(self._find)
 
     def cells(self, name: str, position: int) -> tuple[Behind, ...]:
         """The cells behind the value that a name has at a position, in document order."""
@@ -88,8 +89,11 @@ class Provenance:
             code[statement.cell.id].append(self._text(statement, wanted))
         return tuple(Behind(cell, digest(*texts)[:16]) for cell, texts in code.items())
 
-    def statements(self, name: str, position: int) -> dict[Statement, frozenset[str]]:
+    def statements(self, name: str, position: int) -> Mapping[Statement, frozenset[str]]:
         """The statements that a value depends on, in document order, each with the names wanted of it."""
+        return self._behind(name, position)
+
+    def _find(self, name: str, position: int) -> dict[Statement, frozenset[str]]:
         found: dict[int, set[str]] = defaultdict(set)
         self._follow(_Search(found, [(-position, name)]))
         last = max(found, default=0)

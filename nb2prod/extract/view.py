@@ -13,6 +13,7 @@ from nb2prod.extract import usage
 from nb2prod.extract.lineage import Lineage, Lineages
 from nb2prod.extract.links import Link, links_of
 from nb2prod.extract.program import Program, Statement, program_of
+from nb2prod.extract.provenance import Provenance
 from nb2prod.extract.rolecode import RoleCode, live_reads
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.slicer import slice_of
@@ -160,7 +161,7 @@ def _slice(program: Program) -> Slice:
     skipped = {c.id for c in program.notebook.tagged("skip")}
     example = program.notebook.tagged("example")
     if not any(c.roles and c.id not in skipped for c in program.notebook.code):
-        return Slice(Layout(program, example, {}))
+        return Slice(Layout(program, example, {}), Provenance(program))
     layout = layout_of(program)
     return slice_of(layout if layout.stages else _assumed(layout))
 
