@@ -27,7 +27,7 @@ def homes_of(slice_: Slice, units: list[Unit]) -> dict[Unit, str]:
         homes[unit] = role or _own_role(slice_, unit) or HELPERS
     for unit in units:
         if unit.statement is not None and _is_light(unit.statement):
-            users = _users(slice_, unit, units, homes)
+            users = _users(unit, units, homes)
             homes[unit] = users.pop() if len(users) == 1 else HELPERS
     while moved := [u for u in units if homes[u] != HELPERS and _must_move(slice_, u, units, homes)]:
         for unit in moved:
@@ -57,7 +57,7 @@ def _own_role(slice_: Slice, unit: Unit) -> Role | None:
     return next((r for r in slice_.roots if codes[r].owns(unit.statement)), None)
 
 
-def _users(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> set[str]:
+def _users(unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> set[str]:
     return {
         homes[other]
         for other in units
@@ -73,7 +73,7 @@ def _must_move(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit
         return False
     if _is_hidden(slice_, unit, units, homes):
         return True
-    users = _users(slice_, unit, units, homes) - {homes[unit]}
+    users = _users(unit, units, homes) - {homes[unit]}
     if slice_.roots.get(homes[unit]) is unit:  # type: ignore[call-overload]
         later = ROLES[ROLES.index(homes[unit]) + 1 :]
         return bool(users - set(later))

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Behind, Cell, CellMark, Notebook, StateItem, digest
-from nb2prod.extract.program import Program, parse
+from nb2prod.extract.program import NOT_PYTHON, Program, parse
 from nb2prod.extract.units import Slice
 
 SHORT = 16
@@ -28,7 +28,7 @@ def _code(cell: Cell) -> str:
     """The cell's code without comments and layout; its source if it is not Python."""
     try:
         tree = parse(cell.code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a skipped cell may hold anything
+    except NOT_PYTHON:
         return cell.source
     return ast.unparse(tree) if tree.body else cell.source
 

@@ -19,6 +19,9 @@ from nb2prod.extract import calls, literals, usage
 from nb2prod.extract.imports import import_root, is_star, only_imports
 from nb2prod.extract.names import Names
 
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What `parse` raises of code that is no Python, or is nested too deeply: skipped cells may be."""
+
 Kind = Literal["import", "definition", "constant", "value", "magic"]
 
 
@@ -227,7 +230,7 @@ def _bound_in_skipped(cell: Cell) -> set[str]:
     """The names that a skipped cell would bind; none if it is no Python."""
     try:
         return usage.of(parse(cell.code).body).may
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NOT_PYTHON:
         return set()
 
 

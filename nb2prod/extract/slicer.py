@@ -73,7 +73,7 @@ class _Slicer:
                 continue
             position = self._at(point)
             if read.name in code.local and not self.program.reaching(read.name, position).bindings:
-                unit.findings += self._bound_inside(code, read)
+                unit.findings += self._bound_inside(read)
                 continue
             nearer = self.program.reaching(read.name, read.statement.index).only
             if nearer is not None and nearer.kind_of(read.name) == "import":
@@ -120,7 +120,7 @@ class _Slicer:
             return False
         return all(b in code.body for b in own)
 
-    def _bound_inside(self, code: RoleCode, read: Read) -> Iterator[Diagnostic]:
+    def _bound_inside(self, read: Read) -> Iterator[Diagnostic]:
         """What is wrong with a name that the role itself binds, and nothing before it: mostly nothing."""
         before = self.program.reaching(read.name, read.statement.index)
         if any(b.kind_of(read.name) == "import" for b in before.bindings):
