@@ -575,7 +575,7 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         (("", "n = max([0])"), EXAMPLE, ("model", "def model(x):\n    global n\n    n += 1\n    return n")),
         "NB209",
         3,
-        1,
+        3,
         "`n`",
     ),
     "a definition that depends on what ran": (
@@ -616,7 +616,7 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         ),
         "NB228",
         1,
-        2,
+        3,
         "`seen`",
     ),
     "a result that a function may read, bound on some paths only": (
@@ -665,7 +665,7 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         (("", "def f(n):\n    return globals()[n]"), EXAMPLE, ("model", "f('x') + request['a']")),
         "NB230",
         1,
-        1,
+        2,
         "globals",
     ),
     "training in a role cell": (

@@ -170,12 +170,27 @@ MENDED: dict[str, Case] = {
         ),
     ),
     "NB207": Case(
-        (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2")),
+        (EXAMPLE, ("model", "import math")),
         "an expression on its last line, or an assignment",
         (
-            (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2\ny")),
-            (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2\nanswer = y")),
+            (EXAMPLE, ("model", "import math\nmath.sqrt(request['a'])")),
+            (EXAMPLE, ("model", "import math\nanswer = math.sqrt(request['a'])")),
         ),
+    ),
+    "NB207 of two names": Case(
+        (EXAMPLE, ("model", "x = y = 0\nif request['a']:\n    x = 1\nelse:\n    y = 2")),
+        "Name the answer on a last line: `x` or `y`.",
+        ((EXAMPLE, ("model", "x = y = 0\nif request['a']:\n    x = 1\nelse:\n    y = 2\ny")),),
+    ),
+    "NB207 on some paths": Case(
+        (EXAMPLE, ("model", "if request['a']:\n    y = 1")),
+        "Bind `y` on every path: give it a value above this line.",
+        ((EXAMPLE, ("model", "y = 0\nif request['a']:\n    y = 1")),),
+    ),
+    "NB207 of what is shown": Case(
+        (EXAMPLE, ("model", "print(request['a'] + 1)")),
+        "End the cell with `request['a'] + 1` alone: `print` shows it, and gives nothing.",
+        ((EXAMPLE, ("model", "request['a'] + 1")),),
     ),
     "NB208 a parameter": Case(
         (EXAMPLE, ("model", "def model(x, threshold):\n    return x['a'] > 2")),

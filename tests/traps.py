@@ -151,6 +151,9 @@ def own_answer(shell: Any, found: Trap) -> Any:
 def _result(shell: Any, source: str, result: Any) -> Any:
     body = source.partition("\n")[2] if source.startswith("%%") else source
     last = ast.parse(shell.transform_cell(body)).body[-1]
+    while isinstance(last, ast.For | ast.If | ast.Match | ast.Try | ast.With):  # any path shows the name
+        inside = [n for n in ast.walk(last) if isinstance(n, ast.Assign | ast.AugAssign)]
+        last = inside[-1]
     match last:
         case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) | ast.AugAssign(target=target):
             while isinstance(target, ast.Subscript | ast.Attribute):
