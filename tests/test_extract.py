@@ -47,6 +47,31 @@ EXAMPLE = ("example", "request = {'a': 3, 'b': 4}")
 
 AGREE: dict[str, tuple[Cells, Any]] = {
     "an expression at the end is the answer": ((EXAMPLE, ("model", "request['a'] + 1")), 4),
+    "a helper below the role's function is no role": (
+        (EXAMPLE, ("model", "def f(x):\n    return double(x['a'])\ndef double(x):\n    return 2 * x")),
+        6,
+    ),
+    "a partial takes what it leaves, by name from the first keyword on": (
+        (
+            ("", "from functools import partial\ndef f(x, k, b, *, c=1):\n    return x * k + b + c"),
+            ("example", "x, b = 3, 5"),
+            ("model", "predict = partial(f, k=2)"),
+        ),
+        12,
+    ),
+    "a partial of a method takes one value": (
+        (
+            ("", "from functools import partial"),
+            ("example", "word = 'b'"),
+            ("model", "predict = partial('a-b'.split, maxsplit=1)"),
+            ("postprocess", "def joined(parts):\n    return '+'.join(parts)"),
+        ),
+        "a-+",
+    ),
+    "a getter of an item": (
+        (EXAMPLE, ("model", "from operator import itemgetter\npredict = itemgetter('a')")),
+        3,
+    ),
     "a trailing semicolon hides the value in the notebook only": (
         (EXAMPLE, ("model", "request['a'] + 1;")),
         4,

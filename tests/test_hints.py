@@ -49,6 +49,13 @@ FITTED = (
     "X = list(range(3))\nmean = Mean()",
 )
 
+SCORER = (
+    "",
+    "class Scorer:\n"
+    "    def __init__(self, by):\n        self.by = by\n"
+    "    def __call__(self, row):\n        return row['a'] * self.by",
+)
+
 # --- what the text alone shows --------------------------------------------------------------------
 
 MENDED: dict[str, Case] = {
@@ -295,6 +302,23 @@ MENDED: dict[str, Case] = {
         (("", "X = [1]"), EXAMPLE, ("model", "fitted = sum(X)")),
         "Tag the cell that answers the example, not the one that trains",
         ((("", "X = [1]"), ("", "fitted = sum(X)"), EXAMPLE, ("model", "fitted + request['a']")),),
+    ),
+    "NB215 of what is to be called": Case(
+        (SCORER, EXAMPLE, ("model", "predict = Scorer(max([2]))")),
+        "End the cell with what `predict` answers: `predict(request)` on a line below.",
+        ((SCORER, EXAMPLE, ("model", "predict = Scorer(max([2]))\npredict(request)")),),
+    ),
+    "NB215 of what is to be called in a later role": Case(
+        (SCORER, EXAMPLE, ("preprocess", "row = dict(request)"), ("model", "predict = Scorer(max([2]))")),
+        "`predict(row)` on a line below.",
+        (
+            (
+                SCORER,
+                EXAMPLE,
+                ("preprocess", "row = dict(request)"),
+                ("model", "predict = Scorer(max([2]))\npredict(row)"),
+            ),
+        ),
     ),
     "NB216": Case(
         (EXAMPLE, ("postprocess", "z = request['a']"), ("model", "y = z + 1"), ("postprocess", "y * 2")),

@@ -13,9 +13,10 @@ from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names, refusals, unfit
+from nb2prod.extract.entries import arguments_of, to_call, with_methods
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.results import ANSWERS, result_of
-from nb2prod.extract.rolecode import Read, RoleCode, arguments_of, live_reads, role_code
+from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
 from nb2prod.extract.taint import tainted
 
 
@@ -46,6 +47,7 @@ class Layout:
 
 def layout_of(program: Program) -> Layout:
     """The stages of a notebook. Errors are in `findings`; `stages` is empty if there is any."""
+    program = with_methods(program)
     present = [r for r in ROLES if _has_code(program, r)]
     codes = {role: role_code(program, role, final=role == present[-1]) for role in present}
     layout = Layout(program, program.notebook.tagged("example"), codes)
@@ -96,7 +98,7 @@ def _inline(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     why = list(_missed(layout, code)) if not draft.inputs else []
     layout.findings += why
     if not draft.inputs and layout.example and code.body and not why:
-        layout.findings.append(_takes_nothing(layout, code))
+        layout.findings.append(_takes_nothing(layout, code, earlier))
     return draft
 
 
@@ -126,7 +128,7 @@ def _missed(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
             yield refusals.unbound(layout.program, read.name, position, read.statement)
 
 
-def _takes_nothing(layout: Layout, code: RoleCode) -> Diagnostic:
+def _takes_nothing(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> Diagnostic:
     """NB204 or NB216 if the role reads what was made from the request elsewhere, else NB215."""
     roles = {c.id for other in layout.codes.values() for c in other.cells}
     for read in live_reads(code):
@@ -135,7 +137,15 @@ def _takes_nothing(layout: Layout, code: RoleCode) -> Diagnostic:
             if binding.index in layout.tainted and not code.owns(binding):
                 in_role = binding.cell.id in roles
                 return refusals.from_request(read.name, binding, read.statement, in_role=in_role)
-    return unfit.no_request(code.role, code.body[0], _example_names(layout))
+    request = _example_names(layout)
+    given = _named_result(layout, earlier[-1].code) if earlier else ", ".join(request)
+    return unfit.no_request(code, request, to_call(layout.program, code.body[-1]), given)
+
+
+def _named_result(layout: Layout, code: RoleCode) -> str:
+    """The name that code below a role has for its result; `…` if it has none."""
+    result = result_of(layout.program, code) if code.style == "inline" else None
+    return result[1] if isinstance(result, tuple) and result[0] == "names" else "…"
 
 
 def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
@@ -217,7 +227,7 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int, sinc
 def _function(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     entry = code.entry
     assert entry is not None
-    arguments = arguments_of(entry)
+    arguments = arguments_of(layout.program, entry)
     assert arguments is not None
     draft = _Draft(code, outputs=[ANSWERS[code.role]], result="return")
     positional, keyword = _required(arguments)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
 from nb2prod.extract import flows, names, refusals
-from nb2prod.extract.applied import Given, apply
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.roles import Layout
@@ -84,12 +83,17 @@ def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
             flows.run(flow, [statement.node])
     if code.entry is not None:
         flow.statement = code.entry.node
-        inputs = [flow.look_up(name) for name in stage.inputs if name not in stage.keywords]
-        named = {name: flow.look_up(name) for name in stage.keywords}
-        for function in code.changes.defined(stage.function):
-            given |= apply(flow, function, Given(inputs, named), (code.role, function))
+        given = value(flow, _call(stage))
     if stage.result != "names" and stage.outputs:
         flow.names[stage.outputs[0]] = given
+
+
+def _call(stage: Stage) -> ast.Call:
+    """A role function as the pipeline calls it."""
+    read: dict[str, ast.expr] = {name: ast.Name(name, ast.Load()) for name in stage.inputs}
+    positional = [read[name] for name in stage.inputs if name not in stage.keywords]
+    keywords = [ast.keyword(name, read[name]) for name in stage.keywords]
+    return ast.Call(ast.Name(stage.function, ast.Load()), positional, keywords)
 
 
 def _kinds(program: Program, name: str, position: int) -> set[str]:

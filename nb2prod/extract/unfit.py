@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nb2prod.domain import Cell, Diagnostic, Role
+from nb2prod.domain import Diagnostic, Role
 from nb2prod.extract.findings import at, place
 from nb2prod.extract.program import Statement
 from nb2prod.extract.rolecode import Read, RoleCode
 
 
-def no_request(role: Role, where: Statement | Cell, request: Iterable[str]) -> Diagnostic:
-    """NB215: a role reads neither the request nor what another role gives."""
+def no_request(code: RoleCode, request: Iterable[str], called: str | None, given: str) -> Diagnostic:
+    """NB215: a role reads neither the request nor what another role gives.
+
+    `called`: the name under which it ends in something to call, with what is `given`.
+    """
     known = ", ".join(f"`{name}`" for name in request) or "what the example binds"
-    return at(
-        where,
-        "NB215",
-        f"the {role} cell does not read the request ({known}) or an earlier role's result",
-        "Tag the cell that answers the example, not the one that trains; it must read the example.",
-    )
+    hint = "Tag the cell that answers the example, not the one that trains; it must read the example."
+    if called is not None:
+        hint = f"End the cell with what `{called}` answers: `{called}({given})` on a line below."
+    message = f"the {code.role} cell does not read the request ({known}) or an earlier role's result"
+    return at(code.body[0] if called is None else code.body[-1], "NB215", message, hint)
 
 
 def bad_entry(entry: Statement, request: Iterable[str], missing: str | None) -> Diagnostic:
