@@ -441,6 +441,24 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB227 of a registry that other code changes": Case(
+        (
+            ("", "steps = []\ndef step(f):\n    steps.append(f)\n    return f"),
+            ("", "@step\ndef f(x):\n    return x + 1"),
+            ("", "steps.sort(key=id)"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Drop this, and write out what `steps` holds in one line, below the last definition.",
+        (
+            (
+                ("", "def f(x):\n    return x + 1"),
+                ("", "steps = [f]\nsteps.sort(key=id)"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
     "NB227 of a library": Case(
         (("", "import string\nstring.digits = 'x'"), EXAMPLE, ("model", "len(string.digits) + request['a']")),
         "Write a function or a subclass of your own, and call that.",

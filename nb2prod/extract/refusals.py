@@ -187,38 +187,6 @@ def changed_state(name: str, where: Statement) -> Diagnostic:
     )
 
 
-def helper_changes_state(name: str, where: Statement) -> Diagnostic:
-    """NB228: a function that serving calls changes state in place."""
-    return at(
-        where,
-        "NB228",
-        f"this function changes the notebook's `{name}` in place: the next request would get another answer",
-        f"Pass `{name}` to the function as an argument and work on a copy, or return the new value.",
-        line=line_that_changes(where.node, name),
-    )
-
-
-def definition_changes(name: str, where: Statement) -> Diagnostic:
-    """NB228: a class or function is another one after it has been called."""
-    return at(
-        where,
-        "NB228",
-        f"a call changes `{name}` itself, which all requests share: the next would get another answer",
-        "Keep what changes in an object of the request, or pass it as an argument and work on a copy.",
-        line=line_that_changes(where.node, name),
-    )
-
-
-def role_changes_shared(name: str, where: Statement) -> Diagnostic:
-    """NB228: role code changes what all requests share, and a copy cannot be made for each."""
-    return at(
-        where,
-        "NB228",
-        f"the role code changes `{name}`, which all requests share: the next would get another answer",
-        f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
-    )
-
-
 def counts_calls(statement: Statement) -> Iterator[Diagnostic]:
     """NB228: a decorator gives a function that rebinds what it holds with each call."""
     for name, line in making.rebound(statement.node):

@@ -6,8 +6,10 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, names, refusals
+from nb2prod.extract import flows, names
+from nb2prod.extract.findings import at, line_that_changes
 from nb2prod.extract.program import Program, Statement
+from nb2prod.extract.registries import fills, registered
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.roles import Layout
 from nb2prod.extract.things import NOTHING, Flow, Value
@@ -23,15 +25,19 @@ def changed_when_called(
     told: set[str] = set()
     for other in called:
         if not _comes_back(program, other, statement, position):
-            told |= program.changes.outside(other.node) & (other.names.deferred | other.names.must)
+            outside = program.changes.outside(other.node) & (other.names.deferred | other.names.must)
+            told |= {name for name in outside if not fills(program, other, name, position)}
     told -= names.of(statement.node).mutates
     changed = program.changes.outside(statement.node) - statement.names.writes_global - told
     for name in sorted(changed):
         kinds = _kinds(program, name, position)
         if "definition" in kinds:
-            yield refusals.definition_changes(name, statement)
+            yield _definition_changes(name, statement)
+        elif fills(program, statement, name, position):
+            if not registered(program, name, program.reaching(name, position).only):
+                yield _filled_with_others(name, statement)
         elif kinds & _SHARED:
-            yield refusals.helper_changes_state(name, statement)
+            yield _helper_changes_state(name, statement)
 
 
 def _comes_back(program: Program, start: Statement, statement: Statement, position: int) -> bool:
@@ -69,7 +75,7 @@ def changed_by_roles(
         if name in told or name in code.local or program.is_immutable(name, where.index):
             continue
         if _kinds(program, name, where.index) & _SHARED:
-            yield code.role, refusals.role_changes_shared(name, where)
+            yield code.role, _role_changes_shared(name, where)
 
 
 def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
@@ -98,3 +104,50 @@ def _call(stage: Stage) -> ast.Call:
 
 def _kinds(program: Program, name: str, position: int) -> set[str]:
     return {binding.kind_of(name) for binding in program.reaching(name, position).bindings}
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def _helper_changes_state(name: str, where: Statement) -> Diagnostic:
+    """NB228: a function that serving calls changes state in place."""
+    return at(
+        where,
+        "NB228",
+        f"this function changes the notebook's `{name}` in place: the next request would get another answer",
+        f"Pass `{name}` to the function as an argument and work on a copy, or return the new value.",
+        line=line_that_changes(where.node, name),
+    )
+
+
+def _definition_changes(name: str, where: Statement) -> Diagnostic:
+    """NB228: a class or function is another one after it has been called."""
+    return at(
+        where,
+        "NB228",
+        f"a call changes `{name}` itself, which all requests share: the next would get another answer",
+        "Keep what changes in an object of the request, or pass it as an argument and work on a copy.",
+        line=line_that_changes(where.node, name),
+    )
+
+
+def _role_changes_shared(name: str, where: Statement) -> Diagnostic:
+    """NB228: role code changes what all requests share, and a copy cannot be made for each."""
+    return at(
+        where,
+        "NB228",
+        f"the role code changes `{name}`, which all requests share: the next would get another answer",
+        f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
+    )
+
+
+def _filled_with_others(name: str, statement: Statement) -> Diagnostic:
+    """NB227: what definitions put themselves into is changed by other code, too, or filled too late."""
+    return at(
+        statement,
+        "NB227",
+        f"`{name}` holds what is defined with this, and other code reads or changes it meanwhile, or a role"
+        " does before it is full: the package cannot fill it as the notebook has",
+        f"Drop this, and write out what `{name}` holds in one line, below the last definition.",
+        line=line_that_changes(statement.node, name),
+    )

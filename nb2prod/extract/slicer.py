@@ -19,6 +19,7 @@ from nb2prod.extract.findings import at
 from nb2prod.extract.making import calls_of, keeps, lists_subclasses, read_when, registers, remembered
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement, imported_as, is_builtin
+from nb2prod.extract.registries import fills, registered
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
 from nb2prod.extract.units import Slice, Target, Unit, Use
@@ -358,7 +359,7 @@ class _Slicer:
         statement = unit.statement
         assert statement is not None
         low, high = sorted([self._at(one), self._at(other)])
-        if low == high or statement.kind == "constant":
+        if low == high or statement.kind == "constant" or fills(self.program, statement, name, low):
             return
         for event in self.program.events(name, low, high):
             touches = name in event.names.may or name in event.names.mutates
@@ -419,7 +420,27 @@ class _Slicer:
                 return Target("state", name, (reaching.only,), key)
             self._define(reaching.only, Use(point))
             return Target("constant", name, (reaching.only,))
+        filling = () if rebinds else registered(self.program, name, reaching.only)
+        if reaching.only is not None and filling and self._is_filled(filling):
+            return self._registry(name, reaching.only, filling, use)
         return self._state(name, point, position, reaching.bindings, reader, unit)
+
+    def _is_filled(self, filling: tuple[Statement, ...]) -> bool:
+        """Whether a registry is full before any role reads it, and with nothing of the request."""
+        codes = [self.layout.codes[stage.role] for stage in self.layout.stages]
+        first = [self.program.start(code.body[0].cell) for code in codes if code.body]
+        before = min([*first, self._at(self._after_moment())])
+        return all(s.index < before and s.index not in self.layout.tainted for s in filling)
+
+    def _registry(self, name: str, binding: Statement, filling: tuple[Statement, ...], use: Use) -> Target:
+        """A dict or list, and the definitions that fill it."""
+        unit = self._define(binding, Use(use.point))
+        for statement, later in zip(filling, [*filling[1:], None], strict=True):
+            until = use.point if later is None else Point("before", later.cell)
+            self._watch(name, statement, until)
+            self._define(statement, Use(use.point))
+            unit.needs |= {bound: Target("definition", bound, (statement,)) for bound in statement.names.must}
+        return Target("constant", name, (binding,))
 
     def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
@@ -530,7 +551,8 @@ class _Slicer:
             bound.add((wanted, behind[0].index))
             for statement in self.program.events(wanted, behind[0].index, -before):
                 if statement.kind == "definition":
-                    yield wanted, statement
+                    own = sorted(statement.names.may)
+                    yield from ((n, statement) for n in ([wanted] if wanted in own else own))
                 if statement.kind != "import" and statement.index not in seen:
                     seen.add(statement.index)
                     for used in statement.names.reads | statement.names.deferred:
