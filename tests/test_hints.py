@@ -517,6 +517,25 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB228 of a memo": Case(
+        (
+            (
+                "",
+                "known = {}\ndef f(x):\n    if x not in known:\n        known[x] = x * 2\n"
+                "    return known[x]",
+            ),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Drop `known`, and write `@functools.lru_cache(maxsize=None)` above `def f`.",
+        (
+            (
+                ("", "import functools\n@functools.lru_cache(maxsize=None)\ndef f(x):\n    return x * 2"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
     "NB228 of a class": Case(
         (
             ("", "class Log:\n    n = 0\n\n    def add(self, x):\n        Log.n += x\n        return Log.n"),

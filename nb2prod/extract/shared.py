@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
 from nb2prod.extract import flows, names
+from nb2prod.extract.caches import caches_of
 from nb2prod.extract.findings import at, line_that_changes
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.registries import fills, registered
@@ -111,13 +112,14 @@ def _kinds(program: Program, name: str, position: int) -> set[str]:
 
 def _helper_changes_state(name: str, where: Statement) -> Diagnostic:
     """NB228: a function that serving calls changes state in place."""
-    return at(
-        where,
-        "NB228",
-        f"this function changes the notebook's `{name}` in place: the next request would get another answer",
-        f"Pass `{name}` to the function as an argument and work on a copy, or return the new value.",
-        line=line_that_changes(where.node, name),
+    message = (
+        f"this function changes the notebook's `{name}` in place: the next request would get another answer"
     )
+    hint = f"Pass `{name}` to the function as an argument and work on a copy, or return the new value."
+    if isinstance(where.node, ast.FunctionDef) and name in caches_of(where.node):
+        message = f"this function keeps its answers in the notebook's `{name}`, which requests would change"
+        hint = f"Drop `{name}`, and write `@functools.lru_cache(maxsize=None)` above `def {where.node.name}`."
+    return at(where, "NB228", message, hint, line=line_that_changes(where.node, name))
 
 
 def _definition_changes(name: str, where: Statement) -> Diagnostic:
