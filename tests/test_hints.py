@@ -199,6 +199,16 @@ MENDED: dict[str, Case] = {
         "End the cell with `request['a'] + 1` alone: `print` shows it, and gives nothing.",
         ((EXAMPLE, ("model", "request['a'] + 1")),),
     ),
+    "NB207 of a class": Case(
+        (EXAMPLE, ("model", "class M:\n    def score(self, row):\n        return row['a']")),
+        "End the cell with what an object of `M` answers",
+        (
+            (
+                EXAMPLE,
+                ("model", "class M:\n    def score(self, row):\n        return row['a']\nM().score(request)"),
+            ),
+        ),
+    ),
     "NB208 a parameter": Case(
         (EXAMPLE, ("model", "def model(x, threshold):\n    return x['a'] > 2")),
         "Give `threshold` a default, or one of the example's names (`request`)",
@@ -230,6 +240,15 @@ MENDED: dict[str, Case] = {
                 ("model", "def model(x):\n    grown = n + x['a']\n    return grown"),
             ),
         ),
+    ),
+    "NB209 of what is only counted": Case(
+        (
+            ("", "n = 0\ndef f(x):\n    global n\n    n += 1\n    return x * 2"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Drop this line and `global n`: no answer reads it",
+        ((("", "n = 0\ndef f(x):\n    return x * 2"), EXAMPLE, ("model", "f(request['a'])")),),
     ),
     "NB212": Case(
         (("", "a = 1\ndef f(x):\n    return x + a"), EXAMPLE, ("model", "a = 5\nf(request['a']) + a")),
@@ -302,6 +321,17 @@ MENDED: dict[str, Case] = {
         (("", "X = [1]"), EXAMPLE, ("model", "fitted = sum(X)")),
         "Tag the cell that answers the example, not the one that trains",
         ((("", "X = [1]"), ("", "fitted = sum(X)"), EXAMPLE, ("model", "fitted + request['a']")),),
+    ),
+    "NB215 of what the example is made of": Case(
+        (("", "X = [[1, 2], [3]]"), ("example", "request = X[:1]"), ("model", "[sum(row) for row in X]")),
+        "Read `request` here in place of `X`, of which the example is made.",
+        (
+            (
+                ("", "X = [[1, 2], [3]]"),
+                ("example", "request = X[:1]"),
+                ("model", "[sum(row) for row in request]"),
+            ),
+        ),
     ),
     "NB215 of what is to be called": Case(
         (SCORER, EXAMPLE, ("model", "predict = Scorer(max([2]))")),
@@ -654,6 +684,11 @@ MENDED: dict[str, Case] = {
         ),
         "Remove the condition on `__name__`",
         ((("", "def f(x):\n    return x"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB235 around the answer": Case(
+        (EXAMPLE, ("model", "if __name__ == '__main__':\n    answer = request['a']")),
+        "Remove the condition on `__name__`",
+        ((EXAMPLE, ("model", "answer = request['a']")),),
     ),
     "NB237": Case(
         (

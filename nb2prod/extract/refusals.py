@@ -90,13 +90,16 @@ def from_star(name: str, star: Statement, reader: Statement) -> Diagnostic:
 
 def global_writes(statement: Statement) -> Iterator[Diagnostic]:
     """NB209: serving code rebinds globals."""
+    read = {n.id for n in ast.walk(statement.node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     for name in sorted(statement.names.writes_global):
+        hint = f"Drop `global {name}` and return the value under a local name"
+        if name not in read:
+            hint = f"Drop this line and `global {name}`: no answer reads it"
         yield at(
             statement,
             "NB209",
             f"serving code rebinds the notebook's `{name}` (`global {name}`)",
-            f"Drop `global {name}` and return the value under a local name: replicas share nothing, and"
-            " requests come in any order.",
+            f"{hint}; replicas share nothing, and requests come in any order.",
             line=line_that_changes(statement.node, name),
         )
 

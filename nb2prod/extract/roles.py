@@ -13,6 +13,7 @@ from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names, refusals, unfit
+from nb2prod.extract.effects import FITS
 from nb2prod.extract.entries import arguments_of, to_call, with_methods
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.results import ANSWERS, result_of
@@ -139,7 +140,18 @@ def _takes_nothing(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> Dia
                 return refusals.from_request(read.name, binding, read.statement, in_role=in_role)
     request = _example_names(layout)
     given = _named_result(layout, earlier[-1].code) if earlier else ", ".join(request)
-    return unfit.no_request(code, request, to_call(layout.program, code.body[-1]), given)
+    called, instead = to_call(layout.program, code.body[-1]), _source(layout, code)
+    return unfit.no_request(code, request, called, given, instead if not earlier else None)
+
+
+def _source(layout: Layout, code: RoleCode) -> str | None:
+    """What a role reads, and does not train on, of which the example is made."""
+    ids = {cell.id for cell in layout.example}
+    made_of = {n for s in layout.program.statements if s.cell.id in ids for n in s.names.reads}
+    read = [r.name for r in live_reads(code) if r.name in made_of]
+    values = [n for n in read if layout.program.holds_value(n, layout.program.start(code.cells[0]))]
+    trains = any(call.function.rpartition(".")[2] in FITS for s in code.body for call in s.names.calls)
+    return values[0] if len(values) == 1 and not trains else None
 
 
 def _named_result(layout: Layout, code: RoleCode) -> str:

@@ -10,13 +10,18 @@ from nb2prod.extract.program import Statement
 from nb2prod.extract.rolecode import Read, RoleCode
 
 
-def no_request(code: RoleCode, request: Iterable[str], called: str | None, given: str) -> Diagnostic:
+def no_request(
+    code: RoleCode, request: Iterable[str], called: str | None, given: str, instead: str | None
+) -> Diagnostic:
     """NB215: a role reads neither the request nor what another role gives.
 
-    `called`: the name under which it ends in something to call, with what is `given`.
+    `called`: the name under which it ends in something to call, with what is `given`. `instead`: what it
+    reads, from which the example is made.
     """
     known = ", ".join(f"`{name}`" for name in request) or "what the example binds"
     hint = "Tag the cell that answers the example, not the one that trains; it must read the example."
+    if instead is not None:
+        hint = f"Read `{given}` here in place of `{instead}`, of which the example is made."
     if called is not None:
         hint = f"End the cell with what `{called}` answers: `{called}({given})` on a line below."
     message = f"the {code.role} cell does not read the request ({known}) or an earlier role's result"
