@@ -6,10 +6,10 @@ A package that holds the definitions fills them anew, as it is imported.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from nb2prod.extract import names
-from nb2prod.extract.making import decorators
+from nb2prod.extract.making import decorators, evaluated, read_when
 from nb2prod.extract.program import Program, Statement
 
 _EMPTY = frozenset({"dict", "list", "set", "collections.OrderedDict", "collections.deque"})
@@ -20,14 +20,14 @@ def registered(program: Program, name: str, binding: Statement | None) -> tuple[
     if binding is None or not _starts_empty(binding.node, program):
         return ()
     events = list(program.events(name, binding.index + 1, len(program.statements)))
-    filling = _filling(events)
+    filling = tuple(e for e in events if any(_fillers(program, e, name)))
     bound = [other for e in filling for other in sorted(e.names.may)]
     if not filling or name in bound or len(bound) != len(set(bound)):
         return ()
     between = program.statements[binding.index + 1 : filling[-1].index]
     seen = [s for s in between if s.kind == "value" and name in s.names.reads]
-    pure = all(e.kind == "definition" for e in events) and not seen
-    return filling if pure else ()
+    others = [e for e in events if e not in filling and not _only_defines(e)]
+    return filling if not seen and not others else ()
 
 
 def fills(program: Program, statement: Statement, name: str, position: int) -> bool:
@@ -36,11 +36,45 @@ def fills(program: Program, statement: Statement, name: str, position: int) -> b
     if binding is None or binding.kind == "definition":
         return False
     events = program.events(name, binding.index + 1, len(program.statements))
-    return any(_roots(other.node) & statement.names.must for other in _filling(events))
+    return any(statement in _fillers(program, event, name) for event in events)
 
 
-def _filling(events: Iterable[Statement]) -> tuple[Statement, ...]:
-    return tuple(e for e in events if e.kind == "definition" and _roots(e.node))
+def _fillers(program: Program, event: Statement, name: str) -> Iterator[Statement]:
+    """The decorators and bases that change `name` as a definition is made, and not when that is called."""
+    if event.kind != "definition":
+        return
+    yield from (base for base in _bases(program, event) if _takes_subclasses(base.node, name))
+    for decorator in decorators(event.node):
+        times = 2 if isinstance(decorator, ast.Call) else 1
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        only = program.reaching(names.dotted(function), event.index).only
+        if only is not None and isinstance(only.node, ast.FunctionDef):
+            now, later = read_when(only.node, only.names, times)
+            if name in now - later:
+                yield only
+
+
+def _only_defines(event: Statement) -> bool:
+    """Whether nothing is called as a definition is made."""
+    inside = list(ast.walk(event.node))
+    runs = any(getattr(n, "decorator_list", ()) or getattr(n, "bases", ()) for n in inside)
+    parts = (part for top in evaluated(event.node) for part in ast.walk(top))
+    return event.kind == "definition" and not runs and not any(isinstance(p, ast.Call) for p in parts)
+
+
+def _bases(program: Program, event: Statement) -> Iterator[Statement]:
+    """The classes of the notebook that a class has above it."""
+    for base in event.node.bases if isinstance(event.node, ast.ClassDef) else ():
+        only = program.reaching(names.dotted(base), event.index).only
+        if only is not None:
+            yield from (only, *_bases(program, only))
+
+
+def _takes_subclasses(node: ast.stmt, name: str) -> bool:
+    """Whether a class puts its subclasses into `name`, and does nothing else with that."""
+    methods = [m for m in getattr(node, "body", ()) if isinstance(m, ast.FunctionDef)]
+    using = [m.name for m in methods if name in names.of(m).deferred]
+    return isinstance(node, ast.ClassDef) and using == ["__init_subclass__"]
 
 
 def _starts_empty(node: ast.stmt, program: Program) -> bool:
@@ -54,9 +88,3 @@ def _starts_empty(node: ast.stmt, program: Program) -> bool:
 
 def _made_by(program: Program, call: ast.Call) -> str:
     return program.changes.resolved(names.dotted(call.func))
-
-
-def _roots(node: ast.stmt) -> set[str]:
-    """The decorators and bases of a definition, by the names at their roots."""
-    called = [d.func if isinstance(d, ast.Call) else d for d in decorators(node)]
-    return {root for part in [*called, *getattr(node, "bases", ())] if (root := names.root_name(part))}

@@ -116,10 +116,20 @@ def _helper_changes_state(name: str, where: Statement) -> Diagnostic:
         f"this function changes the notebook's `{name}` in place: the next request would get another answer"
     )
     hint = f"Pass `{name}` to the function as an argument and work on a copy, or return the new value."
-    if isinstance(where.node, ast.FunctionDef) and name in caches_of(where.node):
+    if isinstance(where.node, ast.FunctionDef) and _is_memo(where.node, name):
         message = f"this function keeps its answers in the notebook's `{name}`, which requests would change"
         hint = f"Drop `{name}`, and write `@functools.lru_cache(maxsize=None)` above `def {where.node.name}`."
     return at(where, "NB228", message, hint, line=line_that_changes(where.node, name))
+
+
+def _is_memo(node: ast.FunctionDef, name: str) -> bool:
+    """Whether a function looks up in a dict what it has put there itself."""
+    inside = [n for part in node.body for n in ast.walk(part)]
+    stores = (n.value for n in inside if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store))
+    stored = any(isinstance(value, ast.Name) and value.id == name for value in stores)
+    uses = [n for n in inside if isinstance(n, ast.Name) and n.id == name]
+    makes = any(isinstance(n, names.Function) for n in inside)
+    return stored and len(uses) > 1 and not makes and name in caches_of(node)
 
 
 def _definition_changes(name: str, where: Statement) -> Diagnostic:
