@@ -68,6 +68,18 @@ AGREE: dict[str, tuple[Cells, Any]] = {
         ),
         "a-+",
     ),
+    "a partial of what gives a coroutine": (
+        (
+            ("", "from functools import partial\nasync def f(x, k):\n    return x['a'] * k"),
+            EXAMPLE,
+            ("model", "predict = partial(f, k=3)"),
+        ),
+        9,
+    ),
+    "a role function that is tried out below": (
+        (EXAMPLE, ("model", "def f(x):\n    return x['a'] * 2\nprint(f(request))")),
+        6,
+    ),
     "a getter of an item": (
         (EXAMPLE, ("model", "from operator import itemgetter\npredict = itemgetter('a')")),
         3,

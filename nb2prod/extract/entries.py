@@ -21,17 +21,20 @@ _METHODS_TEXT = (
 _METHODS = frozenset(_METHODS_TEXT.split())
 """Methods of fitted objects that answer requests."""
 
-_GETTERS = ("operator.attrgetter", "operator.itemgetter", "operator.methodcaller")
+_GETTERS = ("operator.attrgetter", "operator.itemgetter")
 
 
 def with_methods(program: Program) -> Program:
-    """The program with `predict = model.predict` for a function, in role cells that hold no other code."""
+    """The program with `predict = model.predict` for a function, in role cells that hold no other code.
+
+    So is `predict = score`, where that is a function.
+    """
     statements = list(program.statements)
     for cell in program.notebook.code:
         inside = program.of_cell(cell) if cell.roles and "skip" not in cell.tags else ()
-        if all(is_declaration(s) or _is_method(s, program) for s in inside):
+        if all(is_declaration(s) or _is_other_name(s, program) for s in inside):
             for s in inside:
-                statements[s.index] = replace(s, kind="definition") if _is_method(s, program) else s
+                statements[s.index] = replace(s, kind="definition") if _is_other_name(s, program) else s
     return replace(program, statements=tuple(statements))
 
 
@@ -44,10 +47,13 @@ def is_declaration(statement: Statement) -> bool:
     )
 
 
-def _is_method(statement: Statement, program: Program) -> bool:
+def _is_other_name(statement: Statement, program: Program) -> bool:
     match statement.node:
         case ast.Assign(targets=[ast.Name()], value=ast.Attribute(attr=method) as value):
             return names.root_name(value) is not None and method in _METHODS | program.methods
+        case ast.Assign(targets=[ast.Name()], value=ast.Name(id=name)):
+            only = program.reaching(name, statement.index).only
+            return only is not None and arguments_of(program, only) is not None
     return False
 
 
@@ -69,6 +75,8 @@ def arguments_of(program: Program, statement: Statement) -> ast.arguments | None
             return arguments
         case ast.Assign(targets=[ast.Name()], value=ast.Attribute()) if statement.kind == "definition":
             return _one()
+        case ast.Assign(targets=[ast.Name()], value=ast.Name() as value) if statement.kind == "definition":
+            return _of_value(program, value, statement.index)
         case ast.Assign(targets=[ast.Name()], value=ast.Call() as call) if statement.kind == "definition":
             return _of_made(program, call, statement.index)
     return None
@@ -134,6 +142,18 @@ def to_call(program: Program, last: Statement) -> str | None:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             kinds = program.changes.kinds(name)
             own = bool(kinds) and any(program.changes.methods("__call__", kinds))
-            callable_ = own or isinstance(value, ast.Attribute) or "functools.partial" in kinds
+            method = isinstance(value, ast.Attribute) and not value.attr.endswith("_")
+            callable_ = own or method or "functools.partial" in kinds
             return name if callable_ or program.changes.makes_definition(last.node) else None
     return None
+
+
+def is_async(program: Program, statement: Statement) -> bool:
+    """Whether what a statement binds gives a coroutine when it is called."""
+    match statement.node:
+        case ast.AsyncFunctionDef():
+            return True
+        case ast.Assign(value=ast.Name(id=name)) | ast.Assign(value=ast.Call(args=[ast.Name(id=name), *_])):
+            only = program.reaching(name, statement.index).only
+            return only is not None and only.kind == "definition" and is_async(program, only)
+    return False

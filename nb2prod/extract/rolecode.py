@@ -90,7 +90,8 @@ def role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
     """The code of a role. `final`: no role follows, so that what its last line shows is the answer."""
     cells = tuple(c for c in program.notebook.tagged(role) if "skip" not in c.tags)
     statements = [s for cell in cells for s in program.of_cell(cell)]
-    entry = entry_of(program, statements, role) if all(is_declaration(s) for s in statements) else None
+    rest = [s for s in statements if not is_declaration(s)]
+    entry = entry_of(program, statements, role) if all(shows_only(s, program) for s in rest) else None
     body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
     return RoleCode(role, cells, body, entry, program.changes)
 

@@ -14,7 +14,7 @@ from typing import Literal
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import names, refusals, unfit
 from nb2prod.extract.effects import FITS
-from nb2prod.extract.entries import arguments_of, to_call, with_methods
+from nb2prod.extract.entries import arguments_of, is_async, to_call, with_methods
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.results import ANSWERS, result_of
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
@@ -63,7 +63,7 @@ def layout_of(program: Program) -> Layout:
         layout.findings += [
             unfit.unread(d.code) for d in drafts if d not in kept and not _is_called(d, drafts)
         ]
-        layout.stages = tuple(_stage(draft) for draft in kept)
+        layout.stages = tuple(_stage(program, draft) for draft in kept)
     return layout
 
 
@@ -352,7 +352,7 @@ def _is_called(draft: _Draft, drafts: list[_Draft]) -> bool:
     return any(names_ & (s.names.reads | s.names.deferred) for s in statements)
 
 
-def _stage(draft: _Draft) -> Stage:
+def _stage(program: Program, draft: _Draft) -> Stage:
     code = draft.code
     name = next(iter(code.entry.names.must)) if code.entry else ""
     return Stage(
@@ -364,9 +364,5 @@ def _stage(draft: _Draft) -> Stage:
         tuple(c.id for c in code.cells),
         draft.result,
         tuple(draft.keywords),
-        any(names.awaits(s.node) for s in code.body) if code.entry is None else _is_async(code.entry),
+        any(names.awaits(s.node) for s in code.body) if code.entry is None else is_async(program, code.entry),
     )
-
-
-def _is_async(entry: Statement) -> bool:
-    return isinstance(entry.node, ast.AsyncFunctionDef)
