@@ -6,18 +6,19 @@ A package that holds the definitions fills them anew, as it is imported.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 
 from nb2prod.extract import names
 from nb2prod.extract.making import decorators, evaluated, read_when
 from nb2prod.extract.program import Program, Statement
 
-_EMPTY = frozenset({"dict", "list", "set", "collections.OrderedDict", "collections.deque"})
+_EMPTY = frozenset({"dict", "list", "collections.OrderedDict", "collections.deque"})
 
 
 def registered(program: Program, name: str, binding: Statement | None) -> tuple[Statement, ...]:
     """The definitions that fill what a statement binds, in order; () if other code may change that."""
-    if binding is None or not _starts_empty(binding.node, program):
+    if binding is None or not _starts_empty(binding.node, program) or "parameters" in binding.cell.tags:
         return ()
     events = list(program.events(name, binding.index + 1, len(program.statements)))
     filling = tuple(e for e in events if any(_fillers(program, e, name)))
@@ -43,15 +44,20 @@ def _fillers(program: Program, event: Statement, name: str) -> Iterator[Statemen
     """The decorators and bases that change `name` as a definition is made, and not when that is called."""
     if event.kind != "definition":
         return
-    yield from (base for base in _bases(program, event) if _takes_subclasses(base.node, name))
+    yield from (base for base in _bases(program, event) if name in _read_by_subclassing(base.node))
     for decorator in decorators(event.node):
         times = 2 if isinstance(decorator, ast.Call) else 1
         function = decorator.func if isinstance(decorator, ast.Call) else decorator
         only = program.reaching(names.dotted(function), event.index).only
-        if only is not None and isinstance(only.node, ast.FunctionDef):
-            now, later = read_when(only.node, only.names, times)
-            if name in now - later:
-                yield only
+        if only is not None and name in _read_when_made(only.node, times):
+            yield only
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_when_made(node: ast.stmt, times: int) -> frozenset[str]:
+    """What a decorator reads as it makes a definition, and what that does not read when it is called."""
+    now, later = read_when(node, names.of(node), times)
+    return frozenset(now - later if isinstance(node, ast.FunctionDef) else ())
 
 
 def _only_defines(event: Statement) -> bool:
@@ -70,11 +76,14 @@ def _bases(program: Program, event: Statement) -> Iterator[Statement]:
             yield from (only, *_bases(program, only))
 
 
-def _takes_subclasses(node: ast.stmt, name: str) -> bool:
-    """Whether a class puts its subclasses into `name`, and does nothing else with that."""
+@functools.lru_cache(maxsize=4096)
+def _read_by_subclassing(node: ast.stmt) -> frozenset[str]:
+    """What a class reads as a subclass is defined, and in no other method."""
     methods = [m for m in getattr(node, "body", ()) if isinstance(m, ast.FunctionDef)]
-    using = [m.name for m in methods if name in names.of(m).deferred]
-    return isinstance(node, ast.ClassDef) and using == ["__init_subclass__"]
+    read = {m: names.of(m).deferred for m in methods}
+    now = [m for m in methods if m.name == "__init_subclass__"]
+    later = {name for m in methods if m not in now for name in read[m]}
+    return frozenset({name for m in now for name in read[m]} - later)
 
 
 def _starts_empty(node: ast.stmt, program: Program) -> bool:
