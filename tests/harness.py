@@ -23,7 +23,7 @@ from types import CodeType
 from typing import Any
 
 from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebook, StateFile, to_json
-from nb2prod.extract import extract
+from nb2prod.extract import extract, usage
 from nb2prod.validation.probe import state as capturing
 from nb2prod.validation.probe.finding import Refused, refused
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
@@ -109,7 +109,11 @@ def whole(book: Notebook, ran: Ran) -> Bundle:
     files = tuple(
         StateFile(key, "", "pickle", type(value).__name__, 0, "") for key, value in ran.state.items()
     )
-    return extract(book, Evidence(contract, files, rehomed=tuple(sorted(ran.rehomed))))
+    bundle = extract(book, Evidence(contract, files, rehomed=tuple(sorted(ran.rehomed))))
+    for name in ran.rehomed:
+        home = bundle.files[f"{bundle.plan.rehome[name]}.py"]
+        assert name in usage.of(ast.parse(home).body).may, f"state refers to {name}, which no module has"
+    return bundle
 
 
 def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], ran: Ran) -> None:

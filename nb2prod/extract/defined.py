@@ -210,9 +210,9 @@ def _functions_in_body(node: names.Function) -> Iterator[names.Function]:
 def _makes_function(node: names.Function) -> bool:
     if isinstance(node, ast.Lambda):
         return isinstance(node.body, ast.Lambda)
-    inside = [s for s in _own(node) if isinstance(s, ast.FunctionDef | ast.ClassDef)]
+    inside = [s for s in own_parts(node) if isinstance(s, ast.FunctionDef | ast.ClassDef)]
     made = {s.name for s in inside} - {s.name for s in inside if _remembers(s, node)}
-    given = [s.value for s in _own(node) if isinstance(s, ast.Return)]
+    given = [s.value for s in own_parts(node) if isinstance(s, ast.Return)]
     return bool(given) and all(
         isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in made) for value in given
     )
@@ -224,12 +224,12 @@ def _remembers(inner: ast.FunctionDef | ast.ClassDef, outer: names.Function) -> 
     return bool(held) or any(isinstance(child, ast.Nonlocal) for child in ast.walk(inner))
 
 
-def _own(node: ast.AST) -> Iterator[ast.AST]:
+def own_parts(node: ast.AST) -> Iterator[ast.AST]:
     """What stands in a function, less what stands in functions inside it."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            yield from _own(child)
+            yield from own_parts(child)
 
 
 def functions_in(node: ast.AST, name: str = "lambda") -> Iterator[tuple[str, names.Function]]:

@@ -158,6 +158,10 @@ def _definition(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Non
         functions = (function(flow.world, node, flow),)
         functions[0].given = given
     made = flow.make((node, "function"), (), "function", functions)
+    _decorate(flow, node, made)
+
+
+def _decorate(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, made: Value) -> None:
     flow.bind(node.name, made)
     for decorator in reversed(node.decorator_list):
         wrapped = frozenset(
@@ -184,7 +188,11 @@ def _class(flow: Flow, node: ast.ClassDef) -> None:
         elif flow.is_function or flow.parent is not None:
             function(flow.world, child, flow, of=node.name)
     flow.names = dict(before)
-    flow.names[node.name] = frozenset([flow.from_outside(node.name)])
+    made = frozenset([flow.from_outside(node.name)])
+    for base in node.bases:
+        for summary in flow.world.methods("__init_subclass__", frozenset([names.dotted(base)])):
+            apply(flow, summary, Given([made]), (node, "subclass"))
+    _decorate(flow, node, made)
 
 
 def _augmented(flow: Flow, node: ast.AugAssign) -> None:

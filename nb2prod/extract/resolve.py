@@ -18,6 +18,7 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
+from nb2prod.extract.registries import fills, registered
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -76,7 +77,28 @@ class Resolver:
                 return Target("state", name, (reaching.only,), key)
             self.define(reaching.only, Use(point))
             return Target("constant", name, (reaching.only,))
+        filling = () if rebinds else registered(self._program, name, reaching.only)
+        if reaching.only is not None and filling and self._is_filled(filling):
+            return self._registry(name, reaching.only, filling, use)
         return self._state(name, point, position, reaching.bindings, reader, unit)
+
+    def _is_filled(self, filling: tuple[Statement, ...]) -> bool:
+        """Whether a registry is full before any role reads it, and with nothing of the request."""
+        codes = [self._layout.codes[stage.role] for stage in self._layout.stages]
+        first = [self._program.start(code.body[0].cell) for code in codes if code.body]
+        assert self._slice.moment is not None
+        before = min([*first, self._at(Point("after", self._slice.moment))])
+        return all(s.index < before and s.index not in self._layout.tainted for s in filling)
+
+    def _registry(self, name: str, binding: Statement, filling: tuple[Statement, ...], use: Use) -> Target:
+        """A dict or list, and the definitions that fill it."""
+        unit = self.define(binding, Use(use.point))
+        for statement, later in zip(filling, [*filling[1:], None], strict=True):
+            until = use.point if later is None else Point("before", later.cell)
+            self._watch(name, statement, until)
+            self.define(statement, Use(use.point))
+            unit.needs |= {bound: Target("definition", bound, (statement,)) for bound in statement.names.must}
+        return Target("constant", name, (binding,))
 
     def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
@@ -275,7 +297,7 @@ class Resolver:
         statement = unit.statement
         assert statement is not None
         low, high = sorted([self._at(one), self._at(other)])
-        if low == high or statement.kind == "constant":
+        if low == high or statement.kind == "constant" or fills(self._program, statement, name, low):
             return
         for event in self._program.events(name, low, high):
             touches = name in event.names.may or name in event.names.mutates

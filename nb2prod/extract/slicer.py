@@ -206,7 +206,8 @@ class _Slicer:
             point = Point(item.when, self.program.notebook.cell(item.cell))
             behind = self.slice.provenance.statements(item.name, self._at(point))
             for statement, wanted in reversed([*behind.items()]):
-                for name in sorted(wanted) if statement.kind == "definition" else ():
+                own = statement.names.may
+                for name in sorted(wanted & own or own) if statement.kind == "definition" else ():
                     self._names.embed(name, statement, point)
         self._captures.make_optional(required)
 
