@@ -43,6 +43,8 @@ def send(
             for summary in flow.world.methods(method, kinds_of(thing)):
                 if summary.way in ways:
                     having.setdefault(summary, set()).add(thing)
+        if having and flow.world.exhausted:
+            return unfollowed(flow, (given or Given()).after(base))
         for summary, things in having.items():
             found |= apply(flow, summary, (given or Given()).after(frozenset(things)), (node, method))
     return found

@@ -47,10 +47,12 @@ class Changes:
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
         self._flows: dict[ast.stmt, Flow] = {}
+        self._having: dict[tuple[str, frozenset[str]], list[names.Function]] = {}
         self._calls = 0
         self._most_calls = _LEAST_CALLS + _CALLS_EACH * len(self._known.nodes)
         self._settled = self.exhausted = False
         self.coarse: set[ast.AST] = set()
+        self.added = 0
         self._touched = sorted(self._known.used_in_functions())
         self._order = list(self._known.callees_first())
         self._settle()
@@ -181,8 +183,11 @@ class Changes:
 
     def methods(self, name: str, kinds: frozenset[str]) -> Iterator[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
-        for owner, node in self._known.methods.get(name, ()):
-            if node in self._summaries and self._may_be(kinds, owner):
+        if (name, kinds) not in self._having:
+            known = self._known.methods.get(name, ())
+            self._having[name, kinds] = [node for owner, node in known if self._may_be(kinds, owner)]
+        for node in self._having[name, kinds]:
+            if node in self._summaries:
                 yield self._summaries[node]
 
     def sharing(self, attribute: str, kinds: frozenset[str]) -> Iterator[str]:

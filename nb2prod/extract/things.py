@@ -72,13 +72,23 @@ class Thing:
         """From now on it holds these, too."""
         under = self.attribute or attribute
         kept = self.origin.fields.setdefault(under, set()) if under else self.origin.holds
+        before = len(kept)
         kept.update(thing for thing in things if self.many or thing is not self.origin)
+        self.home.world.added += len(kept) - before
 
     def line_up(self, columns: list[Value]) -> None:
         """It is a tuple with these parts, or with those that it had, in order."""
         before = self.items if self.items and len(self.items) == len(columns) else [NOTHING] * len(columns)
         if not self.many:
-            self.items = [one | other for one, other in zip(before, columns, strict=True)]
+            known, self.items = self.items, [one | other for one, other in zip(before, columns, strict=True)]
+            self.home.world.added += known is not None and known != self.items
+
+    def become(self, kinds: Iterable[str], functions: Iterable[Summary]) -> None:
+        """From now on it may be of these kinds, and these functions, too."""
+        before = self.kinds, self.functions
+        self.kinds = self.kinds.union(kinds)
+        self.functions = tuple(dict.fromkeys([*self.functions, *functions]))
+        self.home.world.added += before != (self.kinds, self.functions)
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +109,13 @@ class Summary:
     changed: Value = NOTHING
     gives: Value = NOTHING
 
+    def grow(self, changed: Value, gives: Value, given: Mapping[str, Value]) -> None:
+        """A call changes and gives this, too, with these defaults."""
+        before = self.changed, self.gives, self.given
+        self.changed, self.gives = self.changed | changed, self.gives | gives
+        self.given = {name: before[2].get(name, NOTHING) | given.get(name, NOTHING) for name in before[2] | given}
+        self.home.world.added += before != (self.changed, self.gives, self.given)
+
     def stored(self) -> Iterator[tuple[Thing, str, Value]]:
         """Things from outside that hold more after a call, and under which attribute."""
         outside = [*self.parameters.values(), frozenset(self.home.outside.values())]
@@ -115,6 +132,8 @@ class World(Protocol):
     """Whether no more calls are followed."""
     coarse: set[ast.AST]
     """Code that makes too much to tell it apart."""
+    added: int
+    """Grows whenever more becomes known of something that code already followed may have seen."""
 
     def afford(self) -> bool:
         """Whether one more call can be followed; else it may do all that functions of the notebook can do."""
@@ -165,8 +184,18 @@ class Flow:
     rounds: dict[ast.stmt, Mapping[str, Value]] = field(default_factory=dict)
     """Of loops: the names as they have been found at their beginning."""
     others: Thing | None = None
-    looping: bool = False
-    """Whether a loop is being followed."""
+    repeats: bool = False
+    """Whether it is followed again until nothing is added: a loop, or what has a loop or function around it."""
+    anything: tuple[int, Value] = (-1, NOTHING)
+    """What a call of which nothing is known may change, give and store; and how much was known of the code."""
+    asked: set[str] = field(default_factory=set)
+    """Names that it has looked for around it."""
+    later: dict[str, Value] = field(default_factory=dict)
+    """What these have been bound to since it was defined: a function sees them when it is called."""
+    is_defined: bool = False
+    """Of a function inside: whether it has been come to."""
+    since: int | None = None
+    """How much was known of the code where the first function inside was come to."""
     coarse: bool = False
     """One thing stands for all that it makes."""
     count: int = 0
@@ -178,6 +207,12 @@ class Flow:
     is_function: bool = False
     elsewhere: dict[str, bool] = field(default_factory=dict)
     """Names declared `nonlocal` (true) or `global` (false)."""
+
+    def begin(self) -> None:
+        """Follow it from its beginning, again or for the first time."""
+        self.names, self.since = dict(self.parameters), None
+        for inner in self.inside.values() if not self.rounds else ():
+            inner.is_defined = False
 
     @property
     def root(self) -> Flow:
@@ -212,14 +247,23 @@ class Flow:
             return self.names[name]
         if self.parent is None or not self.elsewhere.get(name, True):
             return self.at_top(name) if self.parent else frozenset([self.from_outside(name)])
-        return self.parent.look_up(name)
+        self.asked.add(name)
+        return self.parent.look_up(name) | self.later.get(name, NOTHING)
 
     def bind(self, name: str, given: Value) -> None:
         """Give a name to a value."""
         if name not in self.elsewhere:
             self.names[name] = given
+            for inner in self.inside.values():
+                inner.see(name, given)
         elif self.elsewhere[name] and self.parent is not None:
             self.parent.bind(name, self.parent.look_up(name) | given)  # it may be called, or not
+
+    def see(self, name: str, given: Value) -> None:
+        """The code around it binds a name."""
+        if self.is_defined and name in self.asked and not given <= self.later.get(name, NOTHING):
+            self.later[name] = self.later.get(name, NOTHING) | given
+            self.world.added += 1
 
     def from_outside(self, name: str) -> Thing:
         """What a global name stands for."""
@@ -242,14 +286,15 @@ class Flow:
     ) -> Value:
         """A thing that a place in the code makes: the same one, each time that it runs."""
         key = self.distinct(key, self.made)
-        if key not in self.made:
+        kinds = frozenset([kind] if kind else [])
+        if key in self.made:
+            self.made[key].keep(holds)
+            self.made[key].become(kinds, functions)
+        else:
             many = key is SEVERAL
-            self.made[key] = Thing(self, kinds=frozenset([SEVERAL] if many else []), many=many)
-        thing = self.made[key]
-        thing.keep(holds)
-        thing.kinds |= {kind} if kind else frozenset()
-        thing.functions = tuple(dict.fromkeys([*thing.functions, *functions]))
-        return frozenset([thing])
+            kinds |= {SEVERAL} if many else NOTHING
+            self.made[key] = Thing(self, kinds=kinds, holds=set(holds), functions=functions, many=many)
+        return frozenset([self.made[key]])
 
     def change(self, things: Iterable[Thing]) -> None:
         """Take down that things are changed in place."""
