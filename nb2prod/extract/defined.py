@@ -53,9 +53,48 @@ class Definitions:
         self.literals = _literals(self.nodes)
         for node in self.nodes:
             self._add(node)
+        self.sharing: dict[str, list[str]] = defaultdict(list)
+        self.attributes = {name for classes in self.classes.values() for c in classes for name in c.own}
         for owner, classes in self.classes.items():
             for name, method in (pair for c in classes for pair in _methods(c.node)):
                 self.methods[name].append((owner, method))
+            for name in {name for c in classes for name in c.shared}:
+                self.sharing[name].append(owner)
+        self.lines = {name: self._line(name) for name in self.classes}
+
+    def _line(self, name: str) -> frozenset[str]:
+        """A class and those that it comes from."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            one = todo.pop()
+            if one not in found:
+                found.add(one)
+                todo += self._bases(one)
+        return frozenset(found)
+
+    def related(self, name: str) -> set[str]:
+        """A class, those that it comes from, those that come from it, and what else these come from."""
+        return {one for line in self.lines.values() if name in line for one in line}
+
+    def owners(self, method: str, name: str, *, above: bool) -> set[str]:
+        """Classes whose method an object of a class, or of one that comes from it, may have; or `super()` of it."""
+        having = {owner for owner, _ in self.methods.get(method, ())}
+        found = (self.related(name) - self.lines.get(name, set())) & having
+        if above:
+            found -= {one for one in found if name in self.lines[one]}
+        todo, seen = list(self._bases(name)) if above else [name], set[str]()
+        while todo:
+            one = todo.pop()
+            if one in having:
+                found.add(one)
+            elif one not in seen:
+                todo += self._bases(one)
+            seen.add(one)
+        return found
+
+    def _bases(self, name: str) -> Iterator[str]:
+        return (base for c in self.classes.get(name, ()) for base in c.bases)
 
     def used_in_functions(self) -> set[str]:
         """Global names of which functions may change the objects: not those that they only call."""
@@ -76,7 +115,7 @@ class Definitions:
         known: dict[str, list[Callee]] = defaultdict(list)
         for name, functions in self.functions.items():
             known[name] += [(f.node, name, "") for f in functions]
-        for owner, classes in self.classes.items():
+        for owner, classes in reversed(self.classes.items()):  # what a class comes from is above it
             for name, node in (pair for c in classes for pair in _methods(c.node)):
                 known[name].append((node, owner, owner))
                 known[owner] += known[name][-1:] if name == "__init__" else []

@@ -159,8 +159,11 @@ class World(Protocol):
     def is_attribute(self, name: str) -> bool:
         """Whether objects of the notebook's classes keep something under a name."""
 
-    def methods(self, name: str, kinds: frozenset[str]) -> Iterable[Summary]:
-        """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
+    def methods(self, name: str, kinds: frozenset[str], *, above: bool = False) -> Iterable[Summary]:
+        """The methods of a name that an object of some kinds may have; of any class if nothing is known.
+
+        `above`: that `super()` of such an object has.
+        """
 
     def sharing(self, attribute: str, kinds: frozenset[str]) -> Iterable[str]:
         """Classes that keep a changeable value under an attribute, for all objects of theirs."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, defaults
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.called import call, classes_of, kinds_of, methods_of, send
+from nb2prod.extract.called import call, classes_of, is_super, kinds_of, methods_of, send
 from nb2prod.extract.rounds import repeat
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
 
@@ -371,7 +371,7 @@ def _given(flow: Flow, node: ast.Call) -> Given:
 
 
 def _receiver(flow: Flow, node: ast.expr) -> Value:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+    if is_super(node):
         around: Flow | None = flow
         while around is not None and not around.first:
             around = around.parent
