@@ -78,7 +78,7 @@ class Definitions:
         return {one for line in self.lines.values() if name in line for one in line}
 
     def owners(self, method: str, name: str, *, above: bool) -> set[str]:
-        """Classes whose method an object of a class, or of one that comes from it, may have; or `super()` of it."""
+        """Classes whose method an object of a class, or of one below it, has; `above`: its `super()` has."""
         having = {owner for owner, _ in self.methods.get(method, ())}
         found = (self.related(name) - self.lines.get(name, set())) & having
         if above:

@@ -11,7 +11,7 @@ _MOST_ROUNDS = 12
 
 
 def repeat(flow: Flow, follow: Callable[[], None]) -> None:
-    """Follow a loop, from round to round. A loop in a loop comes round with the outer one, and no more often."""
+    """Follow a loop from round to round; a loop in a loop comes round with the outer one, no more often."""
     if flow.repeats:
         follow()
         return

@@ -113,7 +113,7 @@ class Summary:
         """A call changes and gives this, too, with these defaults."""
         before = self.changed, self.gives, self.given
         self.changed, self.gives = self.changed | changed, self.gives | gives
-        self.given = {name: before[2].get(name, NOTHING) | given.get(name, NOTHING) for name in before[2] | given}
+        self.given = before[2] | {name: before[2].get(name, NOTHING) | more for name, more in given.items()}
         self.home.world.added += before != (self.changed, self.gives, self.given)
 
     def stored(self) -> Iterator[tuple[Thing, str, Value]]:
@@ -188,9 +188,9 @@ class Flow:
     """Of loops: the names as they have been found at their beginning."""
     others: Thing | None = None
     repeats: bool = False
-    """Whether it is followed again until nothing is added: a loop, or what has a loop or function around it."""
+    """Whether what is followed runs again: a loop, or a function inside another."""
     anything: tuple[int, Value] = (-1, NOTHING)
-    """What a call of which nothing is known may change, give and store; and how much was known of the code."""
+    """What a call of which nothing is known may change, and how much was known of the code then."""
     asked: set[str] = field(default_factory=set)
     """Names that it has looked for around it."""
     later: dict[str, Value] = field(default_factory=dict)
@@ -295,7 +295,7 @@ class Flow:
             self.made[key].become(kinds, functions)
         else:
             many = key is SEVERAL
-            kinds |= {SEVERAL} if many else NOTHING
+            kinds |= frozenset([SEVERAL] if many else [])
             self.made[key] = Thing(self, kinds=kinds, holds=set(holds), functions=functions, many=many)
         return frozenset([self.made[key]])
 
