@@ -41,8 +41,8 @@ _FACTORIES = frozenset(
 class Changes:
     """Answers what code of a notebook changes in place, given all its definitions and imports."""
 
-    def __init__(self, nodes: Iterable[ast.stmt]) -> None:
-        self._known = Definitions(nodes)
+    def __init__(self, known: Iterable[tuple[ast.stmt, Names]]) -> None:
+        self._known = Definitions(known)
         self._summaries: dict[ast.AST, Summary] = {}
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
@@ -301,7 +301,7 @@ def _sign(summary: Summary) -> object:
 def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
     """Add to the names of each top-level statement what its calls change."""
     pairs = list(nodes)
-    changes = Changes(node for node, _ in pairs)
+    changes = Changes(pairs)
     for node, found in pairs:
         for call in found.calls:
             found.may |= changes.bound_by(call)

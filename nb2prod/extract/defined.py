@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from nb2prod.extract import names
 from nb2prod.extract.applied import defaults, may_change
-from nb2prod.extract.names import Call
+from nb2prod.extract.names import Call, Names
 
 Callee = tuple[names.Function, str, str]
 """A function, the name that it goes by, and the class that it is a method of."""
@@ -44,13 +44,15 @@ class Class:
 class Definitions:
     """All that a notebook defines at its top level, by name."""
 
-    def __init__(self, nodes: Iterable[ast.stmt]) -> None:
-        self.nodes = list(nodes)
+    def __init__(self, known: Iterable[tuple[ast.stmt, Names]]) -> None:
+        pairs = list(known)
+        self.nodes = [node for node, _ in pairs]
         self.functions: dict[str, list[Function]] = defaultdict(list)
         self.classes: dict[str, list[Class]] = defaultdict(list)
         self.methods: dict[str, list[tuple[str, names.Function]]] = defaultdict(list)
         self.modules: dict[str, str] = {}
-        self.literals = _literals(self.nodes)
+        self.bound = {name for _, found in pairs for name in found.may}
+        self.literals = _literals(pairs)
         for node in self.nodes:
             self._add(node)
         self.sharing: dict[str, list[str]] = defaultdict(list)
@@ -98,7 +100,7 @@ class Definitions:
 
     def used_in_functions(self) -> set[str]:
         """Global names of which functions may change the objects: not those that they only call."""
-        bound = {name for node in self.nodes for name in names.of(node).may} - self.modules.keys()
+        bound = self.bound - self.modules.keys()
         used: set[str] = {name for name, known in self.classes.items() if any(c.shared for c in known)}
         for node in self.nodes:
             for inner in (n for n in ast.walk(node) if isinstance(n, _WITH_BODY)):
@@ -178,12 +180,11 @@ def _statements_in(node: ast.AST) -> Iterator[ast.stmt]:
             yield from _statements_in(child)
 
 
-def _literals(nodes: Iterable[ast.stmt]) -> dict[str, frozenset[str]]:
+def _literals(pairs: Iterable[tuple[ast.stmt, Names]]) -> dict[str, frozenset[str]]:
     """Names that stand for what is written out, never to be changed: of which no part is an array."""
     found: dict[str, frozenset[str]] = {}
     others: set[str] = set()
-    for node in nodes:
-        own = names.of(node)
+    for node, own in pairs:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in found:
                 if kinds := _literal_kinds(value):

@@ -75,7 +75,7 @@ def _body(inner: Flow, node: names.Function, way: str, of: str) -> None:
     if of:
         _own(inner, node, way, of)
     if inner.world.exhausted and any(isinstance(child, ast.Call) for child in ast.walk(node)):
-        unfollowed(inner, Given([*inner.parameters.values()]))
+        inner.gives |= unfollowed(inner, Given([*inner.parameters.values()]))
     elif isinstance(node, ast.Lambda):
         inner.gives |= value(inner, node.body)
     else:

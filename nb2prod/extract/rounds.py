@@ -41,6 +41,8 @@ def settle(flow: Flow, follow: Callable[[], None]) -> None:
         follow()
         if flow.since is None or flow.world.added == flow.since:
             return
-    flow.world.exhausted = True
+    # it never ends: here, too, a call may do all that is known
+    before, flow.world.exhausted = flow.world.exhausted, True
     flow.begin()
     follow()
+    flow.world.exhausted = before
