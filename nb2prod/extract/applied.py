@@ -60,6 +60,8 @@ def unfollowed(flow: Flow, given: Given) -> Value:
 
 def apply_somehow(flow: Flow, summary: Summary, others: Value, key: object) -> Value:
     """A call that something else makes, with what it has."""
+    if flow.world.exhausted:
+        return unfollowed(flow, Given(starred=others))
     others = frozenset(thing for thing in others if summary not in thing.functions)
     anything = parts(others) | others
     return apply(flow, summary, Given(starred=anything, double=anything), key)

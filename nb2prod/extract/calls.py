@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -276,6 +277,7 @@ def _sign(summary: Summary) -> object:
     """What a summary says, to compare it with another round's."""
     labels = {thing: name for name, value in summary.parameters.items() for thing in value}
 
+    @functools.cache
     def sign(thing: Thing) -> object:
         whole = thing.whole is not None
         return labels.get(thing.origin, thing.name), thing.outer, whole, thing.attribute, thing.kinds

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nb2prod.extract import names
@@ -262,6 +263,14 @@ def _remembers(inner: ast.FunctionDef | ast.ClassDef, outer: names.Function) -> 
     """Whether a function changes what the function around it holds: it is another one after each call."""
     held = names.body_of(outer).local & names.of(inner).mutates
     return bool(held) or any(isinstance(child, ast.Nonlocal) for child in ast.walk(inner))
+
+
+@functools.lru_cache(maxsize=4096)
+def scope(node: names.Function) -> tuple[Mapping[str, bool], frozenset[str]]:
+    """Names that a function declares `nonlocal` (true) or `global` (false), and those that are its own."""
+    declared = [child for child in _own(node) if isinstance(child, ast.Nonlocal | ast.Global)]
+    elsewhere = {name: isinstance(child, ast.Nonlocal) for child in declared for name in child.names}
+    return elsewhere, names.body_of(node).local - elsewhere.keys()
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:

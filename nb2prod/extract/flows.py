@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from nb2prod.extract import names
 from nb2prod.extract.applied import Given, apply, condense, unfollowed
@@ -79,18 +79,7 @@ def _body(inner: Flow, node: names.Function, way: str, of: str) -> None:
     elif isinstance(node, ast.Lambda):
         inner.gives |= value(inner, node.body)
     else:
-        inner.elsewhere = dict(_elsewhere(node))
-        local = names.body_of(node).local - inner.elsewhere.keys()
-        inner.names |= {name: NOTHING for name in local if name not in inner.names}
         run(inner, node.body)
-
-
-def _elsewhere(node: ast.AST) -> Iterator[tuple[str, bool]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Nonlocal | ast.Global):
-            yield from ((name, isinstance(child, ast.Nonlocal)) for name in child.names)
-        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            yield from _elsewhere(child)
 
 
 def _own(inner: Flow, node: names.Function, way: str, of: str) -> None:
@@ -240,7 +229,10 @@ def _either(flow: Flow, branches: Sequence[Iterable[ast.stmt]]) -> None:
 def _loop(flow: Flow, node: ast.While | ast.For | ast.AsyncFor) -> None:
     if node in flow.rounds:
         flow.join([flow.forked(), flow.rounds[node]])
-    repeat(flow, lambda: _round(flow, node))
+    if flow.repeats:
+        _round(flow, node)  # it comes round with what is around it
+    else:
+        repeat(flow, lambda: _round(flow, node))
     flow.rounds[node] = flow.forked()
     run(flow, node.orelse)
 

@@ -11,10 +11,7 @@ _MOST_ROUNDS = 12
 
 
 def repeat(flow: Flow, follow: Callable[[], None]) -> None:
-    """Follow a loop from round to round; a loop in a loop comes round with the outer one, no more often."""
-    if flow.repeats:
-        follow()
-        return
+    """Follow a loop from round to round; what is inside comes round with it, and no more often."""
     flow.repeats = True
     if not _settles(flow, follow):
         around = frozenset(flow.outside.values())

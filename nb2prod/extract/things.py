@@ -16,7 +16,7 @@ ANYTHING = "anything"
 SEVERAL = "several"
 """The kind of what stands for all that code makes, where it makes too much to tell apart."""
 
-_MOST_MADE = 120
+_MOST_MADE = 96
 """Four times what the longest function in tests/larger makes."""
 
 
@@ -191,10 +191,10 @@ class Flow:
     """Whether what is followed runs again: a loop, or a function inside another."""
     anything: tuple[int, Value] = (-1, NOTHING)
     """What a call of which nothing is known may change, and how much was known of the code then."""
-    asked: set[str] = field(default_factory=set)
-    """Names that it has looked for around it."""
+    askers: dict[str, dict[Flow, None]] = field(default_factory=dict)
+    """By name: functions inside that have looked for it here."""
     later: dict[str, Value] = field(default_factory=dict)
-    """What these have been bound to since it was defined: a function sees them when it is called."""
+    """What names around it have been bound to since it was defined: its calls see that."""
     is_defined: bool = False
     """Of a function inside: whether it has been come to."""
     since: int | None = None
@@ -208,23 +208,28 @@ class Flow:
     first: str = ""
     """The first parameter of the method: what `super()` stands for."""
     is_function: bool = False
-    elsewhere: dict[str, bool] = field(default_factory=dict)
+    beginning: Mapping[str, Value] = field(default_factory=dict)
+    """What names stand for where it begins."""
+    elsewhere: Mapping[str, bool] = field(default_factory=dict)
     """Names declared `nonlocal` (true) or `global` (false)."""
+    root: Flow = field(init=False)
+    """The function or statement of the top level around it."""
+
+    def __post_init__(self) -> None:
+        self.root = self.parent.root if self.parent else self
 
     def begin(self) -> None:
         """Follow it from its beginning, again or for the first time."""
-        self.names, self.since = dict(self.parameters), None
+        self.names, self.since = dict(self.beginning), None
         for inner in self.inside.values() if not self.rounds else ():
             inner.is_defined = False
 
-    @property
-    def root(self) -> Flow:
-        """The function or statement of the top level around it."""
-        return self if self.parent is None else self.parent.root
-
     def is_inside(self, home: Flow) -> bool:
         """Whether a flow is this one or around it."""
-        return self is home or (self.parent is not None and self.parent.is_inside(home))
+        around: Flow | None = self
+        while around is not None and around is not home:
+            around = around.parent
+        return around is home
 
     def foreign(self) -> Thing:
         """What stands for all that other code has made and remembers."""
@@ -246,43 +251,44 @@ class Flow:
 
     def look_up(self, name: str) -> Value:
         """What a name stands for."""
-        if name in self.names:
-            return self.names[name]
-        if self.parent is None or not self.elsewhere.get(name, True):
-            return self.at_top(name) if self.parent else frozenset([self.from_outside(name)])
-        self.asked.add(name)
-        return self.parent.look_up(name) | self.later.get(name, NOTHING)
+        flow, found = self, NOTHING
+        while name not in flow.names:
+            if flow.parent is None:
+                return found | {flow.from_outside(name)}
+            if not flow.elsewhere.get(name, True):
+                return found | flow.at_top(name)
+            found |= flow.later.get(name, NOTHING)
+            flow.parent.askers.setdefault(name, {})[flow] = None
+            flow = flow.parent
+        return found | flow.names[name] if found else flow.names[name]
 
     def bind(self, name: str, given: Value) -> None:
         """Give a name to a value."""
         if name not in self.elsewhere:
             self.names[name] = given
-            for inner in self.inside.values():
+            for inner in self.askers.get(name, ()):
                 inner.see(name, given)
         elif self.elsewhere[name] and self.parent is not None:
             self.parent.bind(name, self.parent.look_up(name) | given)  # it may be called, or not
 
     def see(self, name: str, given: Value) -> None:
         """The code around it binds a name."""
-        if self.is_defined and name in self.asked and not given <= self.later.get(name, NOTHING):
+        if self.is_defined and not given <= self.later.get(name, NOTHING):
             self.later[name] = self.later.get(name, NOTHING) | given
             self.world.added += 1
 
     def from_outside(self, name: str) -> Thing:
         """What a global name stands for."""
-        if self.parent is not None:
-            return self.parent.from_outside(name)
-        if name not in self.outside:
-            known = self.world
-            made = Thing(self, name, outer=True, kinds=known.kinds(name), functions=known.functions(name))
-            self.outside[name] = made
-        return self.outside[name]
+        root, known = self.root, self.world
+        if name not in root.outside:
+            made = Thing(root, name, outer=True, kinds=known.kinds(name), functions=known.functions(name))
+            root.outside[name] = made
+        return root.outside[name]
 
     def at_top(self, name: str) -> Value:
         """What a function of the top level sees under a global name when it is called from here."""
-        if self.parent is not None:
-            return self.parent.at_top(name)
-        return frozenset([self.from_outside(name)]) if self.is_function else self.look_up(name)
+        root = self.root
+        return frozenset([root.from_outside(name)]) if root.is_function else root.look_up(name)
 
     def make(
         self, key: object, holds: Iterable[Thing] = (), kind: str = "", functions: tuple[Summary, ...] = ()
@@ -310,11 +316,18 @@ class Flow:
 
     def join(self, others: Iterable[Mapping[str, Value]]) -> None:
         """Go on from any of several ways that the code may have taken."""
-        branches = list(others)
-        for name in dict.fromkeys(name for branch in branches for name in branch):
+        first, *more = branches = list(others)
+        self.names = dict(first)
+        for name in dict.fromkeys(name for branch in more for name in _unlike(first, branch)):
             # what a way has not bound is what it was outside; in a function nothing
             gone = NOTHING if self.is_function else frozenset([self.from_outside(name)])
             self.names[name] = NOTHING.union(*(branch.get(name, gone) for branch in branches))
+
+
+def _unlike(one: Mapping[str, Value], other: Mapping[str, Value]) -> list[str]:
+    """Names that do not stand for the very same in both."""
+    changed = [name for name, value in other.items() if one.get(name) is not value]
+    return changed + [name for name in one if name not in other]
 
 
 def parts(value: Iterable[Thing], attribute: str = "") -> Value:

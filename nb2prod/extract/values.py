@@ -10,6 +10,7 @@ from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, defaults
 from nb2prod.extract.caches import caches_of
 from nb2prod.extract.called import call, classes_of, is_super, kinds_of, methods_of, send
+from nb2prod.extract.defined import scope
 from nb2prod.extract.rounds import repeat
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
 
@@ -183,7 +184,10 @@ def _display(flow: Flow, node: ast.Tuple | ast.List | ast.Set | ast.Dict) -> Val
 
 def _comprehension(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> Value:
     before, held = flow.forked(), set[Thing]()
-    repeat(flow, lambda: held.update(_gathered(flow, node)))
+    if flow.repeats:
+        held |= _gathered(flow, node)
+    else:
+        repeat(flow, lambda: held.update(_gathered(flow, node)))
     targets = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
     for name in targets:
         if name in before:
@@ -200,7 +204,10 @@ def _gathered(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.
         for condition in generator.ifs:
             value(flow, condition)
     results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-    return NOTHING.union(*[value(flow, result) for result in results])
+    held = NOTHING
+    for result in results:
+        held |= value(flow, result)
+    return held
 
 
 def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
@@ -247,6 +254,9 @@ def enter(world: World, parent: Flow | None, node: names.Function) -> Flow:
         if argument is not None:
             inner.names[argument.arg] = frozenset([Thing(inner, outer=True)])
     inner.parameters = dict(inner.names)
+    inner.elsewhere, local = scope(node)
+    inner.beginning = {**dict.fromkeys(local, NOTHING), **inner.parameters}
+    inner.begin()
     if parent is not None:
         parent.inside[node] = inner
     return inner
@@ -256,8 +266,9 @@ def leave(inner: Flow, node: names.Function) -> Summary:
     """The function that has been followed; what it changes around it, it changes for all that is known."""
     changed = frozenset(thing for thing in inner.changed if thing.outer or thing.home is not inner)
     if inner.parent is not None:
-        caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
-        changed -= frozenset(thing for thing in caches if not thing.outer)
+        if any(not thing.outer for thing in changed):
+            caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
+            changed -= frozenset(thing for thing in caches if not thing.outer)
         inner.parent.change(thing for thing in changed if thing.home is not inner)
     if inner.summary is None:
         inner.summary = Summary(inner, node.args, parameters=inner.parameters)
