@@ -426,6 +426,8 @@ def root_name(node: ast.expr) -> str | None:
 
 def _expression(node: ast.AST, result: Names) -> None:
     match node:
+        case ast.Constant() | ast.expr_context():
+            pass
         case ast.Name():
             if isinstance(node.ctx, ast.Load):
                 result.reads |= {node.id} - result.must
