@@ -109,6 +109,27 @@ def test_what_check_has_read_is_not_read_again(tmp_path: Path) -> None:
     assert work(lambda: check(found)) > 2 * work(lambda: extract(found))
 
 
+def names_in_a_loop(count: int) -> str:
+    """A loop in which the shared list goes from name to name."""
+    shifts = "".join(f"        v{i} = v{i + 1}\n" for i in range(count))
+    start = " = ".join(f"v{i}" for i in range(count + 1))
+    return f"def f(a):\n    {start} = []\n    for _ in range(99):\n{shifts}        v{count} = log\n    v0.append(a)"
+
+
+def functions_inside(count: int) -> str:
+    """Functions inside another, of which each calls the one below it."""
+    inner = "".join(f"    def g{i}(b):\n        g{i + 1}(b)\n" for i in range(count))
+    return f"def f(a):\n{inner}    def g{count}(b):\n        log.append(b)\n    g0(a)"
+
+
+@pytest.mark.parametrize("count", [5, 40])
+@pytest.mark.parametrize("made", [names_in_a_loop, functions_inside])
+def test_a_way_is_followed_however_long_it_is(made: Callable[[int], str], count: int, tmp_path: Path) -> None:
+    """Up to a number of rounds exactly, and then by taking all for possible."""
+    found = (("", "log = []"), ("", made(count)), ("example", "request = [1]"), ("model", "f(request)"))
+    assert "NB228" in {f.code for f in check(read(notebook(tmp_path, *found)))}
+
+
 @pytest.mark.parametrize("line", ["for a{} in p:", "def f{}(p):", "with p:", "class C{}:", "if p:"])
 def test_deep_code_is_followed(line: str, tmp_path: Path) -> None:
     """As deep as Python can read it."""
