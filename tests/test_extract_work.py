@@ -1,4 +1,4 @@
-"""How the work of extraction grows with what makes it hard: counted in calls, which are the same each time."""
+"""How the work of extraction grows with what makes it hard: counted in calls, not in seconds."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def names_in_a_loop(count: int) -> str:
     """A loop in which the shared list goes from name to name."""
     shifts = "".join(f"        v{i} = v{i + 1}\n" for i in range(count))
     start = " = ".join(f"v{i}" for i in range(count + 1))
-    return f"def f(a):\n    {start} = []\n    for _ in range(99):\n{shifts}        v{count} = log\n    v0.append(a)"
+    loop = f"    for _ in range(99):\n{shifts}        v{count} = log\n"
+    return f"def f(a):\n    {start} = []\n{loop}    v0.append(a)"
 
 
 def functions_inside(count: int) -> str:
