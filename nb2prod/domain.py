@@ -99,7 +99,7 @@ class Notebook:
     language: str = "python"
     kernel: str | None = None
     nbformat: str = "4.5"
-    stars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stars: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def digest(self) -> str:

@@ -40,7 +40,9 @@ def _small(node: ast.expr, known: Mapping[str, Any]) -> Any:
     """The value of a literal that is short enough to be written out, and reads back as the same."""
     value = _literal(node, known)
     text = repr(value)
-    if max(len(ast.unparse(node)), len(text)) > MAX_CONSTANT or repr(ast.literal_eval(text)) != text:
+    if len(text) > MAX_CONSTANT or len(ast.unparse(node)) > MAX_CONSTANT:
+        raise _NotLiteral
+    if repr(ast.literal_eval(text)) != text:
         raise _NotLiteral
     return value
 

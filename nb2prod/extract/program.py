@@ -170,8 +170,12 @@ def _by_name(
     return found
 
 
+@functools.lru_cache(maxsize=2)
 def program_of(notebook: Notebook) -> Program:
-    """The program of a notebook whose cells all parse; raises SyntaxError otherwise."""
+    """The program of a notebook whose cells all parse; raises SyntaxError otherwise. Not to be changed.
+
+    It is kept, as check, draft and final extraction all begin with it.
+    """
     skipped: dict[str, Cell] = {}
     nodes: list[tuple[Cell, ast.stmt, Names]] = []
     lazy = False

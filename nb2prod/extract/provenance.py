@@ -251,10 +251,12 @@ def _affected(statement: Statement, program: Program) -> set[str]:
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
     """A statement and all in it, but for the bodies of functions and classes."""
-    yield node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-        for child in ast.iter_child_nodes(node):
-            yield from _own(child)
+    todo = [node]
+    while todo:
+        part = todo.pop()
+        yield part
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            todo += reversed([*ast.iter_child_nodes(part)])
 
 
 def _given(line: ast.Expr, program: Program, statement: Statement) -> Iterator[str]:

@@ -6,13 +6,14 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, names, usage
+from nb2prod.extract import flows, making, names, usage
 from nb2prod.extract.caches import caches_of
 from nb2prod.extract.findings import at, line_that_changes
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.registries import fills, registered
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.roles import Layout
+from nb2prod.extract.rounds import settle
 from nb2prod.extract.things import NOTHING, Flow, Value
 from nb2prod.extract.values import value
 
@@ -28,6 +29,8 @@ def changed_when_called(
         if not _comes_back(program, other, statement, position):
             outside = program.changes.outside(other.node) & (other.names.deferred | other.names.must)
             told |= {name for name in outside if not fills(program, other, name, position)}
+        if any(making.rebound(other.node)):  # and so may be what it decorates
+            told |= statement.names.must
     told -= usage.of(statement.node).mutates
     changed = program.changes.outside(statement.node) - statement.names.writes_global - told
     for name in sorted(changed):
@@ -64,13 +67,20 @@ def changed_by_roles(
     """NB228 for role code: of what a role has from a helper or from another role it makes no copy."""
     program = layout.program
     told = {name for s in reached for name in program.changes.outside(s.node)} | set(layout.request)
-    flow, places = Flow(program.changes), dict[ast.stmt, tuple[RoleCode, Statement]]()
-    for code in codes:
-        for name in copies[code.role]:
-            flow.names[name] = flow.make((code.role, name))
-        for statement in [*code.body, *([code.entry] if code.entry else [])]:
-            places[statement.node] = (code, statement)
-        _follow(flow, code, next(s for s in layout.stages if s.role == code.role))
+    flow, codes = Flow(program.changes), list(codes)
+    stages = {stage.role: stage for stage in layout.stages}
+    places = {
+        statement.node: (code, statement)
+        for code in codes
+        for statement in [*code.body, *([code.entry] if code.entry else [])]
+    }
+
+    def follow() -> None:
+        for code in codes:
+            flow.names |= {name: flow.make((code.role, name)) for name in copies[code.role]}
+            _follow(flow, code, stages[code.role])
+
+    settle(flow, follow)
     for name, node in flows.changed_outside(flow).items():
         code, where = places[node]
         if name in told or name in code.local or program.is_immutable(name, where.index):

@@ -306,6 +306,8 @@ def _delete(node: ast.expr, result: Names) -> None:
 
 def _expression(node: ast.AST, result: Names) -> None:
     match node:
+        case ast.Constant() | ast.expr_context():
+            pass
         case ast.Name():
             if isinstance(node.ctx, ast.Load):
                 result.reads |= {node.id} - result.must
