@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from typing import Literal
 
 from nb2prod.domain import Watched
 from nb2prod.extract import refusals, shared
@@ -76,6 +77,7 @@ class Resolver:
             if seen and (key := self._captures.literal(name, point, reaching.only)):
                 return Target("state", name, (reaching.only,), key)
             self.define(reaching.only, Use(point))
+            self._slice.watched.setdefault(Watched("constant", name, *_place(reaching.only, point)))
             return Target("constant", name, (reaching.only,))
         filling = () if rebinds else registered(self._program, name, reaching.only)
         if reaching.only is not None and filling and self._is_filled(filling):
@@ -150,8 +152,7 @@ class Resolver:
 
     def _watch(self, name: str, definition: Statement, until: Point, *, embedded: bool = False) -> None:
         """Have the clean run see whether a definition is still the same by then."""
-        cell, line = definition.cell, definition.node.lineno
-        where = (until.cell.id, until.when, cell.id, cell.number, line)
+        where = _place(definition, until)
         self._slice.watched.setdefault(Watched("definition", name, *where, self._remembered, embedded))
 
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:
@@ -313,6 +314,11 @@ class Resolver:
         """Whether a statement imports once more what a name stands for already."""
         before = [imported_as(s.node, name) for s in self._program.reaching(name, position).bindings]
         return imported_as(event.node, name) is not None and before == [imported_as(event.node, name)]
+
+
+def _place(binding: Statement, until: Point) -> tuple[str, Literal["before", "after"], str, int, int]:
+    cell = binding.cell
+    return until.cell.id, until.when, cell.id, cell.number, binding.node.lineno
 
 
 def _line_of(name: str, reader: Statement) -> int:
