@@ -99,7 +99,7 @@ class Notebook:
     language: str = "python"
     kernel: str | None = None
     nbformat: str = "4.5"
-    stars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stars: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def digest(self) -> str:
@@ -189,11 +189,12 @@ class Watched:
     "reached": the cell, which is no role's, knows the request and must not put it into the state `name`.
     "definition": the function or class `name`, defined in `bound_cell`, must still be the same by then.
     `others` are names in closures that the functions of the notebook change themselves; `embedded`: it counts
-    only if captured state refers to the definition.
+    only if captured state refers to the definition. The package's must be like it then.
+    "constant": the package's constant `name`, bound in `bound_cell`, must be like the notebook's by then.
     "alone": the role code of the cell works on a copy of `name`, so none of `others` may be part of it.
     """
 
-    kind: Literal["passing", "reached", "definition", "alone"]
+    kind: Literal["passing", "reached", "definition", "constant", "alone"]
     name: str
     cell: str
     when: Literal["before", "after"] = "before"

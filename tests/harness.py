@@ -23,11 +23,13 @@ from types import CodeType
 from typing import Any
 
 from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebook, StateFile, to_json
-from nb2prod.extract import extract
+from nb2prod.extract import extract, usage
 from nb2prod.validation.probe import state as capturing
 from nb2prod.validation.probe.finding import Refused, refused
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
+from nb2prod.validation.probe.portrait import unlike
 from nb2prod.validation.probe.unchanged import Unchanged
+from nb2prod.validation.verdict import placed, unlike_notebook
 
 __all__ = ["Ran", "Refused", "described", "outcomes", "package_answer", "run", "same_answers", "whole"]
 
@@ -42,6 +44,7 @@ class Ran:
     state: dict[str, Any] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
     rehomed: set[str] = field(default_factory=set)
+    portraits: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(
@@ -55,8 +58,9 @@ def run(
     `execute` may run the cells otherwise than as plain Python; it binds their names in `space`.
     """
     space = {"__name__": "__main__"} if space is None else space
-    ran, answers, given = Ran(), dict[str, Any](), dict[str, dict[str, Any]]()
+    answers, given = dict[str, Any](), dict[str, dict[str, Any]]()
     unchanged = Unchanged(to_json(plan.watched), lambda one, other: repr(one) == repr(other))
+    ran = Ran(portraits=unchanged.portraits)
     for cell in book.code:
         if "skip" in cell.tags:
             continue
@@ -109,7 +113,11 @@ def whole(book: Notebook, ran: Ran) -> Bundle:
     files = tuple(
         StateFile(key, "", "pickle", type(value).__name__, 0, "") for key, value in ran.state.items()
     )
-    return extract(book, Evidence(contract, files, rehomed=tuple(sorted(ran.rehomed))))
+    bundle = extract(book, Evidence(contract, files, rehomed=tuple(sorted(ran.rehomed))))
+    for name in ran.rehomed:
+        home = bundle.files[f"{bundle.plan.rehome[name]}.py"]
+        assert name in usage.of(ast.parse(home).body).may, f"state refers to {name}, which no module has"
+    return bundle
 
 
 def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], ran: Ran) -> None:
@@ -183,9 +191,15 @@ class StateChanged(AssertionError):
     """Answering has changed the state: the proof refuses that."""
 
 
-def package_answer(bundle: Bundle, state: dict[str, Any], request: dict[str, Any], folder: Path) -> Any:
+def package_answer(
+    bundle: Bundle,
+    state: dict[str, Any],
+    request: dict[str, Any],
+    folder: Path,
+    portraits: Iterable[Mapping[str, Any]] = (),
+) -> Any:
     """The answer of the generated code, imported from `folder`, with that state; StateChanged."""
-    with _imported(bundle, state, folder) as ask:
+    with _imported(bundle, state, folder, portraits) as ask:
         before = {key: _bytes(value) for key, value in state.items()}
         answer = ask(request)
         if before != {key: _bytes(value) for key, value in state.items()}:
@@ -201,6 +215,18 @@ def outcomes(
         return [described(lambda: ask(request)) for request in requests]  # noqa: B023
 
 
+def _check_like(bundle: Bundle, package: str, portraits: Iterable[Mapping[str, Any]]) -> None:
+    found = unlike(
+        placed(bundle, portraits),
+        lambda module: importlib.import_module(f"{package}.{module}"),
+        lambda module: module == "__main__" or module.startswith(f"{package}."),
+    )
+    if found is not None:
+        error = unlike_notebook(found)
+        where = {"cell": error.cell, "number": error.number, "line": error.line}
+        raise refused(error.code, error.message, error.hint, **where)
+
+
 def described(answer: Callable[[], Any]) -> str:
     """An answer as text; what it raises by its type."""
     try:
@@ -213,7 +239,7 @@ def described(answer: Callable[[], Any]) -> str:
 
 def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
     """Ask the generated code twice; Refused NB321, as by the proof, if the second answer is another."""
-    with _imported(bundle, ran.state, folder) as ask:
+    with _imported(bundle, ran.state, folder, ran.portraits) as ask:
         if repr(ask(ran.request)) == repr(ask(ran.request)):
             return
     last = bundle.plan.stages[-1].cells[-1]
@@ -225,8 +251,10 @@ def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
 
 
 @contextmanager
-def _imported(bundle: Bundle, state: dict[str, Any], folder: Path) -> Iterator[Callable[..., Any]]:
-    """The pipeline of the generated code, as a function of the request's names."""
+def _imported(
+    bundle: Bundle, state: dict[str, Any], folder: Path, portraits: Iterable[Mapping[str, Any]] = ()
+) -> Iterator[Callable[..., Any]]:
+    """The pipeline of the generated code, as a function of the request's names; Refused as by the proof."""
     name = f"made_package_{next(_count)}"
     path = folder / name
     path.mkdir()
@@ -241,6 +269,7 @@ def _imported(bundle: Bundle, state: dict[str, Any], folder: Path) -> Iterator[C
     importlib.invalidate_caches()
     try:
         pipeline = importlib.import_module(f"{name}.pipeline")
+        _check_like(bundle, name, portraits)
         yield lambda request: pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request))
     finally:
         sys.path.remove(str(folder))

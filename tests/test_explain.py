@@ -401,7 +401,8 @@ def test_a_function_changes_state_where_it_is_called(tmp_path: Path) -> None:
 )
 def test_a_definition_changes_state_by_what_runs_with_it(definition: str, tmp_path: Path) -> None:
     add = "def add(to):\n    to.append(1)\n    return lambda f: f"
-    cells: Cells = (("", f"seen = []\n{add}"), ("", definition), EXAMPLE, ("model", "len(seen)+request['a']"))
+    role = ("model", "len(seen)+request['a']")
+    cells: Cells = (("", f"seen = list(range(1))\n{add}"), ("", definition), EXAMPLE, role)
     found = explain_cells(tmp_path, cells)
     assert ("state:seen", "2:1") in {(e.source, e.target) for e in found.edges if e.kind == "made by"}
 

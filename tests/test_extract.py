@@ -47,6 +47,43 @@ EXAMPLE = ("example", "request = {'a': 3, 'b': 4}")
 
 AGREE: dict[str, tuple[Cells, Any]] = {
     "an expression at the end is the answer": ((EXAMPLE, ("model", "request['a'] + 1")), 4),
+    "a helper below the role's function is no role": (
+        (EXAMPLE, ("model", "def f(x):\n    return double(x['a'])\ndef double(x):\n    return 2 * x")),
+        6,
+    ),
+    "a partial takes what it leaves, by name from the first keyword on": (
+        (
+            ("", "from functools import partial\ndef f(x, k, b, *, c=1):\n    return x * k + b + c"),
+            ("example", "x, b = 3, 5"),
+            ("model", "predict = partial(f, k=2)"),
+        ),
+        12,
+    ),
+    "a partial of a method takes one value": (
+        (
+            ("", "from functools import partial"),
+            ("example", "word = 'b'"),
+            ("model", "predict = partial('a-b'.split, maxsplit=1)"),
+            ("postprocess", "def joined(parts):\n    return '+'.join(parts)"),
+        ),
+        "a-+",
+    ),
+    "a partial of what gives a coroutine": (
+        (
+            ("", "from functools import partial\nasync def f(x, k):\n    return x['a'] * k"),
+            EXAMPLE,
+            ("model", "predict = partial(f, k=3)"),
+        ),
+        9,
+    ),
+    "a role function that is tried out below": (
+        (EXAMPLE, ("model", "def f(x):\n    return x['a'] * 2\nprint(f(request))")),
+        6,
+    ),
+    "a getter of an item": (
+        (EXAMPLE, ("model", "from operator import itemgetter\npredict = itemgetter('a')")),
+        3,
+    ),
     "a trailing semicolon hides the value in the notebook only": (
         (EXAMPLE, ("model", "request['a'] + 1;")),
         4,
@@ -575,7 +612,7 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         (("", "n = max([0])"), EXAMPLE, ("model", "def model(x):\n    global n\n    n += 1\n    return n")),
         "NB209",
         3,
-        1,
+        3,
         "`n`",
     ),
     "a definition that depends on what ran": (
@@ -616,7 +653,7 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         ),
         "NB228",
         1,
-        2,
+        3,
         "`seen`",
     ),
     "a result that a function may read, bound on some paths only": (
@@ -665,7 +702,7 @@ REFUSED: dict[str, tuple[Cells, str, int | None, int | None, str]] = {
         (("", "def f(n):\n    return globals()[n]"), EXAMPLE, ("model", "f('x') + request['a']")),
         "NB230",
         1,
-        1,
+        2,
         "globals",
     ),
     "training in a role cell": (

@@ -297,7 +297,7 @@ def outcome(folder: Path, cells: list[tuple[str, str]]) -> str:
     note("\n".join(f"# {tags}\n{source}" for tags, source in cells))
     note("\n".join(f"## {n}\n{t}" for n, t in bundle.files.items() if n in CODE))
     try:
-        got = described(lambda: package_answer(bundle, ran.state, ran.request, folder))
+        got = described(lambda: package_answer(bundle, ran.state, ran.request, folder, ran.portraits))
     except StateChanged:
         return "refused"
     assert got == repr(ran.answer)

@@ -49,6 +49,13 @@ FITTED = (
     "X = list(range(3))\nmean = Mean()",
 )
 
+SCORER = (
+    "",
+    "class Scorer:\n"
+    "    def __init__(self, by):\n        self.by = by\n"
+    "    def __call__(self, row):\n        return row['a'] * self.by",
+)
+
 # --- what the text alone shows --------------------------------------------------------------------
 
 MENDED: dict[str, Case] = {
@@ -170,11 +177,36 @@ MENDED: dict[str, Case] = {
         ),
     ),
     "NB207": Case(
-        (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2")),
+        (EXAMPLE, ("model", "import math")),
         "an expression on its last line, or an assignment",
         (
-            (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2\ny")),
-            (EXAMPLE, ("model", "if request['a']:\n    y = 1\nelse:\n    y = 2\nanswer = y")),
+            (EXAMPLE, ("model", "import math\nmath.sqrt(request['a'])")),
+            (EXAMPLE, ("model", "import math\nanswer = math.sqrt(request['a'])")),
+        ),
+    ),
+    "NB207 of two names": Case(
+        (EXAMPLE, ("model", "x = y = 0\nif request['a']:\n    x = 1\nelse:\n    y = 2")),
+        "Name the answer on a last line: `x` or `y`.",
+        ((EXAMPLE, ("model", "x = y = 0\nif request['a']:\n    x = 1\nelse:\n    y = 2\ny")),),
+    ),
+    "NB207 on some paths": Case(
+        (EXAMPLE, ("model", "if request['a']:\n    y = 1")),
+        "Bind `y` on every path: give it a value above this line.",
+        ((EXAMPLE, ("model", "y = 0\nif request['a']:\n    y = 1")),),
+    ),
+    "NB207 of what is shown": Case(
+        (EXAMPLE, ("model", "print(request['a'] + 1)")),
+        "End the cell with `request['a'] + 1` alone: `print` shows it, and gives nothing.",
+        ((EXAMPLE, ("model", "request['a'] + 1")),),
+    ),
+    "NB207 of a class": Case(
+        (EXAMPLE, ("model", "class M:\n    def score(self, row):\n        return row['a']")),
+        "End the cell with what an object of `M` answers",
+        (
+            (
+                EXAMPLE,
+                ("model", "class M:\n    def score(self, row):\n        return row['a']\nM().score(request)"),
+            ),
         ),
     ),
     "NB208 a parameter": Case(
@@ -208,6 +240,15 @@ MENDED: dict[str, Case] = {
                 ("model", "def model(x):\n    grown = n + x['a']\n    return grown"),
             ),
         ),
+    ),
+    "NB209 of what is only counted": Case(
+        (
+            ("", "n = 0\ndef f(x):\n    global n\n    n += 1\n    return x * 2"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Drop this line and `global n`: no answer reads it",
+        ((("", "n = 0\ndef f(x):\n    return x * 2"), EXAMPLE, ("model", "f(request['a'])")),),
     ),
     "NB212": Case(
         (("", "a = 1\ndef f(x):\n    return x + a"), EXAMPLE, ("model", "a = 5\nf(request['a']) + a")),
@@ -280,6 +321,34 @@ MENDED: dict[str, Case] = {
         (("", "X = [1]"), EXAMPLE, ("model", "fitted = sum(X)")),
         "Tag the cell that answers the example, not the one that trains",
         ((("", "X = [1]"), ("", "fitted = sum(X)"), EXAMPLE, ("model", "fitted + request['a']")),),
+    ),
+    "NB215 of what the example is made of": Case(
+        (("", "X = [[1, 2], [3]]"), ("example", "request = X[:1]"), ("model", "[sum(row) for row in X]")),
+        "Read `request` here in place of `X`, of which the example is made.",
+        (
+            (
+                ("", "X = [[1, 2], [3]]"),
+                ("example", "request = X[:1]"),
+                ("model", "[sum(row) for row in request]"),
+            ),
+        ),
+    ),
+    "NB215 of what is to be called": Case(
+        (SCORER, EXAMPLE, ("model", "predict = Scorer(max([2]))")),
+        "End the cell with what `predict` answers: `predict(request)` on a line below.",
+        ((SCORER, EXAMPLE, ("model", "predict = Scorer(max([2]))\npredict(request)")),),
+    ),
+    "NB215 of what is to be called in a later role": Case(
+        (SCORER, EXAMPLE, ("preprocess", "row = dict(request)"), ("model", "predict = Scorer(max([2]))")),
+        "`predict(row)` on a line below.",
+        (
+            (
+                SCORER,
+                EXAMPLE,
+                ("preprocess", "row = dict(request)"),
+                ("model", "predict = Scorer(max([2]))\npredict(row)"),
+            ),
+        ),
     ),
     "NB216": Case(
         (EXAMPLE, ("postprocess", "z = request['a']"), ("model", "y = z + 1"), ("postprocess", "y * 2")),
@@ -402,6 +471,24 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB227 of a registry that other code changes": Case(
+        (
+            ("", "steps = []\ndef step(f):\n    steps.append(f)\n    return f"),
+            ("", "@step\ndef f(x):\n    return x + 1"),
+            ("", "steps.sort(key=id)"),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Drop this, and write out what `steps` holds in one line, below the last definition.",
+        (
+            (
+                ("", "def f(x):\n    return x + 1"),
+                ("", "steps = [f]\nsteps.sort(key=id)"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
     "NB227 of a library": Case(
         (("", "import string\nstring.digits = 'x'"), EXAMPLE, ("model", "len(string.digits) + request['a']")),
         "Write a function or a subclass of your own, and call that.",
@@ -457,6 +544,25 @@ MENDED: dict[str, Case] = {
                 ("", "def f(x):\n    return [*seen, x]"),
                 EXAMPLE,
                 ("model", "len(f(request['a']))"),
+            ),
+        ),
+    ),
+    "NB228 of a memo": Case(
+        (
+            (
+                "",
+                "known = {}\ndef f(x):\n    if x not in known:\n        known[x] = x * 2\n"
+                "    return known[x]",
+            ),
+            EXAMPLE,
+            ("model", "f(request['a'])"),
+        ),
+        "Drop `known`, and write `@functools.lru_cache(maxsize=None)` above `def f`.",
+        (
+            (
+                ("", "import functools\n@functools.lru_cache(maxsize=None)\ndef f(x):\n    return x * 2"),
+                EXAMPLE,
+                ("model", "f(request['a'])"),
             ),
         ),
     ),
@@ -578,6 +684,11 @@ MENDED: dict[str, Case] = {
         ),
         "Remove the condition on `__name__`",
         ((("", "def f(x):\n    return x"), EXAMPLE, ("model", "f(request['a'])")),),
+    ),
+    "NB235 around the answer": Case(
+        (EXAMPLE, ("model", "if __name__ == '__main__':\n    answer = request['a']")),
+        "Remove the condition on `__name__`",
+        ((EXAMPLE, ("model", "answer = request['a']")),),
     ),
     "NB237": Case(
         (

@@ -88,6 +88,32 @@ GAPS = {
         "    assert x, f'not {x}'\n    return x\n",
         [],
     ),
+    "code that may end before it raises": (
+        "def answer(x):\n    if x < 9:\n        return x\n    if x < 99:\n        return -x\n"
+        "    raise ValueError(x)\n",
+        [(4, 6, "if x < 99:")],
+    ),
+    "a handler that may not raise": (
+        "def answer(x):\n    try:\n        return abs(x)\n    except TypeError:\n        if x:\n"
+        "            return len(x)\n        raise\n",
+        [(4, 7, "except TypeError:")],
+    ),
+    "an abstract method": (
+        "from abc import ABC, abstractmethod\n"
+        "class A(ABC):\n    @abstractmethod\n    def give(self, x: int): ...\n"
+        "class B(A):\n    def give(self, x: int): return x\ndef answer(x):\n    return B().give(x)\n",
+        [],
+    ),
+    "a call of an object": (
+        "class A:\n    def __init__(self): self.k = A\n    def __call__(self, x): return A\n"
+        "OF = {1: abs, 2: A()}\ndef answer(x):\n    return OF[x](x)\n",
+        [(3, 3, "def __call__(self, x): return A")],
+    ),
+    "a method by its name": (
+        "class A:\n    def one(self, x): return x\n    def two(self, x): return -x\n"
+        "def answer(x):\n    return getattr(A(), 'one' if x < 9 else 'two')(x)\n",
+        [(3, 3, "def two(self, x): return -x")],
+    ),
     "code that reads nothing": ("def answer(x):\n    if x > 9:\n        return -1\n    return x\n", []),
     "an inner function": (
         "def answer(x):\n    def inner(y):\n        return y\n    f = lambda y: y\n    return f(x)\n",
@@ -130,6 +156,27 @@ def test_too_many_steps_are_not_followed(tmp_path: Path, monkeypatch: pytest.Mon
     source = "def answer(x):\n    for i in range(x):\n        x += i\n    return x\n"
     assert gaps(tmp_path, source, 10) == []
     assert gaps(tmp_path, source, 1000) is None
+
+
+WRAPPED = """
+def twice(f):
+    def inner(v):
+        return f(f(v))
+    return inner
+@twice
+def half(v):
+    return v / 2
+"""
+
+
+def test_what_runs_as_the_modules_are_loaded_is_run(tmp_path: Path) -> None:
+    notebook = book(
+        tmp_path, ("", WRAPPED), ("example", "values = [1.0]"), ("model", "[half(v) for v in values]")
+    )
+    run = plans.run(notebook, extract(notebook).plan)
+    bundle = extract(notebook, run.evidence)
+    write_package(bundle, run.folder, tmp_path / "package")
+    assert [d for d in prove(bundle, run, tmp_path / "package").diagnostics if d.code == "NB350"] == []
 
 
 CELLS = (

@@ -151,6 +151,8 @@ def own_answer(shell: Any, found: Trap) -> Any:
 def _result(shell: Any, source: str, result: Any) -> Any:
     body = source.partition("\n")[2] if source.startswith("%%") else source
     last = ast.parse(shell.transform_cell(body)).body[-1]
+    if isinstance(last, ast.For | ast.If | ast.Match | ast.Try | ast.With):  # what its last line has set
+        return shell.user_ns[_set_last(last)]
     match last:
         case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) | ast.AugAssign(target=target):
             while isinstance(target, ast.Subscript | ast.Attribute):
@@ -159,3 +161,14 @@ def _result(shell: Any, source: str, result: Any) -> Any:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             return shell.user_ns[name]
     return result
+
+
+def _set_last(node: ast.stmt) -> str:
+    names: list[tuple[int, str]] = []
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Name(ctx=ast.Store()) | ast.Subscript(value=ast.Name(), ctx=ast.Store()):
+                names.append((inner.lineno, getattr(inner, "id", "") or inner.value.id))  # type: ignore[union-attr]
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))):
+                names.append((inner.lineno, name))
+    return max(names)[1]

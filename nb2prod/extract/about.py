@@ -10,7 +10,8 @@ from typing import Literal
 from nb2prod.domain import ExplainedBinding, ExplainedName, ExplainedUse, Explanation, Role
 from nb2prod.extract.findings import place
 from nb2prod.extract.links import Link, label, mentions, node_id
-from nb2prod.extract.program import Statement, is_builtin
+from nb2prod.extract.names import is_builtin
+from nb2prod.extract.program import Statement
 from nb2prod.extract.reasons import superseded
 from nb2prod.extract.units import Target, Unit
 from nb2prod.extract.view import View

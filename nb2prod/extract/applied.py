@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from nb2prod.extract.things import ANYTHING, NOTHING, Flow, Summary, Thing, Value, parts, reach
+from nb2prod.extract.things import ANYTHING, NOTHING, SEVERAL, Flow, Summary, Thing, Value, parts, reach
 
 
 @dataclass(slots=True)
@@ -47,16 +47,21 @@ def unfollowed(flow: Flow, given: Given) -> Value:
     """A call of which nothing is known: it may change, give and store all that it is given or can find."""
     known = NOTHING.union(given.all(), *(flow.at_top(name) for name in flow.world.touched()))
     rest = flow.made.setdefault(ANYTHING, Thing(flow, kinds=frozenset([ANYTHING]), many=True))
-    found = reach(known) | {rest}
+    added, found = flow.anything
+    if added != flow.world.added or not known <= found:
+        found = reach(known | {rest})
+        rest.keep(found)
+        for thing in found:
+            thing.keep([rest])
+        flow.anything = flow.world.added, found
     flow.change(found)
-    rest.keep(found)
-    for thing in found:
-        thing.keep([rest])
     return found
 
 
 def apply_somehow(flow: Flow, summary: Summary, others: Value, key: object) -> Value:
     """A call that something else makes, with what it has."""
+    if flow.world.exhausted:
+        return unfollowed(flow, Given(starred=others))
     others = frozenset(thing for thing in others if summary not in thing.functions)
     anything = parts(others) | others
     return apply(flow, summary, Given(starred=anything, double=anything), key)
@@ -100,8 +105,7 @@ def _outer(summary: Summary, held: Iterable[Thing], deep: Thing) -> Value:
 
 def _join(summary: Summary, into: Thing, things: Iterable[Thing], deep: Thing) -> None:
     for thing in things:
-        into.kinds |= thing.kinds
-        into.functions = tuple(dict.fromkeys([*into.functions, *thing.functions]))
+        into.become(thing.kinds, thing.functions)
         into.keep(_outer(summary, thing.holds, deep))
         for attribute, held in thing.fields.items():
             into.keep(_outer(summary, held, deep), attribute)
@@ -117,7 +121,7 @@ class _Seen:
     key: object
 
     def all(self, things: Iterable[Thing]) -> Value:
-        return NOTHING.union(*(self.of(thing) for thing in things))
+        return NOTHING.union(*(self.of(thing) for thing in [*things]))  # they may grow meanwhile
 
     def of(self, thing: Thing) -> Value:
         if thing not in self.known:
@@ -144,12 +148,10 @@ class _Seen:
         self.known[thing] = made
         (own,) = made
         own.many |= thing.many
-        own.kinds |= thing.kinds
         own.keep(self.all(thing.holds))
         for attribute, held in thing.fields.items():
             own.keep(self.all(held), attribute)
-        functions = (self._function(function) for function in thing.functions)
-        own.functions = tuple(dict.fromkeys([*own.functions, *functions]))
+        own.become(thing.kinds, (self._function(function) for function in thing.functions))
         if thing.items is not None and direct:
             own.line_up([self.all(item) for item in thing.items])
         return made
@@ -165,16 +167,11 @@ class _Seen:
             self.flow.closures,
             replace(inner, origin=origin, changed=NOTHING, gives=NOTHING, given={}),
         )
-        key = self.flow.distinct((self.key, origin), closures)
-        known = closures.setdefault((key, origin), fresh)
-        known.changed, known.gives = known.changed | changed, known.gives | gives
-        known.given = joined(known.given, given)
+        key = (self.key, origin)
+        key = key if self.flow.distinct(key, closures) == key else (SEVERAL, origin)
+        known = closures.setdefault(key, fresh)
+        known.grow(changed, gives, given)
         return known
-
-
-def joined(one: dict[str, Value], other: dict[str, Value]) -> dict[str, Value]:
-    """What names may stand for that have been bound in two ways."""
-    return {name: one.get(name, NOTHING) | other.get(name, NOTHING) for name in one | other}
 
 
 def _bound(flow: Flow, summary: Summary, given: Given, key: object) -> dict[str, Value]:

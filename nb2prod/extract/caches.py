@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from nb2prod.extract import names
+from nb2prod.extract import names, usage
 
 
 def is_cached(node: names.Function) -> bool:
@@ -51,4 +51,4 @@ def _inputs(node: names.Function, expression: ast.expr) -> set[str]:
         for assign in made:
             if any(isinstance(t, ast.Name) and t.id in todo for t in assign.targets):
                 todo |= {n.id for n in ast.walk(assign.value) if isinstance(n, ast.Name)}
-    return found & set(names.body_of(node).parameters)
+    return found & set(usage.body_of(node).parameters)

@@ -43,6 +43,8 @@ def send(
             for summary in flow.world.methods(method, kinds_of(thing)):
                 if summary.way in ways:
                     having.setdefault(summary, set()).add(thing)
+        if having and flow.world.exhausted:
+            return unfollowed(flow, (given or Given()).after(base))
         for summary, things in having.items():
             found |= apply(flow, summary, (given or Given()).after(frozenset(things)), (node, method))
     return found
@@ -134,7 +136,7 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
     if method in effects.CHANGING_ARGUMENTS:
         flow.change(given.positional[0] if given.positional else given.all())
     for name in effects.alike(method):
-        for summary in methods_of(flow, name, base):
+        for summary in methods_of(flow, name, base, above=is_super(func.value)):
             result |= _one_method(flow, node, summary, base, given, func.value)
             for function in dict.fromkeys(f for thing in base | parts(base) for f in thing.functions):
                 result |= apply_somehow(flow, function, given.all(), (node, "kept"))
@@ -148,8 +150,8 @@ def _is_own(flow: Flow, method: str, base: Value) -> bool:
     return bool(kinds) and known and bool(methods_of(flow, method, base))
 
 
-def methods_of(flow: Flow, name: str, base: Value) -> list[Summary]:
-    """The methods of the notebook that a call on some objects may mean."""
+def methods_of(flow: Flow, name: str, base: Value, *, above: bool = False) -> list[Summary]:
+    """The methods of the notebook that a call on some objects may mean; `above`: on their `super()`."""
     if not base:
         return list(flow.world.methods(name, frozenset()))
     kinds = [kinds_of(thing) for thing in base]
@@ -157,7 +159,12 @@ def methods_of(flow: Flow, name: str, base: Value) -> list[Summary]:
         frozenset([t.name]) if t.outer and not t.whole and flow.world.is_class(t.name) else k
         for t, k in zip(base, kinds, strict=True)
     ]
-    return list(dict.fromkeys(s for k in classes for s in flow.world.methods(name, k)))
+    return list(dict.fromkeys(s for k in classes for s in flow.world.methods(name, k, above=above)))
+
+
+def is_super(node: ast.expr) -> bool:
+    """`super()`, with or without arguments."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
 
 
 def _one_method(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from nb2prod.extract import effects, flows, making, names
+from nb2prod.extract import effects, flows, making, names, usage
 from nb2prod.extract.defined import Definitions, functions_in
 from nb2prod.extract.names import Call, Names
 from nb2prod.extract.things import ANYTHING, Flow, Summary, Thing, Value, reach
@@ -41,16 +42,18 @@ _FACTORIES = frozenset(
 class Changes:
     """Answers what code of a notebook changes in place, given all its definitions and imports."""
 
-    def __init__(self, nodes: Iterable[ast.stmt]) -> None:
-        self._known = Definitions(nodes)
+    def __init__(self, known: Iterable[tuple[ast.stmt, Names]]) -> None:
+        self._known = Definitions(known)
         self._summaries: dict[ast.AST, Summary] = {}
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
         self._flows: dict[ast.stmt, Flow] = {}
+        self._having: dict[tuple[str, frozenset[str], bool], list[names.Function]] = {}
         self._calls = 0
         self._most_calls = _LEAST_CALLS + _CALLS_EACH * len(self._known.nodes)
         self._settled = self.exhausted = False
         self.coarse: set[ast.AST] = set()
+        self.added = 0
         self._touched = sorted(self._known.used_in_functions())
         self._order = list(self._known.callees_first())
         self._settle()
@@ -126,7 +129,7 @@ class Changes:
             name = todo.pop().function
             for function in self._known.functions.get(name, ()) if name not in seen else ():
                 found = [*function.calls, *(function.gives if name == call.function and times > 1 else ())]
-                inside = names.body_of(function.node)
+                inside = usage.body_of(function.node)
                 own = {*inside.local, *self._known.modules} - set(inside.parameters)
                 yield from ((inner, inner.root not in own) for inner in found)
                 todo += found
@@ -177,36 +180,28 @@ class Changes:
 
     def is_attribute(self, name: str) -> bool:
         """Whether objects of the notebook's classes keep something under a name."""
-        return any(name in c.own for known in self._known.classes.values() for c in known)
+        return name in self._known.attributes
 
-    def methods(self, name: str, kinds: frozenset[str]) -> Iterator[Summary]:
+    def methods(self, name: str, kinds: frozenset[str], *, above: bool = False) -> Iterator[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
-        for owner, node in self._known.methods.get(name, ()):
-            if node in self._summaries and self._may_be(kinds, owner):
-                yield self._summaries[node]
+        key = name, kinds, above
+        if key not in self._having:
+            owners = {o for kind in kinds for o in self._known.owners(name, kind, above=above)}
+            known = self._known.methods.get(name, ())
+            unsure = self._is_unsure(kinds)
+            self._having[key] = [node for owner, node in known if unsure or owner in owners]
+        return (self._summaries[node] for node in self._having[key] if node in self._summaries)
 
     def sharing(self, attribute: str, kinds: frozenset[str]) -> Iterator[str]:
         """Classes that keep a changeable value under an attribute, for all objects of theirs."""
-        for name, known in self._known.classes.items():
-            if any(attribute in c.shared for c in known) and self._may_be(kinds, name):
+        unsure = self._is_unsure(kinds)
+        for name in self._known.sharing.get(attribute, ()):
+            if unsure or any(name in self._known.related(kind) for kind in kinds):
                 yield name
 
-    def _may_be(self, kinds: frozenset[str], owner: str) -> bool:
-        """Whether an object of some kinds may have what a class defines."""
-        if not kinds or any(k not in self._known.classes and k not in effects.PLAIN for k in kinds):
-            return True
-        return any(owner in self._line(k) or k in self._line(owner) for k in kinds)
-
-    def _line(self, name: str) -> set[str]:
-        """A class and those that it comes from."""
-        found: set[str] = set()
-        todo = [name]
-        while todo:
-            one = todo.pop()
-            if one not in found:
-                found.add(one)
-                todo += [base for c in self._known.classes.get(one, ()) for base in c.bases]
-        return found
+    def _is_unsure(self, kinds: frozenset[str]) -> bool:
+        """Whether an object of some kinds may be of any class."""
+        return not kinds or any(k not in self._known.classes and k not in effects.PLAIN for k in kinds)
 
     # -- following the notebook
 
@@ -282,22 +277,33 @@ def _sign(summary: Summary) -> object:
     """What a summary says, to compare it with another round's."""
     labels = {thing: name for name, value in summary.parameters.items() for thing in value}
 
-    def sign(value: Iterable[Thing]) -> frozenset[object]:
-        return frozenset(
-            (labels.get(t.origin, t.name), t.outer, t.whole is not None, t.attribute, t.kinds) for t in value
-        )
+    @functools.cache
+    def sign(thing: Thing) -> object:
+        whole = thing.whole is not None
+        return labels.get(thing.origin, thing.name), thing.outer, whole, thing.attribute, thing.kinds
 
-    stored = {
-        (labels.get(t, t.name), attribute, sign(reach(held))) for t, attribute, held in summary.stored()
+    stored = [(thing, attribute, part) for thing, attribute, held in summary.stored() for part in held]
+    given = [(name, part) for name, value in summary.given.items() for part in value]
+    inside = reach([*summary.gives, *(part for *_, part in stored), *(part for _, part in given)])
+    held = {
+        (sign(thing), attribute, sign(part))
+        for thing in inside
+        for attribute, parts in [("", thing.holds), *thing.fields.items()]
+        for part in parts
     }
-    given = frozenset((name, sign(reach(value))) for name, value in summary.given.items())
-    return sign(summary.changed), sign(summary.gives), sign(reach(summary.gives)), given, frozenset(stored)
+    return (
+        frozenset(map(sign, summary.changed)),
+        frozenset(map(sign, summary.gives)),
+        frozenset((name, sign(part)) for name, part in given),
+        frozenset((sign(thing), attribute, sign(part)) for thing, attribute, part in stored),
+        frozenset(held),
+    )
 
 
 def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
     """Add to the names of each top-level statement what its calls change."""
     pairs = list(nodes)
-    changes = Changes(node for node, _ in pairs)
+    changes = Changes(pairs)
     for node, found in pairs:
         for call in found.calls:
             found.may |= changes.bound_by(call)

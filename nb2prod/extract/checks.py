@@ -10,7 +10,7 @@ from nb2prod.domain import TAGS, Cell, Diagnostic, Notebook
 from nb2prod.extract.findings import at
 from nb2prod.extract.ipython import installs
 from nb2prod.extract.order import last_run
-from nb2prod.extract.program import parse
+from nb2prod.extract.program import NOT_PYTHON, parse
 from nb2prod.extract.syntax import syntax
 
 _LONGEST = 2 * max(len(tag) for tag in TAGS)
@@ -105,5 +105,5 @@ def _is_empty(cell: Cell) -> bool:
 def _nodes(cell: Cell) -> Iterator[ast.AST]:
     try:
         yield from ast.walk(parse(cell.code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NOT_PYTHON:
         yield ast.Name(id="", ctx=ast.Store())  # the syntax error is a finding of its own

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nb2prod.extract import names
+from nb2prod.extract import names, usage
 from nb2prod.extract.applied import defaults, may_change
-from nb2prod.extract.names import Call
+from nb2prod.extract.names import Call, Names
 
 Callee = tuple[names.Function, str, str]
 """A function, the name that it goes by, and the class that it is a method of."""
@@ -44,22 +45,63 @@ class Class:
 class Definitions:
     """All that a notebook defines at its top level, by name."""
 
-    def __init__(self, nodes: Iterable[ast.stmt]) -> None:
-        self.nodes = list(nodes)
+    def __init__(self, known: Iterable[tuple[ast.stmt, Names]]) -> None:
+        pairs = list(known)
+        self.nodes = [node for node, _ in pairs]
         self.functions: dict[str, list[Function]] = defaultdict(list)
         self.classes: dict[str, list[Class]] = defaultdict(list)
         self.methods: dict[str, list[tuple[str, names.Function]]] = defaultdict(list)
         self.modules: dict[str, str] = {}
-        self.literals = _literals(self.nodes)
+        self.bound = {name for _, found in pairs for name in found.may}
+        self.literals = _literals(pairs)
         for node in self.nodes:
             self._add(node)
+        self.sharing: dict[str, list[str]] = defaultdict(list)
+        self.attributes = {name for classes in self.classes.values() for c in classes for name in c.own}
         for owner, classes in self.classes.items():
             for name, method in (pair for c in classes for pair in _methods(c.node)):
                 self.methods[name].append((owner, method))
+            for name in {name for c in classes for name in c.shared}:
+                self.sharing[name].append(owner)
+        self.lines = {name: self._line(name) for name in self.classes}
+
+    def _line(self, name: str) -> frozenset[str]:
+        """A class and those that it comes from."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            one = todo.pop()
+            if one not in found:
+                found.add(one)
+                todo += self._bases(one)
+        return frozenset(found)
+
+    def related(self, name: str) -> set[str]:
+        """A class, those that it comes from, those that come from it, and what else these come from."""
+        return {one for line in self.lines.values() if name in line for one in line}
+
+    def owners(self, method: str, name: str, *, above: bool) -> set[str]:
+        """Classes whose method an object of a class, or of one below it, has; `above`: its `super()` has."""
+        having = {owner for owner, _ in self.methods.get(method, ())}
+        found = (self.related(name) - self.lines.get(name, set())) & having
+        if above:
+            found -= {one for one in found if name in self.lines[one]}
+        todo, seen = list(self._bases(name)) if above else [name], set[str]()
+        while todo:
+            one = todo.pop()
+            if one in having:
+                found.add(one)
+            elif one not in seen:
+                todo += self._bases(one)
+            seen.add(one)
+        return found
+
+    def _bases(self, name: str) -> Iterator[str]:
+        return (base for c in self.classes.get(name, ()) for base in c.bases)
 
     def used_in_functions(self) -> set[str]:
         """Global names of which functions may change the objects: not those that they only call."""
-        bound = {name for node in self.nodes for name in names.of(node).may} - self.modules.keys()
+        bound = self.bound - self.modules.keys()
         used: set[str] = {name for name, known in self.classes.items() if any(c.shared for c in known)}
         for node in self.nodes:
             for inner in (n for n in ast.walk(node) if isinstance(n, _WITH_BODY)):
@@ -76,7 +118,7 @@ class Definitions:
         known: dict[str, list[Callee]] = defaultdict(list)
         for name, functions in self.functions.items():
             known[name] += [(f.node, name, "") for f in functions]
-        for owner, classes in self.classes.items():
+        for owner, classes in reversed(self.classes.items()):  # what a class comes from is above it
             for name, node in (pair for c in classes for pair in _methods(c.node)):
                 known[name].append((node, owner, owner))
                 known[owner] += known[name][-1:] if name == "__init__" else []
@@ -139,12 +181,11 @@ def _statements_in(node: ast.AST) -> Iterator[ast.stmt]:
             yield from _statements_in(child)
 
 
-def _literals(nodes: Iterable[ast.stmt]) -> dict[str, frozenset[str]]:
+def _literals(pairs: Iterable[tuple[ast.stmt, Names]]) -> dict[str, frozenset[str]]:
     """Names that stand for what is written out, never to be changed: of which no part is an array."""
     found: dict[str, frozenset[str]] = {}
     others: set[str] = set()
-    for node in nodes:
-        own = names.of(node)
+    for node, own in pairs:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in found:
                 if kinds := _literal_kinds(value):
@@ -196,9 +237,9 @@ def _class(node: ast.ClassDef) -> Class:
 
 
 def _function(node: names.Function) -> Function:
-    inside = names.body_of(node)
+    inside = usage.body_of(node)
     binds = set(inside.names.may & inside.declared)
-    gives = tuple(call for inner in _functions_in_body(node) for call in names.body_of(inner).names.calls)
+    gives = tuple(call for inner in _functions_in_body(node) for call in usage.body_of(inner).names.calls)
     return Function(node, tuple(inside.names.calls), _makes_function(node), gives, binds)
 
 
@@ -210,9 +251,9 @@ def _functions_in_body(node: names.Function) -> Iterator[names.Function]:
 def _makes_function(node: names.Function) -> bool:
     if isinstance(node, ast.Lambda):
         return isinstance(node.body, ast.Lambda)
-    inside = [s for s in _own(node) if isinstance(s, ast.FunctionDef | ast.ClassDef)]
+    inside = [s for s in own_parts(node) if isinstance(s, ast.FunctionDef | ast.ClassDef)]
     made = {s.name for s in inside} - {s.name for s in inside if _remembers(s, node)}
-    given = [s.value for s in _own(node) if isinstance(s, ast.Return)]
+    given = [s.value for s in own_parts(node) if isinstance(s, ast.Return)]
     return bool(given) and all(
         isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in made) for value in given
     )
@@ -220,16 +261,24 @@ def _makes_function(node: names.Function) -> bool:
 
 def _remembers(inner: ast.FunctionDef | ast.ClassDef, outer: names.Function) -> bool:
     """Whether a function changes what the function around it holds: it is another one after each call."""
-    held = names.body_of(outer).local & names.of(inner).mutates
+    held = usage.body_of(outer).local & usage.of(inner).mutates
     return bool(held) or any(isinstance(child, ast.Nonlocal) for child in ast.walk(inner))
 
 
-def _own(node: ast.AST) -> Iterator[ast.AST]:
+@functools.lru_cache(maxsize=4096)
+def scope(node: names.Function) -> tuple[Mapping[str, bool], frozenset[str]]:
+    """Names that a function declares `nonlocal` (true) or `global` (false), and those that are its own."""
+    declared = [child for child in own_parts(node) if isinstance(child, ast.Nonlocal | ast.Global)]
+    elsewhere = {name: isinstance(child, ast.Nonlocal) for child in declared for name in child.names}
+    return elsewhere, usage.body_of(node).local - elsewhere.keys()
+
+
+def own_parts(node: ast.AST) -> Iterator[ast.AST]:
     """What stands in a function, less what stands in functions inside it."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            yield from _own(child)
+            yield from own_parts(child)
 
 
 def functions_in(node: ast.AST, name: str = "lambda") -> Iterator[tuple[str, names.Function]]:

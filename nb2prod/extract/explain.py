@@ -22,12 +22,12 @@ from nb2prod.domain import (
     StateItem,
 )
 from nb2prod.errors import NotebookError, UsageError
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.about import about_name
 from nb2prod.extract.extract import extract
 from nb2prod.extract.lineage import Lineage
 from nb2prod.extract.links import Link, label, names_bound, node_id
-from nb2prod.extract.program import Statement, parse
+from nb2prod.extract.program import NOT_PYTHON, Statement, parse
 from nb2prod.extract.reasons import Reasons
 from nb2prod.extract.view import View, view_of
 
@@ -153,13 +153,13 @@ def _skipped(cell: Cell) -> Iterator[ExplainedNode]:
     why = "out: the cell is tagged `skip`"
     try:
         body = parse(cell.code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NOT_PYTHON:
         whole = (cell.id, cell.number, 1, cell.source.count("\n") + 1, cell.source)
         told = f"{why} (it is no Python)"
         yield ExplainedNode(f"{cell.number}:1", "line", "out", "skipped", told, (), (), *whole)
         return
     for node in body:
-        statement = Statement(-1, cell, node, "value", names.of(node))
+        statement = Statement(-1, cell, node, "value", usage.of(node))
         where = (cell.id, cell.number, statement.first, statement.last, _code(statement))
         kind = _kind_of_skipped(node)
         yield ExplainedNode(
@@ -330,8 +330,8 @@ def _identifiers(notebook: Notebook) -> set[str]:
     for cell in notebook.code:
         try:
             body = parse(cell.code).body
-            found |= names.of(body).may
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            found |= usage.of(body).may
+        except NOT_PYTHON:
             continue  # only a skipped cell may be no Python
         nodes = [node for statement in body for node in ast.walk(statement)]
         for node in nodes:

@@ -25,12 +25,13 @@ from nb2prod.domain import (
 )
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.display import is_display
 from nb2prod.extract.hints import safe
 from nb2prod.extract.ipython import dropped
 from nb2prod.extract.marks import behind, cell_marks
 from nb2prod.extract.modules import Layer, code_files
 from nb2prod.extract.needs import needs_of
-from nb2prod.extract.program import Program, is_display, program_of
+from nb2prod.extract.program import program_of
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.schema import schema_of
 from nb2prod.extract.settings import settings
@@ -81,7 +82,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     return Bundle(
         name=notebook.name,
         notebook_digest=notebook.digest,
-        files=_files(slice_.layout.program, layer, evidence, needs),
+        files=_files(slice_, layer, evidence, needs),
         plan=_plan(slice_, layer),
         imports=layer.imports,
         source_map=tuple(layer.source_map),
@@ -146,10 +147,8 @@ def _reference(layout: Layout) -> tuple[Cell, str | None] | None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _files(
-    program: Program, layer: Layer, evidence: Evidence | None, roles: Iterable[Role]
-) -> dict[str, str]:
-    notebook = program.notebook
+def _files(slice_: Slice, layer: Layer, evidence: Evidence | None, roles: Iterable[Role]) -> dict[str, str]:
+    notebook = slice_.layout.program.notebook
     files = dict(layer.files)
     files["__init__.py"] = _init(notebook)
     for name in FIXED_FILES:
@@ -160,7 +159,7 @@ def _files(
         files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
     by_role = requirements_by_role(roles, evidence)
     proven = {"batch_safe": evidence.batch_safe if evidence else None, "requirements": by_role}
-    files["manifest.json"] = _json({**_manifest(program, layer, evidence), **proven})
+    files["manifest.json"] = _json({**_manifest(slice_, layer, evidence), **proven})
     files["requirements.txt"] = _requirements(evidence.requirements if evidence else ())
     return files
 
@@ -184,10 +183,10 @@ def _init(notebook: Notebook) -> str:
     )
 
 
-def _manifest(program: Program, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
-    notebook = program.notebook
+def _manifest(slice_: Slice, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
+    notebook = slice_.layout.program.notebook
     captured = {s.key: to_json(s) for s in evidence.state} if evidence else {}
-    computed = behind(program, layer.state)
+    computed = behind(slice_, layer.state)
     return {
         "format": PACKAGE_FORMAT,
         "name": notebook.name,

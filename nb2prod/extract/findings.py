@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+
 from nb2prod.domain import Cell, Diagnostic, Severity
+from nb2prod.extract import usage
 from nb2prod.extract.program import Statement
 
 
@@ -26,3 +29,11 @@ def at(
 def place(statement: Statement) -> str:
     """`cell 7, line 3`, for use inside a message."""
     return f"cell {statement.cell.number}, line {statement.node.lineno}"
+
+
+def line_that_changes(node: ast.stmt, name: str) -> int:
+    """The first line inside a statement that binds a name or changes what it stands for; else its own."""
+    inner = (n for n in ast.walk(node) if isinstance(n, ast.stmt))
+    simple = (n for n in inner if not hasattr(n, "body") and not isinstance(n, ast.Match))
+    found = ((n.lineno, usage.of(n)) for n in simple)
+    return min((line for line, n in found if name in n.may | n.mutates | n.augments), default=node.lineno)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from nb2prod.extract import names
 from nb2prod.extract.applied import Given, apply, condense, unfollowed
 from nb2prod.extract.caches import is_cached
 from nb2prod.extract.called import send
+from nb2prod.extract.rounds import repeat, settle
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
 from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, value
 
@@ -24,13 +25,17 @@ def top(world: World, statements: Iterable[ast.stmt]) -> Flow:
     """Statements of the notebook's top level, followed from the names that stand for themselves."""
     nodes = list(statements)
     flow = Flow(world, coarse=bool(nodes) and nodes[0] in world.coarse)
-    for statement in nodes:
-        flow.statement = statement
-        _statement(flow, statement)
+    settle(flow, lambda: _at_top(flow, nodes))
     if flow.is_big and not flow.coarse:
         world.coarse.add(nodes[0])
         return top(world, nodes)
     return flow
+
+
+def _at_top(flow: Flow, nodes: Iterable[ast.stmt]) -> None:
+    for statement in nodes:
+        flow.statement = statement
+        _statement(flow, statement)
 
 
 def changed_outside(flow: Flow) -> dict[str, ast.stmt]:
@@ -50,17 +55,10 @@ def function(
     inner.coarse = node in world.coarse
     inner.statement = parent.statement if parent else None
     way = _way(node) if of else ""
-    if of:
-        _own(inner, node, way, of)
-    if world.exhausted and any(isinstance(child, ast.Call) for child in ast.walk(node)):
-        unfollowed(inner, Given([*inner.parameters.values()]))
-    elif isinstance(node, ast.Lambda):
-        inner.gives |= value(inner, node.body)
+    if parent is None:
+        settle(inner, lambda: _body(inner, node, way, of))
     else:
-        inner.elsewhere = dict(_elsewhere(node))
-        local = names.body_of(node).local - inner.elsewhere.keys()
-        inner.names |= {name: NOTHING for name in local if name not in inner.names}
-        run(inner, node.body)
+        _body(inner, node, way, of)
     if parent is None and inner.is_big and not inner.coarse:
         world.coarse.add(node)
         return function(world, node, owner=owner, of=of)
@@ -73,12 +71,15 @@ def function(
     return made
 
 
-def _elsewhere(node: ast.AST) -> Iterator[tuple[str, bool]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Nonlocal | ast.Global):
-            yield from ((name, isinstance(child, ast.Nonlocal)) for name in child.names)
-        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            yield from _elsewhere(child)
+def _body(inner: Flow, node: names.Function, way: str, of: str) -> None:
+    if of:
+        _own(inner, node, way, of)
+    if inner.world.exhausted and any(isinstance(child, ast.Call) for child in ast.walk(node)):
+        inner.gives |= unfollowed(inner, Given([*inner.parameters.values()]))
+    elif isinstance(node, ast.Lambda):
+        inner.gives |= value(inner, node.body)
+    else:
+        run(inner, node.body)
 
 
 def _own(inner: Flow, node: names.Function, way: str, of: str) -> None:
@@ -89,7 +90,7 @@ def _own(inner: Flow, node: names.Function, way: str, of: str) -> None:
     inner.first = first[0].arg
     if way == "classmethod":
         inner.names[inner.first] = frozenset([inner.from_outside(of)])
-        inner.parameters.pop(inner.first)
+        inner.parameters.pop(inner.first, None)
         return
     for thing in inner.names[inner.first]:
         thing.kinds = frozenset([of])
@@ -156,8 +157,12 @@ def _definition(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Non
     functions = flow.world.defined(node.name) if flow.parent is None and not flow.is_function else ()
     if not functions:
         functions = (function(flow.world, node, flow),)
-        functions[0].given = given
+        functions[0].grow(NOTHING, NOTHING, given)
     made = flow.make((node, "function"), (), "function", functions)
+    _decorate(flow, node, made)
+
+
+def _decorate(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, made: Value) -> None:
     flow.bind(node.name, made)
     for decorator in reversed(node.decorator_list):
         wrapped = frozenset(
@@ -184,7 +189,11 @@ def _class(flow: Flow, node: ast.ClassDef) -> None:
         elif flow.is_function or flow.parent is not None:
             function(flow.world, child, flow, of=node.name)
     flow.names = dict(before)
-    flow.names[node.name] = frozenset([flow.from_outside(node.name)])
+    made = frozenset([flow.from_outside(node.name)])
+    for base in node.bases:
+        for summary in flow.world.methods("__init_subclass__", frozenset([names.dotted(base)])):
+            apply(flow, summary, Given([made]), (node, "subclass"))
+    _decorate(flow, node, made)
 
 
 def _augmented(flow: Flow, node: ast.AugAssign) -> None:
@@ -226,26 +235,25 @@ def _either(flow: Flow, branches: Sequence[Iterable[ast.stmt]]) -> None:
 
 
 def _loop(flow: Flow, node: ast.While | ast.For | ast.AsyncFor) -> None:
-    flow.join([flow.forked(), *([flow.rounds[node]] if node in flow.rounds else [])])
-    inside = flow.looping
-    flow.looping = True
-    # what a round leaves behind is there in the next; a loop in a loop comes round with the outer one
-    for number in range(_MOST_ROUNDS):
-        before = flow.forked()
-        if isinstance(node, ast.While):
-            value(flow, node.test)
-        else:
-            assign(flow, node.target, iterated(flow, node, value(flow, node.iter)))
-        run(flow, node.body)
-        flow.join([before, flow.forked()])
-        if flow.names == before and (inside or number >= 2):
-            break
-    flow.looping = inside
+    if node in flow.rounds:
+        flow.join([flow.forked(), flow.rounds[node]])
+    if flow.repeats:
+        _round(flow, node)  # it comes round with what is around it
+    else:
+        repeat(flow, lambda: _round(flow, node))
     flow.rounds[node] = flow.forked()
     run(flow, node.orelse)
 
 
-_MOST_ROUNDS = 10
+def _round(flow: Flow, node: ast.While | ast.For | ast.AsyncFor) -> None:
+    before = flow.forked()
+    if isinstance(node, ast.While):
+        value(flow, node.test)
+    else:
+        assign(flow, node.target, iterated(flow, node, value(flow, node.iter)))
+    run(flow, node.body)
+    flow.join([before, flow.forked()])
+    flow.world.added += flow.names != before  # what a round leaves behind is there in the next
 
 
 def _with(flow: Flow, node: ast.With | ast.AsyncWith) -> None:

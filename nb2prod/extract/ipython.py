@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nb2prod.domain import Cell, Diagnostic, Notebook
+from nb2prod.extract.display import is_display
 from nb2prod.extract.findings import at, place
-from nb2prod.extract.program import Program, Statement, is_display, parse
+from nb2prod.extract.program import NOT_PYTHON, Program, Statement, parse
 
 _HARMLESS_TEXT = (
     "autoreload aimport cat colors conda config doctest_mode env gui history less load_ext ls lsmagic lprun"
@@ -190,5 +191,5 @@ def _command(own: OwnLine) -> str:
 def _own_lines_of(cell: Cell) -> Iterator[OwnLine]:
     try:
         yield from own_lines(parse(cell.code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NOT_PYTHON:
         return  # a finding of its own

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.provenance import seeds
 
@@ -79,4 +79,4 @@ def _only_if_called(statement: Statement, name: str) -> bool:
         return False
     body = statement.node.body if isinstance(statement.node, ast.ClassDef) else []
     runs = (s for s in body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef))
-    return not any(name in names.of(s).mutates for s in runs)
+    return not any(name in usage.of(s).mutates for s in runs)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from nb2prod.domain import Role
 from nb2prod.extract.findings import place
-from nb2prod.extract.program import Statement, star_imports
+from nb2prod.extract.imports import is_star
+from nb2prod.extract.program import Statement
 from nb2prod.extract.units import Slice, Target, Unit
 
 
@@ -56,7 +57,7 @@ def label(statement: Statement) -> str:
 
 def names_bound(statement: Statement) -> tuple[str, ...]:
     """The names that a statement binds, as they come in its text; `*` of a star import."""
-    if next(star_imports([statement]), None) is not None:
+    if is_star(statement.node):
         return ("*",)
     stored = [*_stored(statement.node)]
     return tuple(

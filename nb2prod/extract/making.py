@@ -10,7 +10,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from nb2prod.extract import effects, names
+from nb2prod.extract import effects, names, usage
 from nb2prod.extract.names import Names
 
 _DRAWS_TEXT = (
@@ -52,7 +52,7 @@ def read_when(node: ast.stmt, found: Names, times: int | None) -> tuple[set[str]
         return set(), every
     if times is None or function is None:
         return every, every
-    local = names.body_of(function).local
+    local = usage.body_of(function).local
     now, later = _read_inside(function, times)
     return (now - local) & every, (later - local) & every
 
@@ -64,10 +64,10 @@ def _as_function(node: ast.stmt | None) -> names.Function | None:
 
 def _read_inside(function: names.Function, times: int) -> tuple[set[str], set[str]]:
     """What a function reads when it, and then what it gives, is called, its own names too; and what later."""
-    inside = names.body_of(function).names
+    inside = usage.body_of(function).names
     now, later = set(inside.reads), set(inside.deferred)
     for inner in _functions_in(function) if times > 1 else ():
-        local = names.body_of(inner).local
+        local = usage.body_of(inner).local
         here, there = (found - local for found in _read_inside(inner, times - 1))
         later -= here - there
         now |= here
@@ -135,7 +135,7 @@ def _kept_by_call(
         yield from given
     elif (made := _as_function(function(name))) is not None and made.args.vararg is None:
         read = _read_inside(made, times)[0]
-        slots = [*names.body_of(made).parameters[: len(call.args)], *(k.arg for k in call.keywords)]
+        slots = [*usage.body_of(made).parameters[: len(call.args)], *(k.arg for k in call.keywords)]
         if len(slots) == len(given):
             yield from (value for slot, value in zip(slots, given, strict=True) if slot not in read)
 
@@ -199,9 +199,9 @@ def remembered(node: ast.AST) -> set[str]:
     """What the functions in a piece of code change of what they or their objects hold: caches, counters."""
     found = _attributes_changed(node)
     for function in (f for f in ast.walk(node) if isinstance(f, names.Function)):
-        local = names.body_of(function).local
+        local = usage.body_of(function).local
         for inner in _functions_in(function):
-            changed = names.body_of(inner).names
+            changed = usage.body_of(inner).names
             anew = {n for s in ast.walk(inner) if isinstance(s, ast.Nonlocal) for n in s.names}
             found |= local & (changed.mutates | changed.augments | anew)
     return found

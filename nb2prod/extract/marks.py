@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Behind, Cell, CellMark, Notebook, StateItem, digest
-from nb2prod.extract.program import Program, parse
-from nb2prod.extract.provenance import Provenance
+from nb2prod.extract.program import NOT_PYTHON, Program, parse
+from nb2prod.extract.units import Slice
 
 SHORT = 16
 """Hex digits of a digest of code."""
@@ -28,15 +28,15 @@ def _code(cell: Cell) -> str:
     """The cell's code without comments and layout; its source if it is not Python."""
     try:
         tree = parse(cell.code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a skipped cell may hold anything
+    except NOT_PYTHON:
         return cell.source
     return ast.unparse(tree) if tree.body else cell.source
 
 
-def behind(program: Program, items: Iterable[StateItem]) -> dict[str, tuple[Behind, ...]]:
+def behind(slice_: Slice, items: Iterable[StateItem]) -> dict[str, tuple[Behind, ...]]:
     """By key of a piece of state: the cells that its value was computed from."""
-    provenance = Provenance(program)
-    return {item.key: provenance.cells(item.name, _position(program, item)) for item in items}
+    program, cells = slice_.layout.program, slice_.provenance.cells
+    return {item.key: cells(item.name, _position(program, item)) for item in items}
 
 
 def _position(program: Program, item: StateItem) -> int:

@@ -11,12 +11,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nb2prod.domain import ROLES, Cell, Diagnostic, MappedLine, Role, SeenValue, Stage, StateItem
-from nb2prod.extract.clashes import apart, clashes, replaced
+from nb2prod.domain import Cell, Diagnostic, MappedLine, Role, SeenValue, Stage, StateItem
+from nb2prod.extract.clashes import apart, clashes
 from nb2prod.extract.functions import Inline, function_lines
 from nb2prod.extract.hints import Hints, Seen, cells, has_annotations, safe
+from nb2prod.extract.homes import HELPERS, bound_in, home_of, homes_of, position_of
+from nb2prod.extract.imports import imports_of
 from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
-from nb2prod.extract.program import Statement, imports_of
+from nb2prod.extract.program import Statement
 from nb2prod.extract.style import Import, import_lines
 from nb2prod.extract.text import (
     BLANK,
@@ -36,7 +38,6 @@ FUNCTION_NAMES: dict[Role, str] = {
     "model": "predict",
     "postprocess": "postprocess",
 }
-HELPERS = "helpers"
 
 
 @dataclass(slots=True)
@@ -67,17 +68,17 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[Seen
     `values` are what the clean run saw pass between the roles: type hints are made of them.
     """
     units, seen = slice_.included(rehomed), Seen.of(values)
-    homes = _homes(slice_, units)
+    homes = homes_of(slice_, units)
     layer = Layer(stages=_named_stages(slice_))
     definitions = [u for u in slice_.units.values() if u.statement and u.statement.kind == "definition"]
-    layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(_bound(u))}
+    layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(bound_in(u))}
     imported: set[str] = set()
     circular = False
     inside = _inside_state(slice_, homes, rehomed)
     for module in _modules(slice_, units, homes):
-        layer.findings += clashes(module.units)
-        if module.name == HELPERS:
-            layer.findings += replaced(module.units, (u for u in units if homes[u] != HELPERS))
+        users = (u for u in units if homes[u] != module.name)
+        wanted = (t for u in users for t in u.needs.values() if home_of(slice_, t, homes) == module.name)
+        layer.findings += clashes(module.units, wanted)
         late = _read_late(module) if module.name in inside else frozenset()
         lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, late)
         circular = circular or bool(late)
@@ -100,73 +101,7 @@ def _put(layer: Layer, name: str, lines: list[Line]) -> None:
     ]
 
 
-# --- which module holds what ---------------------------------------------------------------------
-
-
-def _bound(unit: Unit) -> set[str]:
-    return unit.statement.names.may if unit.statement is not None else set()
-
-
-def _homes(slice_: Slice, units: list[Unit]) -> dict[Unit, str]:
-    """Role cells' code in the role's module; what two modules share, and other cells' code, in helpers."""
-    homes: dict[Unit, str] = {}
-    for unit in units:
-        role = next((r for r, root in slice_.roots.items() if root is unit), None)
-        homes[unit] = role or _own_role(slice_, unit) or HELPERS
-    for unit in units:
-        if unit.statement is not None and _is_light(unit.statement):
-            users = _users(slice_, unit, units, homes)
-            homes[unit] = users.pop() if len(users) == 1 else HELPERS
-    while moved := [u for u in units if homes[u] != HELPERS and _must_move(slice_, u, units, homes)]:
-        for unit in moved:
-            homes[unit] = HELPERS
-    return homes
-
-
-def _is_light(statement: Statement) -> bool:
-    """A constant, or imports behind `try` or `if`: with its one user it is easier to read than in helpers."""
-    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    light = isinstance(statement.node, ast.Try | ast.If)
-    return statement.kind == "constant" or (
-        light and not any(isinstance(node, inside) for node in ast.walk(statement.node))
-    )
-
-
-def _own_role(slice_: Slice, unit: Unit) -> Role | None:
-    assert unit.statement is not None
-    codes = slice_.layout.codes
-    return next((r for r in slice_.roots if codes[r].owns(unit.statement)), None)
-
-
-def _users(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> set[str]:
-    return {
-        homes[other]
-        for other in units
-        for target in other.needs.values()
-        if other is not unit
-        and unit.statement in target.statements
-        and target.kind in ("definition", "constant")
-    }
-
-
-def _must_move(slice_: Slice, unit: Unit, units: list[Unit], homes: Mapping[Unit, str]) -> bool:
-    if unit.statement is None:
-        return False
-    if _is_shadowed(slice_, unit, homes[unit]):
-        return True
-    users = _users(slice_, unit, units, homes) - {homes[unit]}
-    if slice_.roots.get(homes[unit]) is unit:  # type: ignore[call-overload]
-        later = ROLES[ROLES.index(homes[unit]) + 1 :]
-        return bool(users - set(later))
-    return bool(users)
-
-
-def _is_shadowed(slice_: Slice, unit: Unit, home: str) -> bool:
-    """True if the role's function in the same module binds the unit's name: it needs it under another one."""
-    root = slice_.roots.get(home)  # type: ignore[call-overload]
-    if root is None or root.statement is not None:
-        return False
-    return bool(_bound(unit) & slice_.layout.codes[home].local & root.needs.keys())  # type: ignore[index]
+# --- which units, under which names ---------------------------------------------------------------
 
 
 def _modules(slice_: Slice, units: list[Unit], homes: Mapping[Unit, str]) -> list[Module]:
@@ -177,7 +112,7 @@ def _modules(slice_: Slice, units: list[Unit], homes: Mapping[Unit, str]) -> lis
         else:
             found[homes[unit]].units.append(unit)
     for module in found.values():
-        module.units.sort(key=lambda u: u.statement.index if u.statement else 0)
+        module.units.sort(key=position_of)
     return [m for m in found.values() if m.name != HELPERS or m.units]
 
 
@@ -209,12 +144,12 @@ def _module_lines(
     units = [*module.units, *([module.body] if module.body else [])]
     imports = _imports(slice_, module, units, homes, imported)
     entry = slice_.roots.get(module.name)  # type: ignore[call-overload]
-    exported = sorted(_bound(entry)) if entry is not None and homes[entry] == HELPERS else []
+    exported = sorted(bound_in(entry)) if entry is not None and homes[entry] == HELPERS else []
     imports |= {Import(".helpers", name) for name in exported}
     nodes = [node for unit in units for node in _nodes(slice_, unit)]
     if slice_.layout.program.lazy_annotations and (module.units or has_annotations(nodes)):
         imports.add(Import("__future__", "annotations"))
-    taken = {name for unit in module.units for name in _bound(unit)} | {s.function for s in stages}
+    taken = {name for unit in module.units for name in bound_in(unit)} | {s.function for s in stages}
     below = {item for item in imports if item.module == ".state" and item.name in late}
     imports -= below
     hints = Hints(module.name, imports, taken, _names(homes), has_annotations(nodes))
@@ -258,7 +193,7 @@ def _read_late(module: Module) -> frozenset[str]:
 def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
     """The module of each function and class that the package holds."""
     definitions = [u for u in homes if u.statement is not None and u.statement.kind == "definition"]
-    return {name: homes[unit] for unit in definitions for name in _bound(unit)}
+    return {name: homes[unit] for unit in definitions for name in bound_in(unit)}
 
 
 def _nodes(slice_: Slice, unit: Unit) -> list[ast.stmt]:
@@ -337,7 +272,7 @@ def _imports(
                 found |= set(_external(name, target, imported, unseen))
                 continue
             alias = f"_{name}" if unit is module.body and name in assigned else name
-            home = "state" if target.kind == "state" else homes[slice_.units[target.statements[0].index]]
+            home = home_of(slice_, target, homes)
             if home != module.name:
                 key = target.key or name
                 found.add(Import(f".{home}", key, alias if alias != key else "", unseen))
@@ -361,7 +296,7 @@ def _copier(slice_: Slice, module: Module) -> str:
     code = slice_.layout.codes[module.name]  # type: ignore[index]
     units = [*module.units, *([module.body] if module.body else [])]
     used = {name for unit in units for name in unit.needs} | code.local
-    used |= {name for unit in module.units for name in _bound(unit)}
+    used |= {name for unit in module.units for name in bound_in(unit)}
     used |= {name for stage in slice_.layout.stages for name in stage.inputs}
     return next(name for name in ("deepcopy", "_deepcopy", "__deepcopy") if name not in used)
 

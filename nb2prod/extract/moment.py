@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nb2prod.domain import Cell
-from nb2prod.extract.program import Program, Statement, is_builtin
+from nb2prod.extract.names import is_builtin
+from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.roles import Layout
 

@@ -6,10 +6,10 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Cell, Diagnostic, Notebook
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.findings import at
 from nb2prod.extract.names import Names
-from nb2prod.extract.program import parse
+from nb2prod.extract.program import NOT_PYTHON, parse
 
 
 def last_run(notebook: Notebook) -> Iterator[Diagnostic]:
@@ -71,8 +71,8 @@ def _remember(cells: dict[str, Cell], found: Iterable[str], cell: Cell) -> None:
 
 def _names(cell: Cell) -> Names:
     try:
-        return names.of(s for s in parse(cell.code).body if not isinstance(s, ast.Import | ast.ImportFrom))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return usage.of(s for s in parse(cell.code).body if not isinstance(s, ast.Import | ast.ImportFrom))
+    except NOT_PYTHON:
         return Names()  # a finding of its own
 
 

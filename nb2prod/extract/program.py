@@ -7,29 +7,22 @@ from __future__ import annotations
 
 import ast
 import bisect
-import builtins
+import copy
 import functools
-import operator
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2prod.domain import Cell, Notebook
-from nb2prod.extract import calls, names
+from nb2prod.extract import calls, literals, usage
+from nb2prod.extract.imports import import_root, is_star, only_imports
 from nb2prod.extract.names import Names
 
-MAX_CONSTANT = 2_000
-"""Longest source text (characters) of a literal that becomes a module constant."""
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What `parse` raises of code that is no Python, or is nested too deeply: skipped cells may be."""
 
 Kind = Literal["import", "definition", "constant", "value", "magic"]
-
-_DISPLAY_CALLS = frozenset({"print", "display"})
-_DISPLAY_METHODS = frozenset({"head", "tail", "describe", "info", "sample", "value_counts"})
-_DISPLAY_ATTRIBUTES = frozenset({"shape", "dtypes"})
-_INSTALLS = re.compile(r"system\('(python3? -m )?(pip3?|conda|mamba|uv) ")
-_PLOT_ROOTS = frozenset({"matplotlib", "seaborn", "plotly", "bokeh", "altair"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,38 +52,7 @@ class Statement:
 
     def kind_of(self, name: str) -> Kind:
         """What binds a name here: `with quiet(): import keras` imports it, as a plain import does."""
-        inner = imports_of(self.node, name)
-        only = inner and self.kind == "value" and len({ast.dump(node) for node in inner}) == 1
-        return "import" if only and not _binds_otherwise(self.node, name) else self.kind
-
-
-def imports_of(node: ast.stmt, name: str) -> list[ast.Import | ast.ImportFrom]:
-    """The import statements in a statement that bind a name at the top level."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        bound = {(alias.asname or alias.name.partition(".")[0]) for alias in node.names}
-        return [node] if name in bound or "*" in bound else []
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return []
-    return [found for child in _statements_in(node) for found in imports_of(child, name)]
-
-
-def _statements_in(node: ast.stmt) -> Iterator[ast.stmt]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt):
-            yield child
-        elif isinstance(child, ast.ExceptHandler | ast.match_case):
-            yield from child.body
-
-
-def _binds_otherwise(node: ast.stmt, name: str) -> bool:
-    """Whether a statement binds a name by anything but an import."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return False
-    inner = list(_statements_in(node))
-    if not inner or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return name in names.of(node).may
-    stores = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-    return any(n.id == name for n in stores) or any(_binds_otherwise(child, name) for child in inner)
+        return "import" if self.kind == "value" and only_imports(self.node, name) else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +170,12 @@ def _by_name(
     return found
 
 
+@functools.lru_cache(maxsize=2)
 def program_of(notebook: Notebook) -> Program:
-    """The program of a notebook whose cells all parse; raises SyntaxError otherwise."""
+    """The program of a notebook whose cells all parse; raises SyntaxError otherwise. Not to be changed.
+
+    It is kept, as check, draft and final extraction all begin with it.
+    """
     skipped: dict[str, Cell] = {}
     nodes: list[tuple[Cell, ast.stmt, Names]] = []
     lazy = False
@@ -219,7 +185,7 @@ def program_of(notebook: Notebook) -> Program:
             continue
         for node in parse(cell.code).body:
             lazy = lazy or _is_future(node)
-            found = names.of(names.with_texts_for_annotations(node) if lazy else node)
+            found = usage.of(_with_texts_for_annotations(node) if lazy else node)
             if is_star(node):
                 found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
             nodes.append((cell, node, found))
@@ -233,6 +199,20 @@ def _is_future(node: ast.stmt) -> bool:
     return from_future and any(alias.name == "annotations" for alias in node.names)  # type: ignore[attr-defined]
 
 
+def _with_texts_for_annotations(node: ast.stmt) -> ast.stmt:
+    """The statement as `from __future__ import annotations` has it: annotations are texts."""
+    changed: ast.stmt = _Lazy().visit(copy.deepcopy(node))
+    return changed
+
+
+class _Lazy(ast.NodeTransformer):
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for part in ("annotation", "returns"):
+            if isinstance(inner := getattr(node, part, None), ast.expr):
+                setattr(node, part, ast.copy_location(ast.Constant(ast.unparse(inner)), inner))
+        return super().generic_visit(node)
+
+
 def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Changes) -> Iterator[Statement]:
     constants: dict[str, Any] = {}
     for index, (cell, node, found) in enumerate(nodes):
@@ -240,7 +220,7 @@ def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Ch
         if kind == "value" and changes.makes_definition(node) and not found.mutates | found.writes_global:
             kind = "definition"
         if kind == "value" and not {"parameters", "example"} & set(cell.tags):
-            values = _constants(node, constants)
+            values = literals.constants(node, constants)
             kind = "constant" if values else "value"
         for name in found.may:
             constants.pop(name, None)
@@ -253,8 +233,8 @@ def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Ch
 def _bound_in_skipped(cell: Cell) -> set[str]:
     """The names that a skipped cell would bind; none if it is no Python."""
     try:
-        return names.of(parse(cell.code).body).may
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return usage.of(parse(cell.code).body).may
+    except NOT_PYTHON:
         return set()
 
 
@@ -345,106 +325,6 @@ def _is_flag(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
 
 
-def _constants(node: ast.stmt, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of an assignment of literals and constants by name; empty if it is none."""
-    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-        return {}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    pairs = [pair for target in targets for pair in _pairs(target, node.value)]
-    bound = {target.id for target, _ in pairs if isinstance(target, ast.Name)}
-    own = any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(node.value))
-    if own or len(bound) < len(pairs):
-        return {}  # `k = k + 1`: a module can hold only one `k`
-    try:
-        values = {target.id: _small(value, known) for target, value in pairs if isinstance(target, ast.Name)}
-    except (_NotLiteral, ArithmeticError, TypeError, ValueError):
-        return {}
-    return values
-
-
-def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    """`LOW, HIGH = 1, 6` as two assignments."""
-    both = isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)
-    if not both or len(target.elts) != len(value.elts):  # type: ignore[attr-defined]
-        return [(target, value)]
-    return list(zip(target.elts, value.elts, strict=True))  # type: ignore[attr-defined]
-
-
-def _small(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    """The value of a literal that is short enough to be written out, and reads back as the same."""
-    value = _literal(node, known)
-    text = repr(value)
-    if max(len(ast.unparse(node)), len(text)) > MAX_CONSTANT or repr(ast.literal_eval(text)) != text:
-        raise _NotLiteral
-    return value
-
-
-_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.BitOr: operator.or_,
-}
-_UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Not: operator.not_,
-}
-
-
-class _NotLiteral(Exception):
-    """An expression is no literal, nor made of literals."""
-
-
-def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=value) if value is not ...:
-            return value
-        case ast.Name(id=name) if name in known:
-            return known[name]
-        case ast.Tuple(elts=elements):
-            return tuple(_elements(elements, known))
-        case ast.List(elts=elements):
-            return list(_elements(elements, known))
-        case ast.Set(elts=elements) if len(elements) == 1:
-            return set(_elements(elements, known))
-        case ast.Dict(keys=keys, values=values):
-            return _dict(keys, values, known)
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _UNARY[type(op)](_literal(operand, known))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _combined(_literal(left, known), op, _literal(right, known))
-    raise _NotLiteral
-
-
-def _elements(nodes: list[ast.expr], known: Mapping[str, Any]) -> Iterator[Any]:
-    for node in nodes:
-        if isinstance(node, ast.Starred):
-            yield from _literal(node.value, known)
-        else:
-            yield _literal(node, known)
-
-
-def _dict(keys: list[ast.expr | None], values: list[ast.expr], known: Mapping[str, Any]) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for key, value in zip(keys, values, strict=True):
-        if key is None:
-            found |= _literal(value, known)
-        else:
-            found[_literal(key, known)] = _literal(value, known)
-    return found
-
-
-def _combined(left: Any, op: ast.operator, right: Any) -> Any:
-    numbers = isinstance(left, int | float) and isinstance(right, int | float)
-    if not numbers and not isinstance(op, ast.Add | ast.BitOr):
-        raise _NotLiteral  # a short text can stand for a huge value: "x" * 10**9
-    return _OPERATORS[type(op)](left, right)
-
-
 def is_magic(node: ast.stmt) -> bool:
     """A statement that is nothing but an IPython magic or a shell line."""
     if not isinstance(node, ast.Expr | ast.Assign):
@@ -453,100 +333,3 @@ def is_magic(node: ast.stmt) -> bool:
         isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "get_ipython"
         for call in ast.walk(node.value)
     )
-
-
-def is_display(statement: Statement, program: Program) -> bool:
-    """A statement that only shows something: print, display, plots, `df.head()`, a bare name."""
-    if statement.kind == "magic":
-        call = ast.unparse(statement.node)
-        harmless = ".run_line_magic(" in call or _INSTALLS.search(call) is not None
-        return harmless and not isinstance(statement.node, ast.Assign)
-    if not isinstance(statement.node, ast.Expr) or _does_more(statement):
-        return False
-    value = statement.node.value
-    if isinstance(value, ast.Constant | ast.Name):
-        return True
-    if isinstance(value, ast.Attribute):
-        return value.attr in _DISPLAY_ATTRIBUTES
-    if not isinstance(value, ast.Call):
-        return False
-    if isinstance(value.func, ast.Name):
-        return value.func.id in _DISPLAY_CALLS
-    root = names.root_name(_receiver(value))
-    plots = root is not None and program.imported_root(root, statement.index) in _PLOT_ROOTS
-    shows = isinstance(value.func, ast.Attribute) and value.func.attr in _DISPLAY_METHODS
-    return plots or (shows and value.func.attr not in program.methods)  # type: ignore[attr-defined]
-
-
-def _does_more(statement: Statement) -> bool:
-    """Whether an expression binds a name, or changes anything but what it is called on."""
-    assert isinstance(statement.node, ast.Expr)
-    root = names.root_name(_receiver(statement.node.value))
-    return bool(statement.names.may or statement.names.mutates - {root})
-
-
-def plots(statement: Statement, program: Program) -> bool:
-    """`fig, ax = plt.subplots()`: binds what only plots are drawn on."""
-    node = statement.node
-    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
-        return False
-    root = names.root_name(_receiver(node.value))
-    return root is not None and program.imported_root(root, statement.index) in _PLOT_ROOTS
-
-
-def shows_only(statement: Statement, program: Program) -> bool:
-    """Display that is no answer either: a bare name or attribute at the end of a cell is its result."""
-    if not is_display(statement, program):
-        return False
-    if not isinstance(statement.node, ast.Expr):
-        return True
-    value = statement.node.value
-    if isinstance(value, ast.Name | ast.Attribute | ast.Constant):
-        return False
-    method = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
-    if not method or statement.kind == "magic":
-        return True
-    root = names.root_name(value.func)  # type: ignore[attr-defined]
-    return root is not None and program.imported_root(root, statement.index) is not None
-
-
-def _receiver(node: ast.expr) -> ast.expr:
-    while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node
-
-
-def import_root(node: ast.stmt, name: str) -> str | None:
-    """The top-level module that an import statement binds `name` from."""
-    if isinstance(node, ast.ImportFrom):
-        return (node.module or "").partition(".")[0] or None
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if (alias.asname or alias.name.partition(".")[0]) == name:
-                return alias.name.partition(".")[0]
-    return None
-
-
-def imported_as(node: ast.stmt, name: str) -> str | None:
-    """What an import statement binds a name to, dots and all; None of other statements."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        start = f"{'.' * node.level}{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        for alias in node.names:
-            if (alias.asname or (alias.name if start else alias.name.partition(".")[0])) == name:
-                return start + (alias.name if start or alias.asname else name)
-    return None
-
-
-def is_star(node: ast.stmt) -> bool:
-    """True of `from module import *`."""
-    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
-
-
-def star_imports(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """The statements `from module import *`."""
-    return (statement for statement in statements if is_star(statement.node))
-
-
-def is_builtin(name: str) -> bool:
-    """Names that every module has."""
-    return hasattr(builtins, name) or name in ("__name__", "__doc__")

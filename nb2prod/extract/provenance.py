@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nb2prod.domain import Behind, digest
 from nb2prod.extract import effects, names
-from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_builtin, is_display
+from nb2prod.extract.display import is_display
+from nb2prod.extract.names import Names, is_builtin
+from nb2prod.extract.program import Program, Statement
 
 _SHOWING = (
     "agg all any argmax argmin astype between copy corr cov count cross_val_score crosstab cumsum"
@@ -79,6 +80,7 @@ class Provenance:
         # many values have most of what is behind them in common
         self._text = functools.cache(_text)
         self._touching = functools.cache(self._touched)
+        self._behind = functools.cache(self._find)
 
     def cells(self, name: str, position: int) -> tuple[Behind, ...]:
         """The cells behind the value that a name has at a position, in document order."""
@@ -87,8 +89,11 @@ class Provenance:
             code[statement.cell.id].append(self._text(statement, wanted))
         return tuple(Behind(cell, digest(*texts)[:16]) for cell, texts in code.items())
 
-    def statements(self, name: str, position: int) -> dict[Statement, frozenset[str]]:
+    def statements(self, name: str, position: int) -> Mapping[Statement, frozenset[str]]:
         """The statements that a value depends on, in document order, each with the names wanted of it."""
+        return self._behind(name, position)
+
+    def _find(self, name: str, position: int) -> dict[Statement, frozenset[str]]:
         found: dict[int, set[str]] = defaultdict(set)
         self._follow(_Search(found, [(-position, name)]))
         last = max(found, default=0)
@@ -246,10 +251,12 @@ def _affected(statement: Statement, program: Program) -> set[str]:
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
     """A statement and all in it, but for the bodies of functions and classes."""
-    yield node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-        for child in ast.iter_child_nodes(node):
-            yield from _own(child)
+    todo = [node]
+    while todo:
+        part = todo.pop()
+        yield part
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            todo += reversed([*ast.iter_child_nodes(part)])
 
 
 def _given(line: ast.Expr, program: Program, statement: Statement) -> Iterator[str]:

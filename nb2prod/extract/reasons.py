@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nb2prod.domain import Role, Standing
+from nb2prod.extract.display import is_display
 from nb2prod.extract.findings import place
 from nb2prod.extract.links import Link, label, names_bound
-from nb2prod.extract.program import Statement, is_display, parse
+from nb2prod.extract.program import NOT_PYTHON, Statement, parse
 from nb2prod.extract.rolecode import live_reads
 from nb2prod.extract.view import View
 
@@ -341,7 +342,7 @@ def _read_in_skipped(view: View) -> set[str]:
     for cell in view.program.notebook.tagged("skip"):
         try:
             found |= {n.id for n in ast.walk(parse(cell.code)) if isinstance(n, ast.Name)}
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except NOT_PYTHON:
             continue
     return found
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TypeGuard
 
-from nb2prod.domain import Cell, Diagnostic, Role
-from nb2prod.extract import defined, effects, ipython, making, names
+from nb2prod.domain import Diagnostic, Role
+from nb2prod.extract import defined, effects, ipython, making, names, usage
 from nb2prod.extract.applied import defaults, may_change
-from nb2prod.extract.findings import at, place
-from nb2prod.extract.program import Program, Statement, star_imports
+from nb2prod.extract.findings import at, line_that_changes, place
+from nb2prod.extract.imports import is_star
+from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.rolecode import RoleCode
-
-if TYPE_CHECKING:
-    from nb2prod.extract.units import Unit
 
 
 def from_request(
@@ -71,7 +69,7 @@ def unknown_star(program: Program, position: int, name: str) -> Statement | None
     deleted = program.reaching(name, position).deleted is not None
     if name == "get_ipython" or name in program.skipped or deleted:
         return None
-    stars = star_imports(program.statements[:position])
+    stars = (s for s in program.statements[:position] if is_star(s.node))
     unknown = [s for s in stars if getattr(s.node, "module", "") not in program.notebook.stars]
     return unknown[-1] if unknown else None
 
@@ -88,39 +86,19 @@ def from_star(name: str, star: Statement, reader: Statement) -> Diagnostic:
     )
 
 
-def no_request(role: Role, where: Statement | Cell, request: Iterable[str]) -> Diagnostic:
-    """NB215: a role reads neither the request nor what another role gives."""
-    known = ", ".join(f"`{name}`" for name in request) or "what the example binds"
-    return at(
-        where,
-        "NB215",
-        f"the {role} cell does not read the request ({known}) or an earlier role's result",
-        "Tag the cell that answers the example, not the one that trains; it must read the example.",
-    )
-
-
-def bad_entry(entry: Statement, request: Iterable[str], missing: str | None) -> Diagnostic:
-    """NB208: the parameter `missing` of a role function has no source; None: it has no parameter at all."""
-    name = next(iter(entry.names.must))
-    first = "its first parameter gets the request or the previous role's result"
-    if missing is None:
-        hint = f"Give it a parameter: {first}."
-        return at(entry, "NB208", f"the role function `{name}` takes no argument", hint)
-    known = ", ".join(f"`{n}`" for n in request) or "none yet"
-    hint = f"Give `{missing}` a default, or one of the example's names ({known}); {first}."
-    why = f"the role function `{name}` needs `{missing}`, which nothing supplies"
-    return at(entry, "NB208", why, hint)
-
-
 def global_writes(statement: Statement) -> Iterator[Diagnostic]:
     """NB209: serving code rebinds globals."""
+    read = {n.id for n in ast.walk(statement.node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     for name in sorted(statement.names.writes_global):
+        hint = f"Drop `global {name}` and return the value under a local name"
+        if name not in read:
+            hint = f"Drop this line and `global {name}`: no answer reads it"
         yield at(
             statement,
             "NB209",
             f"serving code rebinds the notebook's `{name}` (`global {name}`)",
-            f"Drop `global {name}` and return the value under a local name: replicas share nothing, and"
-            " requests come in any order.",
+            f"{hint}; replicas share nothing, and requests come in any order.",
+            line=line_that_changes(statement.node, name),
         )
 
 
@@ -142,17 +120,6 @@ def reads_request(name: str, helper: Statement) -> Diagnostic:
         "NB212",
         f"this function or class reads `{name}`, which the example binds: another request would not reach it",
         f"Pass `{name}` to it as an argument.",
-    )
-
-
-def bound_between(name: str, event: Statement, role: Role) -> Diagnostic:
-    """NB204: a cell between two cells of a role changes what the second one reads."""
-    how = "bound anew" if name in event.names.may else "changed"
-    return at(
-        event,
-        "NB204",
-        f"`{name}` is {how} here, between two cells of the {role} role, and the second one reads it",
-        f"Tag this cell `{role}`, too, or move the line into one of the two.",
     )
 
 
@@ -187,14 +154,12 @@ def two_moments(name: str, event: Statement, helper: Statement) -> Diagnostic:
     )
 
 
-def two_meanings(name: str, one: Unit, other: Unit) -> Diagnostic:
-    """NB214: two helpers read one name, and mean two values by it."""
-    assert one.statement is not None
-    assert other.statement is not None
+def two_meanings(name: str, one: Statement, other: Statement) -> Diagnostic:
+    """NB214: one name stands for two values in a module."""
     return at(
-        other.statement,
+        other,
         "NB214",
-        f"`{name}` stands for another value here than in {place(one.statement)}, and serving needs both",
+        f"`{name}` stands for another value here than in {place(one)}, and serving needs both",
         "Give the two values two names.",
     )
 
@@ -221,36 +186,6 @@ def changed_state(name: str, where: Statement) -> Diagnostic:
     )
 
 
-def helper_changes_state(name: str, where: Statement) -> Diagnostic:
-    """NB228: a function that serving calls changes state in place."""
-    return at(
-        where,
-        "NB228",
-        f"this function changes the notebook's `{name}` in place: the next request would get another answer",
-        f"Pass `{name}` to the function as an argument and work on a copy, or return the new value.",
-    )
-
-
-def definition_changes(name: str, where: Statement) -> Diagnostic:
-    """NB228: a class or function is another one after it has been called."""
-    return at(
-        where,
-        "NB228",
-        f"a call changes `{name}` itself, which all requests share: the next would get another answer",
-        "Keep what changes in an object of the request, or pass it as an argument and work on a copy.",
-    )
-
-
-def role_changes_shared(name: str, where: Statement) -> Diagnostic:
-    """NB228: role code changes what all requests share, and a copy cannot be made for each."""
-    return at(
-        where,
-        "NB228",
-        f"the role code changes `{name}`, which all requests share: the next would get another answer",
-        f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
-    )
-
-
 def counts_calls(statement: Statement) -> Iterator[Diagnostic]:
     """NB228: a decorator gives a function that rebinds what it holds with each call."""
     for name, line in making.rebound(statement.node):
@@ -261,20 +196,28 @@ def counts_calls(statement: Statement) -> Iterator[Diagnostic]:
 
 def unseen_names(statement: Statement) -> Iterator[Diagnostic]:
     """NB230: serving code reads names by their text, so that nothing shows what it needs."""
+    walked = list(ast.walk(statement.node))
     for call in statement.names.dynamic:
         yield at(
             statement,
             "NB230",
             f"serving code calls `{call}(...)`, which reads names that cannot be seen in the text",
             "Read the names directly, or keep the values in a dict and look them up there.",
+            line=min((n.lineno for n in walked if _is_call_of(n, call)), default=None),
         )
-    if any(isinstance(n, ast.Attribute) and n.attr == "__subclasses__" for n in ast.walk(statement.node)):
+    asked = [n.lineno for n in walked if isinstance(n, ast.Attribute) and n.attr == "__subclasses__"]
+    if asked:
         yield at(
             statement,
             "NB230",
             "serving code asks for `__subclasses__()`, which are whatever the notebook has defined by then",
             "Keep the classes in a list or dict, below the last one, and read that.",
+            line=min(asked),
         )
+
+
+def _is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
 def own_name(statement: Statement) -> Iterator[Diagnostic]:
@@ -288,6 +231,7 @@ def own_name(statement: Statement) -> Iterator[Diagnostic]:
                 "NB235",
                 '`__name__` is "__main__" in the notebook, but not in the package',
                 "Remove the condition on `__name__`: role cells run only when they are meant to.",
+                line=node.lineno,
             )
 
 
@@ -342,7 +286,7 @@ def _fits(node: ast.stmt) -> Iterator[tuple[str, str | None, set[str]]]:
     for call in ast.walk(node):
         match call:
             case ast.Call(func=ast.Attribute(attr=method) as func) if method in effects.FITS:
-                given = [names.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
+                given = [usage.of_expression(a) for a in [*call.args, *(k.value for k in call.keywords)]]
                 yield method, names.root_name(func), {name for found in given for name in found.reads}
 
 
@@ -379,6 +323,7 @@ def patched(path: str, event: Statement) -> Diagnostic:
         "NB227",
         f"`{path}` of a library is set here: in the package the library is as it was installed",
         "Write a function or a subclass of your own, and call that.",
+        line=line_that_changes(event.node, path.partition(".")[0]),
     )
 
 
@@ -406,6 +351,7 @@ def changed_definition(name: str, event: Statement, definition: Statement) -> Di
         "NB227",
         f"`{name}` is changed here, after its definition ({place(definition)})",
         f"Make the change part of the definition of `{name}`.",
+        line=line_that_changes(event.node, name),
     )
 
 

@@ -10,8 +10,10 @@ from typing import Literal
 
 from nb2prod.domain import Cell, Role
 from nb2prod.extract.calls import Changes
+from nb2prod.extract.display import is_display, plots, shows_only
+from nb2prod.extract.entries import entry_of, is_declaration
 from nb2prod.extract.names import Names
-from nb2prod.extract.program import Program, Statement, is_display, plots, shows_only
+from nb2prod.extract.program import Program, Statement
 
 _CAPTURE = "[get_ipython().run_cell_magic('capture',"
 """How the reader writes what `%%capture out` binds."""
@@ -52,6 +54,13 @@ class RoleCode:
         """The names that are local to the body once it is a function."""
         return frozenset(self.bound.may | self.bound.deletes)
 
+    @property
+    def awaits(self) -> bool:
+        """True if its function has to be asynchronous."""
+        if self.entry is not None:
+            return isinstance(self.entry.node, ast.AsyncFunctionDef)
+        return any(_awaits(statement.node) for statement in self.body)
+
     def owns(self, statement: Statement) -> bool:
         """True if the statement stands in a cell of this role."""
         return any(cell.id == statement.cell.id for cell in self.cells)
@@ -89,39 +98,30 @@ def role_code(program: Program, role: Role, *, final: bool) -> RoleCode:
     """The code of a role. `final`: no role follows, so that what its last line shows is the answer."""
     cells = tuple(c for c in program.notebook.tagged(role) if "skip" not in c.tags)
     statements = [s for cell in cells for s in program.of_cell(cell)]
-    entry = _entry(statements, role) if all(_is_declaration(s) for s in statements) else None
+    rest = [s for s in statements if not is_declaration(s)]
+    entry = entry_of(program, statements, role) if all(shows_only(s, program) for s in rest) else None
     body = () if entry else tuple(_without_display(program, list(_body(program, cells)), final))
     return RoleCode(role, cells, body, entry, program.changes)
 
 
-def _is_declaration(statement: Statement) -> bool:
-    node = statement.node
-    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return (
-        statement.kind in ("import", "definition", "constant", "magic") or text or isinstance(node, ast.Pass)
-    )
-
-
-def _entry(statements: list[Statement], role: Role) -> Statement | None:
-    functions = [s for s in statements if arguments_of(s) is not None]
-    named = [s for s in functions if role in s.names.must]
-    return next(iter([*reversed(named), *reversed(functions)]), None)
-
-
-def arguments_of(statement: Statement) -> ast.arguments | None:
-    """The parameters of a function or of a lambda with a name; None of other statements."""
-    match statement.node:
-        case ast.FunctionDef(args=arguments) | ast.AsyncFunctionDef(args=arguments):
-            return arguments
-        case ast.Assign(value=ast.Lambda(args=arguments)):
-            return arguments
-    return None
+def _awaits(node: ast.AST) -> bool:
+    """True if running a statement awaits; functions defined in it may."""
+    todo = [node]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            return True
+        if isinstance(part, ast.comprehension) and part.is_async:
+            return True
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(part)
+    return False
 
 
 def _body(program: Program, cells: tuple[Cell, ...]) -> Iterator[Statement]:
     for cell in cells:
         statements = program.of_cell(cell)
-        if all(_is_declaration(s) for s in statements) and any(s.kind == "definition" for s in statements):
+        if all(is_declaration(s) for s in statements) and any(s.kind == "definition" for s in statements):
             continue  # a cell of helper functions beside the inline code: they go to the module's top
         yield from (s for s in statements if s.kind != "import" and not _captures_unread(s, program))
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
-from nb2prod.extract import names, refusals
-from nb2prod.extract.findings import at, place
+from nb2prod.extract import refusals, unfit
+from nb2prod.extract.effects import FITS
+from nb2prod.extract.entries import arguments_of, is_async, to_call, with_methods
 from nb2prod.extract.program import Program, Statement
-from nb2prod.extract.rolecode import Read, RoleCode, arguments_of, live_reads, role_code
+from nb2prod.extract.results import ANSWERS, result_of
+from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
 from nb2prod.extract.taint import tainted
-
-ANSWERS: dict[Role, str] = {"preprocess": "prepared", "model": "scores", "postprocess": "answer"}
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class Layout:
 
 def layout_of(program: Program) -> Layout:
     """The stages of a notebook. Errors are in `findings`; `stages` is empty if there is any."""
+    program = with_methods(program)
     present = [r for r in ROLES if _has_code(program, r)]
     codes = {role: role_code(program, role, final=role == present[-1]) for role in present}
     layout = Layout(program, program.notebook.tagged("example"), codes)
@@ -59,8 +60,10 @@ def layout_of(program: Program) -> Layout:
     _settle_last(layout, drafts)
     if not any(f.severity == "error" for f in layout.findings):
         kept = _used(drafts)
-        layout.findings += [_unread(d) for d in drafts if d not in kept and not _is_called(d, drafts)]
-        layout.stages = tuple(_stage(draft) for draft in kept)
+        layout.findings += [
+            unfit.unread(d.code) for d in drafts if d not in kept and not _is_called(d, drafts)
+        ]
+        layout.stages = tuple(_stage(program, draft) for draft in kept)
     return layout
 
 
@@ -96,7 +99,7 @@ def _inline(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     why = list(_missed(layout, code)) if not draft.inputs else []
     layout.findings += why
     if not draft.inputs and layout.example and code.body and not why:
-        layout.findings.append(_takes_nothing(layout, code))
+        layout.findings.append(_takes_nothing(layout, code, earlier))
     return draft
 
 
@@ -108,7 +111,7 @@ def _between(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
         for name in sorted((statement.names.reads | statement.names.deferred) & known.keys()):
             events = layout.program.events(name, known[name], start)
             if event := next((e for e in events if not code.owns(e)), None):
-                yield refusals.bound_between(name, event, code.role)
+                yield unfit.bound_between(name, event, code.role)
         end = layout.program.end(statement.cell)
         used = statement.names.reads | statement.names.deferred | statement.names.may
         known |= {name: end for name in used if name not in known or known[name] < end}
@@ -121,14 +124,12 @@ def _missed(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
         position = layout.program.start(read.statement.cell)
         bindings = layout.program.reaching(read.name, position).bindings
         if read.name in _example_names(layout) and bindings:
-            hint = "Tag this cell `preprocess`, or move the line into a role cell."
-            message = f"`{read.name}` is bound anew here, between the example and the {code.role} cell"
-            yield at(bindings[-1], "NB204", message, hint)
+            yield unfit.bound_before(read.name, bindings[-1], code.role)
         elif not bindings and read.name in {*known, *_example_names(layout)}:
             yield refusals.unbound(layout.program, read.name, position, read.statement)
 
 
-def _takes_nothing(layout: Layout, code: RoleCode) -> Diagnostic:
+def _takes_nothing(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> Diagnostic:
     """NB204 or NB216 if the role reads what was made from the request elsewhere, else NB215."""
     roles = {c.id for other in layout.codes.values() for c in other.cells}
     for read in live_reads(code):
@@ -137,7 +138,26 @@ def _takes_nothing(layout: Layout, code: RoleCode) -> Diagnostic:
             if binding.index in layout.tainted and not code.owns(binding):
                 in_role = binding.cell.id in roles
                 return refusals.from_request(read.name, binding, read.statement, in_role=in_role)
-    return refusals.no_request(code.role, code.body[0], _example_names(layout))
+    request = _example_names(layout)
+    given = _named_result(layout, earlier[-1].code) if earlier else ", ".join(request)
+    called, instead = to_call(layout.program, code.body[-1]), _source(layout, code)
+    return unfit.no_request(code, request, called, given, instead if not earlier else None)
+
+
+def _source(layout: Layout, code: RoleCode) -> str | None:
+    """What a role reads, and does not train on, of which the example is made."""
+    ids = {cell.id for cell in layout.example}
+    made_of = {n for s in layout.program.statements if s.cell.id in ids for n in s.names.reads}
+    read = [r.name for r in live_reads(code) if r.name in made_of]
+    values = [n for n in read if layout.program.holds_value(n, layout.program.start(code.cells[0]))]
+    trains = any(call.function.rpartition(".")[2] in FITS for s in code.body for call in s.names.calls)
+    return values[0] if len(values) == 1 and not trains else None
+
+
+def _named_result(layout: Layout, code: RoleCode) -> str:
+    """The name that code below a role has for its result; `…` if it has none."""
+    result = result_of(layout.program, code) if code.style == "inline" else None
+    return result[1] if isinstance(result, tuple) and result[0] == "names" else "…"
 
 
 def _takes(layout: Layout, code: RoleCode, read: Read, earlier: list[_Draft]) -> bool:
@@ -171,7 +191,7 @@ def _takes_bound(layout: Layout, code: RoleCode, read: Read, draft: _Draft, earl
     if all(map(draft.code.owns, bindings)):
         _refuse_changes(layout, code, read, start)
         if not reaching.certain and read.name not in read.statement.names.reads:
-            layout.findings.append(_perhaps_unbound(read, bindings[-1]))
+            layout.findings.append(unfit.perhaps_unbound(read, bindings[-1]))
         _give(draft, read.name)
         return True
     first = layout.program.start(draft.code.cells[0])
@@ -210,24 +230,7 @@ def _refuse_changes(layout: Layout, code: RoleCode, read: Read, start: int, sinc
     changing = layout.program.changes.by(s.node for s in between).get(read.name)
     for event in between:
         if event.cell.id not in ids and (event in events or event.node is changing):
-            layout.findings.append(
-                at(
-                    event,
-                    "NB204",
-                    f"`{read.name}` is changed here, outside the role cells, before the {code.role} cell"
-                    " reads it",
-                    f"Tag this cell `{code.role}`, or move the line into the {code.role} cell.",
-                )
-            )
-
-
-def _perhaps_unbound(read: Read, binding: Statement) -> Diagnostic:
-    return at(
-        binding,
-        "NB233",
-        f"`{read.name}` is bound here on some paths only, and a function in {place(read.statement)} reads it",
-        f"Bind `{read.name}` on every path: give it a value before the loop or condition.",
-    )
+            layout.findings.append(unfit.changed_outside(read.name, event, code.role))
 
 
 # --- function stages -----------------------------------------------------------------------------
@@ -236,20 +239,20 @@ def _perhaps_unbound(read: Read, binding: Statement) -> Diagnostic:
 def _function(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> _Draft:
     entry = code.entry
     assert entry is not None
-    arguments = arguments_of(entry)
+    arguments = arguments_of(layout.program, entry)
     assert arguments is not None
     draft = _Draft(code, outputs=[ANSWERS[code.role]], result="return")
     positional, keyword = _required(arguments)
     if not positional and not keyword and arguments.args:
         positional = [arguments.args[0].arg]
     if not positional and not keyword and arguments.vararg is None:
-        layout.findings.append(refusals.bad_entry(entry, _example_names(layout), None))
+        layout.findings.append(unfit.bad_entry(entry, _example_names(layout), None))
         return draft
     for i, name in enumerate([*positional, *keyword]):
         others = None if i or not positional else {*positional[1:], *keyword}
         source = _supply(layout, name, earlier, others)
         if source is None:
-            layout.findings.append(refusals.bad_entry(entry, _example_names(layout), name))
+            layout.findings.append(unfit.bad_entry(entry, _example_names(layout), name))
             continue
         draft.inputs.append(source)
         if name in keyword:
@@ -294,34 +297,16 @@ def _request(layout: Layout, name: str) -> str:
 
 
 def _answer(layout: Layout, draft: _Draft) -> str:
-    """The one name for all that a stage gives: the last expression, or the last name bound."""
-    if draft.outputs:
-        return draft.outputs[0]
-    last = draft.code.body[-1] if draft.code.body else None
-    if last is not None and isinstance(last.node, ast.Expr):
-        draft.result = "expression"
-        draft.outputs.append(ANSWERS[draft.code.role])
-    elif last is not None and (name := _last_bound(last.node)):
-        draft.outputs.append(name)
-    else:
-        layout.findings.append(
-            at(
-                last or draft.code.cells[-1],
-                "NB207",
-                f"the {draft.code.role} cell has no result",
-                "End the cell with the answer: an expression on its last line, or an assignment.",
-                line=None if last else 1,
-            )
-        )
-        draft.outputs.append(ANSWERS[draft.code.role])
+    """The one name for all that a stage gives."""
+    if not draft.outputs:
+        result = result_of(layout.program, draft.code)
+        if isinstance(result, Diagnostic):
+            layout.findings.append(result)
+            draft.outputs.append(ANSWERS[draft.code.role])
+        else:
+            draft.result, name = result
+            draft.outputs.append(name)
     return draft.outputs[0]
-
-
-def _last_bound(node: ast.stmt) -> str | None:
-    match node:
-        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) | ast.AugAssign(target=target):
-            return names.root_name(target)
-    return None
 
 
 def _settle_last(layout: Layout, drafts: list[_Draft]) -> None:
@@ -367,21 +352,7 @@ def _is_called(draft: _Draft, drafts: list[_Draft]) -> bool:
     return any(names_ & (s.names.reads | s.names.deferred) for s in statements)
 
 
-def _unread(draft: _Draft) -> Diagnostic:
-    """NB236, a warning: a role has no part in the answer."""
-    code = draft.code
-    bound = dict.fromkeys(name for s in code.body for name in sorted(s.names.may))
-    gives = f" ({', '.join(f'`{name}`' for name in bound)})" if bound else ""
-    return at(
-        code.entry or next(iter(code.body), code.cells[0]),
-        "NB236",
-        f"no later role reads what the {code.role} cell gives{gives}: the package leaves it out",
-        "Let a later role read it, or remove the tag.",
-        "warning",
-    )
-
-
-def _stage(draft: _Draft) -> Stage:
+def _stage(program: Program, draft: _Draft) -> Stage:
     code = draft.code
     name = next(iter(code.entry.names.must)) if code.entry else ""
     return Stage(
@@ -393,9 +364,5 @@ def _stage(draft: _Draft) -> Stage:
         tuple(c.id for c in code.cells),
         draft.result,
         tuple(draft.keywords),
-        any(names.awaits(s.node) for s in code.body) if code.entry is None else _is_async(code.entry),
+        code.awaits if code.entry is None else is_async(program, code.entry),
     )
-
-
-def _is_async(entry: Statement) -> bool:
-    return isinstance(entry.node, ast.AsyncFunctionDef)

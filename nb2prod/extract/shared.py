@@ -6,11 +6,14 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, names, refusals
-from nb2prod.extract.applied import Given, apply
+from nb2prod.extract import flows, making, names, usage
+from nb2prod.extract.caches import caches_of
+from nb2prod.extract.findings import at, line_that_changes
 from nb2prod.extract.program import Program, Statement
+from nb2prod.extract.registries import fills, registered
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.roles import Layout
+from nb2prod.extract.rounds import settle
 from nb2prod.extract.things import NOTHING, Flow, Value
 from nb2prod.extract.values import value
 
@@ -24,15 +27,21 @@ def changed_when_called(
     told: set[str] = set()
     for other in called:
         if not _comes_back(program, other, statement, position):
-            told |= program.changes.outside(other.node) & (other.names.deferred | other.names.must)
-    told -= names.of(statement.node).mutates
+            outside = program.changes.outside(other.node) & (other.names.deferred | other.names.must)
+            told |= {name for name in outside if not fills(program, other, name, position)}
+        if any(making.rebound(other.node)):  # and so may be what it decorates
+            told |= statement.names.must
+    told -= usage.of(statement.node).mutates
     changed = program.changes.outside(statement.node) - statement.names.writes_global - told
     for name in sorted(changed):
         kinds = _kinds(program, name, position)
         if "definition" in kinds:
-            yield refusals.definition_changes(name, statement)
+            yield _definition_changes(name, statement)
+        elif fills(program, statement, name, position):
+            if not registered(program, name, program.reaching(name, position).only):
+                yield _filled_with_others(name, statement)
         elif kinds & _SHARED:
-            yield refusals.helper_changes_state(name, statement)
+            yield _helper_changes_state(name, statement)
 
 
 def _comes_back(program: Program, start: Statement, statement: Statement, position: int) -> bool:
@@ -58,19 +67,26 @@ def changed_by_roles(
     """NB228 for role code: of what a role has from a helper or from another role it makes no copy."""
     program = layout.program
     told = {name for s in reached for name in program.changes.outside(s.node)} | set(layout.request)
-    flow, places = Flow(program.changes), dict[ast.stmt, tuple[RoleCode, Statement]]()
-    for code in codes:
-        for name in copies[code.role]:
-            flow.names[name] = flow.make((code.role, name))
-        for statement in [*code.body, *([code.entry] if code.entry else [])]:
-            places[statement.node] = (code, statement)
-        _follow(flow, code, next(s for s in layout.stages if s.role == code.role))
+    flow, codes = Flow(program.changes), list(codes)
+    stages = {stage.role: stage for stage in layout.stages}
+    places = {
+        statement.node: (code, statement)
+        for code in codes
+        for statement in [*code.body, *([code.entry] if code.entry else [])]
+    }
+
+    def follow() -> None:
+        for code in codes:
+            flow.names |= {name: flow.make((code.role, name)) for name in copies[code.role]}
+            _follow(flow, code, stages[code.role])
+
+    settle(flow, follow)
     for name, node in flows.changed_outside(flow).items():
         code, where = places[node]
         if name in told or name in code.local or program.is_immutable(name, where.index):
             continue
         if _kinds(program, name, where.index) & _SHARED:
-            yield code.role, refusals.role_changes_shared(name, where)
+            yield code.role, _role_changes_shared(name, where)
 
 
 def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
@@ -84,13 +100,76 @@ def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
             flows.run(flow, [statement.node])
     if code.entry is not None:
         flow.statement = code.entry.node
-        inputs = [flow.look_up(name) for name in stage.inputs if name not in stage.keywords]
-        named = {name: flow.look_up(name) for name in stage.keywords}
-        for function in code.changes.defined(stage.function):
-            given |= apply(flow, function, Given(inputs, named), (code.role, function))
+        given = value(flow, _call(stage))
     if stage.result != "names" and stage.outputs:
         flow.names[stage.outputs[0]] = given
 
 
+def _call(stage: Stage) -> ast.Call:
+    """A role function as the pipeline calls it."""
+    read: dict[str, ast.expr] = {name: ast.Name(name, ast.Load()) for name in stage.inputs}
+    positional = [read[name] for name in stage.inputs if name not in stage.keywords]
+    keywords = [ast.keyword(name, read[name]) for name in stage.keywords]
+    return ast.Call(ast.Name(stage.function, ast.Load()), positional, keywords)
+
+
 def _kinds(program: Program, name: str, position: int) -> set[str]:
     return {binding.kind_of(name) for binding in program.reaching(name, position).bindings}
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def _helper_changes_state(name: str, where: Statement) -> Diagnostic:
+    """NB228: a function that serving calls changes state in place."""
+    message = (
+        f"this function changes the notebook's `{name}` in place: the next request would get another answer"
+    )
+    hint = f"Pass `{name}` to the function as an argument and work on a copy, or return the new value."
+    if isinstance(where.node, ast.FunctionDef) and _is_memo(where.node, name):
+        message = f"this function keeps its answers in the notebook's `{name}`, which requests would change"
+        hint = f"Drop `{name}`, and write `@functools.lru_cache(maxsize=None)` above `def {where.node.name}`."
+    return at(where, "NB228", message, hint, line=line_that_changes(where.node, name))
+
+
+def _is_memo(node: ast.FunctionDef, name: str) -> bool:
+    """Whether a function looks up in a dict what it has put there itself."""
+    inside = [n for part in node.body for n in ast.walk(part)]
+    stores = (n.value for n in inside if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store))
+    stored = any(isinstance(value, ast.Name) and value.id == name for value in stores)
+    uses = [n for n in inside if isinstance(n, ast.Name) and n.id == name]
+    makes = any(isinstance(n, names.Function) for n in inside)
+    return stored and len(uses) > 1 and not makes and name in caches_of(node)
+
+
+def _definition_changes(name: str, where: Statement) -> Diagnostic:
+    """NB228: a class or function is another one after it has been called."""
+    return at(
+        where,
+        "NB228",
+        f"a call changes `{name}` itself, which all requests share: the next would get another answer",
+        "Keep what changes in an object of the request, or pass it as an argument and work on a copy.",
+        line=line_that_changes(where.node, name),
+    )
+
+
+def _role_changes_shared(name: str, where: Statement) -> Diagnostic:
+    """NB228: role code changes what all requests share, and a copy cannot be made for each."""
+    return at(
+        where,
+        "NB228",
+        f"the role code changes `{name}`, which all requests share: the next would get another answer",
+        f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
+    )
+
+
+def _filled_with_others(name: str, statement: Statement) -> Diagnostic:
+    """NB227: what definitions put themselves into is changed by other code, too, or filled too late."""
+    return at(
+        statement,
+        "NB227",
+        f"`{name}` holds what is defined with this, and other code reads or changes it meanwhile, or a role"
+        " does before it is full: the package cannot fill it as the notebook has",
+        f"Drop this, and write out what `{name}` holds in one line, below the last definition.",
+        line=line_that_changes(statement.node, name),
+    )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from nb2prod.domain import TAGS, Cell, Diagnostic, Notebook
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.findings import at
 from nb2prod.extract.ipython import written
 from nb2prod.extract.program import parse
@@ -35,7 +35,7 @@ def syntax(notebook: Notebook) -> Iterator[Diagnostic]:
             yield _ruled(cell)
         try:
             tree = parse(cell.code)
-            names.of(tree.body)
+            usage.of(tree.body)
             if (deep := _too_deep(tree)) is not None:
                 message = "an expression or a block is nested too deeply"
                 yield at(cell, "NB120", message, "Split it into several statements.", line=deep)

@@ -16,7 +16,7 @@ ANYTHING = "anything"
 SEVERAL = "several"
 """The kind of what stands for all that code makes, where it makes too much to tell apart."""
 
-_MOST_MADE = 120
+_MOST_MADE = 96
 """Four times what the longest function in tests/larger makes."""
 
 
@@ -72,13 +72,23 @@ class Thing:
         """From now on it holds these, too."""
         under = self.attribute or attribute
         kept = self.origin.fields.setdefault(under, set()) if under else self.origin.holds
+        before = len(kept)
         kept.update(thing for thing in things if self.many or thing is not self.origin)
+        self.home.world.added += len(kept) - before
 
     def line_up(self, columns: list[Value]) -> None:
         """It is a tuple with these parts, or with those that it had, in order."""
         before = self.items if self.items and len(self.items) == len(columns) else [NOTHING] * len(columns)
         if not self.many:
-            self.items = [one | other for one, other in zip(before, columns, strict=True)]
+            known, self.items = self.items, [one | other for one, other in zip(before, columns, strict=True)]
+            self.home.world.added += known is not None and known != self.items
+
+    def become(self, kinds: Iterable[str], functions: Iterable[Summary]) -> None:
+        """From now on it may be of these kinds, and these functions, too."""
+        before = self.kinds, self.functions
+        self.kinds = self.kinds.union(kinds)
+        self.functions = tuple(dict.fromkeys([*self.functions, *functions]))
+        self.home.world.added += before != (self.kinds, self.functions)
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +109,13 @@ class Summary:
     changed: Value = NOTHING
     gives: Value = NOTHING
 
+    def grow(self, changed: Value, gives: Value, given: Mapping[str, Value]) -> None:
+        """A call changes and gives this, too, with these defaults."""
+        before = self.changed, self.gives, self.given
+        self.changed, self.gives = self.changed | changed, self.gives | gives
+        self.given = before[2] | {name: before[2].get(name, NOTHING) | more for name, more in given.items()}
+        self.home.world.added += before != (self.changed, self.gives, self.given)
+
     def stored(self) -> Iterator[tuple[Thing, str, Value]]:
         """Things from outside that hold more after a call, and under which attribute."""
         outside = [*self.parameters.values(), frozenset(self.home.outside.values())]
@@ -115,6 +132,8 @@ class World(Protocol):
     """Whether no more calls are followed."""
     coarse: set[ast.AST]
     """Code that makes too much to tell it apart."""
+    added: int
+    """Grows whenever more becomes known of something that code already followed may have seen."""
 
     def afford(self) -> bool:
         """Whether one more call can be followed; else it may do all that functions of the notebook can do."""
@@ -140,8 +159,11 @@ class World(Protocol):
     def is_attribute(self, name: str) -> bool:
         """Whether objects of the notebook's classes keep something under a name."""
 
-    def methods(self, name: str, kinds: frozenset[str]) -> Iterable[Summary]:
-        """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
+    def methods(self, name: str, kinds: frozenset[str], *, above: bool = False) -> Iterable[Summary]:
+        """The methods of a name that an object of some kinds may have; of any class if nothing is known.
+
+        `above`: that `super()` of such an object has.
+        """
 
     def sharing(self, attribute: str, kinds: frozenset[str]) -> Iterable[str]:
         """Classes that keep a changeable value under an attribute, for all objects of theirs."""
@@ -165,8 +187,18 @@ class Flow:
     rounds: dict[ast.stmt, Mapping[str, Value]] = field(default_factory=dict)
     """Of loops: the names as they have been found at their beginning."""
     others: Thing | None = None
-    looping: bool = False
-    """Whether a loop is being followed."""
+    repeats: bool = False
+    """Whether what is followed runs again: a loop, or a function inside another."""
+    anything: tuple[int, Value] = (-1, NOTHING)
+    """What a call of which nothing is known may change, and how much was known of the code then."""
+    askers: dict[str, dict[Flow, None]] = field(default_factory=dict)
+    """By name: functions inside that have looked for it here."""
+    later: dict[str, Value] = field(default_factory=dict)
+    """What names around it have been bound to since it was defined: its calls see that."""
+    is_defined: bool = False
+    """Of a function inside: whether it has been come to."""
+    since: int | None = None
+    """How much was known of the code where the first function inside was come to."""
     coarse: bool = False
     """One thing stands for all that it makes."""
     count: int = 0
@@ -176,17 +208,28 @@ class Flow:
     first: str = ""
     """The first parameter of the method: what `super()` stands for."""
     is_function: bool = False
-    elsewhere: dict[str, bool] = field(default_factory=dict)
+    beginning: Mapping[str, Value] = field(default_factory=dict)
+    """What names stand for where it begins."""
+    elsewhere: Mapping[str, bool] = field(default_factory=dict)
     """Names declared `nonlocal` (true) or `global` (false)."""
+    root: Flow = field(init=False)
+    """The function or statement of the top level around it."""
 
-    @property
-    def root(self) -> Flow:
-        """The function or statement of the top level around it."""
-        return self if self.parent is None else self.parent.root
+    def __post_init__(self) -> None:
+        self.root = self.parent.root if self.parent else self
+
+    def begin(self) -> None:
+        """Follow it from its beginning, again or for the first time."""
+        self.names, self.since = dict(self.beginning), None
+        for inner in self.inside.values() if not self.rounds else ():
+            inner.is_defined = False
 
     def is_inside(self, home: Flow) -> bool:
         """Whether a flow is this one or around it."""
-        return self is home or (self.parent is not None and self.parent.is_inside(home))
+        around: Flow | None = self
+        while around is not None and around is not home:
+            around = around.parent
+        return around is home
 
     def foreign(self) -> Thing:
         """What stands for all that other code has made and remembers."""
@@ -208,48 +251,59 @@ class Flow:
 
     def look_up(self, name: str) -> Value:
         """What a name stands for."""
-        if name in self.names:
-            return self.names[name]
-        if self.parent is None or not self.elsewhere.get(name, True):
-            return self.at_top(name) if self.parent else frozenset([self.from_outside(name)])
-        return self.parent.look_up(name)
+        flow, found = self, NOTHING
+        while name not in flow.names:
+            if flow.parent is None:
+                return found | {flow.from_outside(name)}
+            if not flow.elsewhere.get(name, True):
+                return found | flow.at_top(name)
+            found |= flow.later.get(name, NOTHING)
+            flow.parent.askers.setdefault(name, {})[flow] = None
+            flow = flow.parent
+        return found | flow.names[name] if found else flow.names[name]
 
     def bind(self, name: str, given: Value) -> None:
         """Give a name to a value."""
         if name not in self.elsewhere:
             self.names[name] = given
+            for inner in self.askers.get(name, ()):
+                inner.see(name, given)
         elif self.elsewhere[name] and self.parent is not None:
             self.parent.bind(name, self.parent.look_up(name) | given)  # it may be called, or not
 
+    def see(self, name: str, given: Value) -> None:
+        """The code around it binds a name."""
+        if self.is_defined and not given <= self.later.get(name, NOTHING):
+            self.later[name] = self.later.get(name, NOTHING) | given
+            self.world.added += 1
+
     def from_outside(self, name: str) -> Thing:
         """What a global name stands for."""
-        if self.parent is not None:
-            return self.parent.from_outside(name)
-        if name not in self.outside:
-            known = self.world
-            made = Thing(self, name, outer=True, kinds=known.kinds(name), functions=known.functions(name))
-            self.outside[name] = made
-        return self.outside[name]
+        root, known = self.root, self.world
+        if name not in root.outside:
+            made = Thing(root, name, outer=True, kinds=known.kinds(name), functions=known.functions(name))
+            root.outside[name] = made
+        return root.outside[name]
 
     def at_top(self, name: str) -> Value:
         """What a function of the top level sees under a global name when it is called from here."""
-        if self.parent is not None:
-            return self.parent.at_top(name)
-        return frozenset([self.from_outside(name)]) if self.is_function else self.look_up(name)
+        root = self.root
+        return frozenset([root.from_outside(name)]) if root.is_function else root.look_up(name)
 
     def make(
         self, key: object, holds: Iterable[Thing] = (), kind: str = "", functions: tuple[Summary, ...] = ()
     ) -> Value:
         """A thing that a place in the code makes: the same one, each time that it runs."""
         key = self.distinct(key, self.made)
-        if key not in self.made:
+        kinds = frozenset([kind] if kind else [])
+        if key in self.made:
+            self.made[key].keep(holds)
+            self.made[key].become(kinds, functions)
+        else:
             many = key is SEVERAL
-            self.made[key] = Thing(self, kinds=frozenset([SEVERAL] if many else []), many=many)
-        thing = self.made[key]
-        thing.keep(holds)
-        thing.kinds |= {kind} if kind else frozenset()
-        thing.functions = tuple(dict.fromkeys([*thing.functions, *functions]))
-        return frozenset([thing])
+            kinds |= frozenset([SEVERAL] if many else [])
+            self.made[key] = Thing(self, kinds=kinds, holds=set(holds), functions=functions, many=many)
+        return frozenset([self.made[key]])
 
     def change(self, things: Iterable[Thing]) -> None:
         """Take down that things are changed in place."""
@@ -262,11 +316,18 @@ class Flow:
 
     def join(self, others: Iterable[Mapping[str, Value]]) -> None:
         """Go on from any of several ways that the code may have taken."""
-        branches = list(others)
-        for name in dict.fromkeys(name for branch in branches for name in branch):
+        first, *more = branches = list(others)
+        self.names = dict(first)
+        for name in dict.fromkeys(name for branch in more for name in _unlike(first, branch)):
             # what a way has not bound is what it was outside; in a function nothing
             gone = NOTHING if self.is_function else frozenset([self.from_outside(name)])
             self.names[name] = NOTHING.union(*(branch.get(name, gone) for branch in branches))
+
+
+def _unlike(one: Mapping[str, Value], other: Mapping[str, Value]) -> list[str]:
+    """Names that do not stand for the very same in both."""
+    changed = [name for name, value in other.items() if one.get(name) is not value]
+    return changed + [name for name in one if name not in other]
 
 
 def parts(value: Iterable[Thing], attribute: str = "") -> Value:

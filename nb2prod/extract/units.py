@@ -9,6 +9,7 @@ from typing import Literal
 from nb2prod.domain import Cell, Diagnostic, Role, StateItem, Watched
 from nb2prod.extract.captures import Point
 from nb2prod.extract.program import Statement
+from nb2prod.extract.provenance import Provenance
 from nb2prod.extract.roles import Layout
 
 
@@ -61,6 +62,7 @@ class Slice:
     """All units of a notebook's serving code. `roots` are the roles' own; `embedded` may be in state."""
 
     layout: Layout
+    provenance: Provenance
     roots: dict[Role, Unit] = field(default_factory=dict)
     units: dict[int, Unit] = field(default_factory=dict)
     state: dict[str, StateItem] = field(default_factory=dict)

@@ -7,9 +7,11 @@ import copy
 from dataclasses import replace
 
 from nb2prod.extract import effects, names
-from nb2prod.extract.applied import Given, defaults, joined
+from nb2prod.extract.applied import Given, defaults
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.called import call, classes_of, kinds_of, methods_of, send
+from nb2prod.extract.called import call, classes_of, is_super, kinds_of, methods_of, send
+from nb2prod.extract.defined import scope
+from nb2prod.extract.rounds import repeat
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
 
 _OPERATORS: dict[type[ast.operator], str] = {
@@ -114,23 +116,25 @@ def _shared(flow: Flow, attribute: str, base: Value) -> Value:
 
 def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     """`push = seen.append`: a function that changes what it is taken from."""
-    own = [_with_first(summary, base) for summary in methods_of(flow, node.attr, base) if not summary.way]
+    own = [summary for summary in methods_of(flow, node.attr, base) if not summary.way]
     if base and own:
-        known = flow.made.get((node, "bound"))
-        return flow.make((node, "bound"), (), "method", () if known else tuple(own))
+        methods = tuple(_with_first(flow, node, summary, base) for summary in own)
+        return flow.make((node, "bound"), (), "method", methods)
     if base and node.attr in effects.MUTATORS:
-        summary = Summary(Flow(flow.world), _ANY, changed=base)
-        known = flow.made.get((node, "bound"))
-        return flow.make((node, "bound"), base, "method", () if known else (summary,))
+        summary = flow.closures.setdefault((node, "bound"), Summary(Flow(flow.world), _ANY))
+        summary.grow(base, NOTHING, {})
+        return flow.make((node, "bound"), base, "method", (summary,))
     return NOTHING
 
 
-def _with_first(summary: Summary, base: Value) -> Summary:
+def _with_first(flow: Flow, node: ast.Attribute, summary: Summary, base: Value) -> Summary:
     """A method with the object that it belongs to."""
     arguments = copy.copy(summary.arguments)
     first = [*arguments.posonlyargs, *arguments.args][:1]
     arguments.posonlyargs, arguments.args = [], [*arguments.posonlyargs, *arguments.args][1:]
-    return replace(summary, arguments=arguments, given={a.arg: base for a in first})
+    bound = flow.closures.setdefault((node, summary), replace(summary, arguments=arguments, given={}))
+    bound.grow(NOTHING, NOTHING, {a.arg: base for a in first})
+    return bound
 
 
 _ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
@@ -179,21 +183,31 @@ def _display(flow: Flow, node: ast.Tuple | ast.List | ast.Set | ast.Dict) -> Val
 
 
 def _comprehension(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> Value:
-    before = flow.forked()
-    targets: set[str] = set()
-    for generator in node.generators:
-        assign(flow, generator.target, iterated(flow, generator, value(flow, generator.iter)))
-        targets |= {n.id for n in ast.walk(generator.target) if isinstance(n, ast.Name)}
-        for condition in generator.ifs:
-            value(flow, condition)
-    results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-    held = NOTHING.union(*[value(flow, result) for result in results])
+    before, held = flow.forked(), set[Thing]()
+    if flow.repeats:
+        held |= _gathered(flow, node)
+    else:
+        repeat(flow, lambda: held.update(_gathered(flow, node)))
+    targets = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
     for name in targets:
         if name in before:
             flow.names[name] = before[name]
         else:
             flow.names.pop(name, None)
     return flow.make(node, held, "iter" if isinstance(node, ast.GeneratorExp) else "list")
+
+
+def _gathered(flow: Flow, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> Value:
+    """What one round of a comprehension gives."""
+    for generator in node.generators:
+        assign(flow, generator.target, iterated(flow, generator, value(flow, generator.iter)))
+        for condition in generator.ifs:
+            value(flow, condition)
+    results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+    held = NOTHING
+    for result in results:
+        held |= value(flow, result)
+    return held
 
 
 def iterated(flow: Flow, node: ast.AST, base: Value) -> Value:
@@ -209,7 +223,7 @@ def _lambda(flow: Flow, node: ast.Lambda) -> Value:
     inner.statement = flow.statement
     inner.gives |= value(inner, node.body)
     made = leave(inner, node)
-    made.given = joined(made.given, given)
+    made.grow(NOTHING, NOTHING, given)
     return flow.make((node, "function"), (), "function", (made,))
 
 
@@ -220,11 +234,14 @@ def default_values(flow: Flow, arguments: ast.arguments) -> dict[str, Value]:
 
 def enter(world: World, parent: Flow | None, node: names.Function) -> Flow:
     """A function from inside, at its beginning."""
+    if parent is not None:
+        parent.root.since = world.added if parent.root.since is None else parent.root.since
     if parent is not None and node in parent.inside:
         inner = parent.inside[node]
-        inner.names = dict(inner.parameters)
+        inner.begin()
+        inner.is_defined = True
         return inner
-    inner = Flow(world, parent, is_function=True)
+    inner = Flow(world, parent, is_function=True, repeats=parent is not None, is_defined=True)
     arguments = node.args
     given = [
         *arguments.posonlyargs,
@@ -237,6 +254,9 @@ def enter(world: World, parent: Flow | None, node: names.Function) -> Flow:
         if argument is not None:
             inner.names[argument.arg] = frozenset([Thing(inner, outer=True)])
     inner.parameters = dict(inner.names)
+    inner.elsewhere, local = scope(node)
+    inner.beginning = {**dict.fromkeys(local, NOTHING), **inner.parameters}
+    inner.begin()
     if parent is not None:
         parent.inside[node] = inner
     return inner
@@ -246,12 +266,13 @@ def leave(inner: Flow, node: names.Function) -> Summary:
     """The function that has been followed; what it changes around it, it changes for all that is known."""
     changed = frozenset(thing for thing in inner.changed if thing.outer or thing.home is not inner)
     if inner.parent is not None:
-        caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
-        changed -= frozenset(thing for thing in caches if not thing.outer)
+        if any(not thing.outer for thing in changed):
+            caches = NOTHING.union(*[inner.parent.look_up(name) for name in caches_of(node)])
+            changed -= frozenset(thing for thing in caches if not thing.outer)
         inner.parent.change(thing for thing in changed if thing.home is not inner)
     if inner.summary is None:
         inner.summary = Summary(inner, node.args, parameters=inner.parameters)
-    inner.summary.changed, inner.summary.gives = changed, frozenset(inner.gives)
+    inner.summary.grow(changed, frozenset(inner.gives), {})
     return inner.summary
 
 
@@ -361,7 +382,7 @@ def _given(flow: Flow, node: ast.Call) -> Given:
 
 
 def _receiver(flow: Flow, node: ast.expr) -> Value:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+    if is_super(node):
         around: Flow | None = flow
         while around is not None and not around.first:
             around = around.parent

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nb2prod.domain import Bundle, Diagnostic, Notebook, Stage, StateItem
-from nb2prod.extract import names
+from nb2prod.extract import usage
 from nb2prod.extract.lineage import Lineage, Lineages
 from nb2prod.extract.links import Link, links_of
 from nb2prod.extract.program import Program, Statement, program_of
+from nb2prod.extract.provenance import Provenance
 from nb2prod.extract.rolecode import RoleCode, live_reads
 from nb2prod.extract.roles import Layout, layout_of
 from nb2prod.extract.slicer import slice_of
@@ -143,7 +144,7 @@ class View:
         """By file: the names that it binds at its top level."""
         assert self.bundle is not None
         files = {line.file for line in self.bundle.source_map}
-        return {file: names.of(ast.parse(self.bundle.files[file]).body).may for file in files}
+        return {file: usage.of(ast.parse(self.bundle.files[file]).body).may for file in files}
 
 
 def view_of(notebook: Notebook, bundle: Bundle | None, findings: tuple[Diagnostic, ...]) -> View:
@@ -160,7 +161,7 @@ def _slice(program: Program) -> Slice:
     skipped = {c.id for c in program.notebook.tagged("skip")}
     example = program.notebook.tagged("example")
     if not any(c.roles and c.id not in skipped for c in program.notebook.code):
-        return Slice(Layout(program, example, {}))
+        return Slice(Layout(program, example, {}), Provenance(program))
     layout = layout_of(program)
     return slice_of(layout if layout.stages else _assumed(layout))
 

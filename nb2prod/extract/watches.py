@@ -41,22 +41,31 @@ def reached(slice_: Slice) -> Iterator[Watched]:
 
 
 def rebound_later(slice_: Slice) -> Iterator[Diagnostic]:
-    """Warnings for state that the notebook binds anew after it was captured."""
+    """Notes on what the notebook binds anew, or changes, after serving code has read it."""
     program = slice_.layout.program
-    handed_on = {(name, cell) for s in slice_.layout.stages for name in s.inputs for cell in s.cells}
-    for item in slice_.state.values():
-        if not item.expected:
-            continue
-        point = Point(item.when, program.notebook.cell(item.cell))
-        for event in program.events(item.name, point.position(program), len(program.statements)):
-            if event.cell.id == item.cell or (item.name, event.cell.id) in handed_on:
+    own = {cell.id for code in slice_.layout.codes.values() for cell in code.cells}
+    for name, point in _read(slice_):
+        for event in program.events(name, point.position(program), len(program.statements)):
+            if event.cell.id == point.cell.id or event.cell.id in own:
                 continue  # the roles' own work on it
             yield at(
                 event,
                 "NB210",
-                f"`{item.name}` changes here, after cell {point.cell.number}: the release keeps the value"
-                f" that it had {item.when} cell {point.cell.number}",
+                f"`{name}` changes here, after cell {point.cell.number}: the release keeps what it was"
+                f" {point.when} cell {point.cell.number}",
                 "If the later value is meant, move the role cells below this one.",
                 "info",
             )
             break
+
+
+def _read(slice_: Slice) -> Iterator[tuple[str, Point]]:
+    """The names that serving code reads, but for imports, each at the last moment at which it does."""
+    program = slice_.layout.program
+    for item in slice_.state.values():
+        if item.expected:
+            yield item.name, Point(item.when, program.notebook.cell(item.cell))
+    for unit in slice_.included():
+        last = max((use.point for use in unit.uses), key=lambda p: p.position(program), default=None)
+        if unit.statement is not None and last is not None:
+            yield from ((name, last) for name in sorted(unit.statement.names.must))

@@ -6,6 +6,7 @@ nb2prod, so that the package is shown to stand alone.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -69,6 +70,11 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     runtime, predictor = _guard("being loaded", lambda: _load(package))
     load_ms = (time.perf_counter() - started) * 1000
+    unlike = _beside("probe/portrait").unlike(
+        job["portraits"],
+        lambda name: importlib.import_module(f"{runtime.__package__}.{name}"),
+        lambda name: name.startswith(f"{runtime.__package__}."),
+    )
     codecs = importlib.import_module(f"{runtime.__package__}.codecs")
     cases = pickle.loads(Path(job["cases"]).read_bytes())
     before = touched.fingerprints(runtime)
@@ -85,8 +91,8 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     sys.meta_path.remove(asked)
     return {
         "error": None,
+        "unlike": unlike,
         "changed": touched.changed(before, touched.fingerprints(runtime)),
-        "unreached": followed.gaps(),
         "cases": [
             _compare_case(case, got, codecs, predictor.batch, compare, job["rtol"])
             for case, got in zip(cases, answers, strict=True)
@@ -100,6 +106,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         "peak_rss_mb": _peak_rss_mb(),
         "imports": asked.imports(),
         "python": platform.python_version(),
+        "unreached": _gaps(followed, runtime),
     }
 
 
@@ -120,7 +127,7 @@ def _load(package: Path) -> tuple[ModuleType, Any]:
 
 
 def _beside(name: str) -> ModuleType:
-    return _module(Path(__file__).with_name(f"{name}.py"), f"_nb2prod_{name}")
+    return _module(Path(__file__).parent / f"{name}.py", f"_nb2prod_{Path(name).name}")
 
 
 def _module(path: Path, name: str, search: list[str] | None = None) -> ModuleType:
@@ -130,6 +137,19 @@ def _module(path: Path, name: str, search: list[str] | None = None) -> ModuleTyp
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _gaps(followed: Any, runtime: ModuleType) -> Any:
+    """What nothing has run, neither an answer nor the modules when they were loaded. Loads them once more."""
+    gaps = followed.gaps()
+    if not gaps:
+        return gaps
+    with followed:
+        for file, *_ in gaps:
+            # it has been loaded already; what it may raise now says nothing about its answers
+            with contextlib.suppress(Exception):
+                importlib.reload(sys.modules[f"{runtime.__package__}.{file.removesuffix('.py')}"])
+    return followed.gaps()
 
 
 def _guard(what: str, call: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from nb2prod.validation.verdict import (
     differences_in,
     failed,
     last_role,
+    placed,
     unlike,
+    unlike_notebook,
     unreached,
     where,
 )
@@ -38,10 +40,12 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     it imports what no installed package claims, NB339 if answers differ from process to process.
     """
     started = time.perf_counter()
-    result = ask(package, run.folder / "cases.pkl", rtol)
+    result = ask(package, run.folder / "cases.pkl", rtol, portraits=_portraits(bundle, run.folder))
     if result["error"] is not None:
         raise failed(result["error"], bundle, unlike(run.diagnostics))
     seconds = {**run.seconds, "prove": time.perf_counter() - started}
+    if result["unlike"]:
+        raise unlike_notebook(result["unlike"])
     if any(case["disordered"] for case in result["cases"]):
         raise ParityError(
             "the answer has the request's rows in another order",
@@ -64,6 +68,10 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     return replace(report, diagnostics=(*report.diagnostics, *warnings), requirements=requirements)
 
 
+def _portraits(bundle: Bundle, folder: Path) -> list[dict[str, Any]]:
+    return placed(bundle, json.loads((folder / "portraits.json").read_text("utf-8")))
+
+
 def _check_steady(bundle: Bundle, run: CleanRun, package: Path, found: list[Suspect]) -> None:
     """Refuse answers that depend on how a process hashes texts."""
     cases = run.folder / "cases.pkl"
@@ -74,11 +82,17 @@ def _check_steady(bundle: Bundle, run: CleanRun, package: Path, found: list[Susp
 
 
 def ask(
-    package: Path, cases: Path, rtol: float, python: Path | None = None, seed: int | None = None
+    package: Path,
+    cases: Path,
+    rtol: float,
+    python: Path | None = None,
+    seed: int | None = None,
+    portraits: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What a new process (of another interpreter, if given) finds of a package asked for the `cases`.
 
-    With a `seed` of hashes, it finds only what the package answers to a few rows.
+    With a `seed` of hashes, it finds only what the package answers to a few rows. `portraits` show what its
+    modules must hold once it is loaded.
 
     Raises ParityError NB322 if the process dies.
     """
@@ -92,6 +106,7 @@ def ask(
                     "result": str(result),
                     "rtol": rtol,
                     "answers only": seed is not None,
+                    "portraits": portraits,
                 }
             ),
             "utf-8",

@@ -22,6 +22,20 @@ Span = tuple[int, int, int, int]
 
 _Trace = Any  # what sys.settrace takes: a function that gives such a function
 
+_LEAVING = (ast.Return, ast.Yield, ast.YieldFrom, ast.Break, ast.Continue)
+
+_FOR_MAKING = frozenset(
+    f"__{name}__"
+    for name in (
+        *("init", "new", "post_init", "init_subclass", "set_name", "class_getitem"),
+        *("repr", "str", "eq", "hash", "getstate", "setstate", "reduce", "sklearn_tags"),
+    )
+)
+"""Methods that serving need not call though it has objects of the class."""
+
+_BY_LIBRARIES = frozenset({"transform", "predict", "predict_proba", "decision_function", "forward"})
+"""Methods that a library calls: of a step of a pipeline."""
+
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -98,6 +112,7 @@ class _Gaps:
         self._called = {
             node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and self._is_run(node)
         }
+        self._by_text = any(_gets_by_text(node) and self._is_run(node) for node in ast.walk(tree))
 
     def __iter__(self) -> Iterator[Sequence[ast.AST]]:
         yield from self._outside(self._tree)
@@ -114,9 +129,14 @@ class _Gaps:
         body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[attr-defined]
         if any(self._is_run(child) for child in body):
             yield from self._lists(body)
-        # of a class, serving needs only what it calls: not `fit`
-        elif not method or getattr(node, "name", "") in self._called:
-            yield from _telling([node])
+        elif not method or self._may_be_called(getattr(node, "name", "")):
+            yield from ([node] for _ in _telling(body))
+
+    def _may_be_called(self, method: str) -> bool:
+        """Whether serving calls methods of that name: of a class it needs only these, not `fit`."""
+        if method in _FOR_MAKING:
+            return False
+        return self._by_text or method in self._called or method in _BY_LIBRARIES or method.startswith("__")
 
     def _lists(self, nodes: Sequence[ast.AST]) -> Iterator[Sequence[ast.AST]]:
         """Of nodes one after the other: those that were not run, together, and what in the others was not."""
@@ -168,14 +188,32 @@ class _Inside:
 
 def _telling(nodes: Sequence[ast.AST]) -> Iterator[Sequence[ast.AST]]:
     """The nodes, if running them could make another answer: code that raises makes none."""
-    if not nodes or isinstance(nodes[-1], ast.Raise):
+    if not nodes or all(_only_raises(node) for node in nodes) or _only_raises(*nodes):
         return
     inner = [node for outer in nodes for node in ast.walk(outer)]
-    blocks = [node.body for node in inner if isinstance(node, ast.ExceptHandler)]
-    if blocks and len(nodes) == len(blocks) and all(isinstance(body[-1], ast.Raise) for body in blocks):
-        return
     if any(isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) for node in inner):
         yield nodes
+
+
+def _only_raises(*nodes: ast.AST) -> bool:
+    """Whether nodes one after the other end in `raise`, and cannot be left before."""
+    if len(nodes) == 1 and isinstance(nodes[0], ast.ExceptHandler):
+        return _only_raises(*nodes[0].body)
+    inner = (node for outer in nodes for node in ast.walk(outer))
+    return isinstance(nodes[-1], ast.Raise) and not any(isinstance(node, _LEAVING) for node in inner)
+
+
+def _gets_by_text(node: ast.AST) -> bool:
+    """`getattr(it, name)`: any method may be meant."""
+    match node:
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(), *_]):
+            return False
+        case (
+            ast.Call(func=ast.Name(id="getattr" | "methodcaller"))
+            | ast.Call(func=ast.Attribute(attr="methodcaller"))
+        ):
+            return True
+    return False
 
 
 def _span(node: ast.AST) -> Span:

@@ -103,6 +103,35 @@ def unreached(bundle: Bundle, gaps: list[tuple[str, int, int, str]] | None) -> I
         yield Diagnostic("NB350", "warning", message, hint=hint)
 
 
+def placed(bundle: Bundle, portraits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The last portraits of the package's definitions and constants, each with the module that has it."""
+    lines = {(mapped.cell, mapped.cell_line): mapped.file for mapped in bundle.source_map}
+    last: dict[tuple[str, str], dict[str, Any]] = {}
+    for seen in portraits:
+        if file := lines.get((seen["bound_cell"], seen["bound_line"])):
+            module = file.removesuffix(".py")
+            last[module, seen["name"]] = {**seen, "module": module}
+    return [*last.values()]
+
+
+def unlike_notebook(found: Mapping[str, Any]) -> ParityError:
+    """NB227: a definition or constant is something else in the package than in the notebook."""
+    name = found["name"]
+    part = f"`{name}{found['path']}`" if found["path"][:1] in (".", "[") else f"`{name}`:{found['path']}"
+    hint = f"Make the change part of the definition of `{name}`."
+    if found["kind"] == "constant":
+        hint = f"Below the change, write `{name} = copy.copy({name})`: its value is captured then."
+    return ParityError(
+        f"{part} is {found['notebook']} in the notebook, but {found['package']} in the package: something"
+        " changes it, or what it is made from, under another name",
+        code="NB227",
+        hint=hint,
+        cell=found["bound_cell"],
+        number=found["bound_number"],
+        line=found["bound_line"],
+    )
+
+
 def last_role(bundle: Bundle) -> dict[str, Any]:
     """The cell that gives the answer, as the arguments of an error."""
     cell = bundle.plan.stages[-1].cells[-1]

@@ -253,6 +253,7 @@ class Session:
         data = self._reference or self._request.look
         kept = self._state.kept()
         files = self._state.files()
+        self.write("portraits.json", self._unchanged.portraits)
         observed = {
             "contract": self._proof.contract,
             "state": files,
@@ -267,7 +268,7 @@ class Session:
         }
         self.write("observed.json", observed)
 
-    def write(self, name: str, data: Mapping[str, Any]) -> None:
+    def write(self, name: str, data: Any) -> None:
         """A result for the client, as JSON."""
         (self.folder / name).write_text(json.dumps(data), "utf-8")
 

@@ -189,6 +189,8 @@ def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refuse
     hint = _HINT[problem.kind]
     if getattr(problem.part, "__qualname__", "") == "<lambda>":  # not one that a function has made
         hint = "Give the lambda a name: write it as a `def` in a cell of its own."
+    elif "<locals>." in getattr(problem.part, "__qualname__", ""):
+        hint = "Give what it holds a name in a line above, and write it as a `def` at the top of a cell."
     return refused(_CODE[problem.kind], message, hint, **_bound(item))
 
 

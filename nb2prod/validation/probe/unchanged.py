@@ -17,6 +17,7 @@ from .faithful import difference
 from .finding import Refused, refused
 from .held import PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
+from .portrait import portrait
 
 MAX_DEPTH = 20
 """Containers inside containers that are looked into."""
@@ -41,7 +42,10 @@ Same = Callable[[Any, Any], bool]
 
 
 class Unchanged:
-    """The things to watch, as the plan's `watched` lists them; `same` compares two values."""
+    """The things to watch, as the plan's `watched` lists them; `same` compares two values.
+
+    `portraits` shows what the package's definitions and constants were when serving code read them.
+    """
 
     def __init__(self, items: Iterable[Mapping[str, Any]], same: Same) -> None:
         self._items = list(items)
@@ -49,6 +53,7 @@ class Unchanged:
         self._passing: dict[str, Pickled] = {}
         self._reached: dict[str, Any] = {}
         self._suspects: dict[str, Refused] = {}
+        self.portraits: list[dict[str, Any]] = []
         self._defined: dict[tuple[str, str, int], Mapping[str, Pickled | str]] = {}
 
     def before(self, cell: str, names: Mapping[str, Any], homes: Homes) -> None:
@@ -59,6 +64,7 @@ class Unchanged:
                 self._remember(item["name"], names[item["name"]], homes)
         known = (item["name"] for item in self._of("reached", cell))
         self._reached = {name: own_parts(names[name]) for name in known if name in names}
+        self._paint(cell, "before", names)
         self._check_definitions(cell, "before", names)
         for item in self._of("alone", cell):
             _check_alone(item, names)
@@ -72,6 +78,7 @@ class Unchanged:
         for item in self._of("passing", cell):
             self._check_passing(item, names)
         self._check_reached(names)
+        self._paint(cell, "after", names)
         self._check_definitions(cell, "after", names)
 
     def _of(self, kind: str, cell: str) -> Iterator[Mapping[str, Any]]:
@@ -113,6 +120,15 @@ class Unchanged:
         except Unstorable:
             return False
         return self._same(restore(stored), value)
+
+    def _paint(self, cell: str, when: str, names: Mapping[str, Any]) -> None:
+        """Keep what the definitions and constants of the package are by now, to compare it there."""
+        for item in self._items:
+            if item["kind"] not in ("definition", "constant") or (item["cell"], item["when"]) != (cell, when):
+                continue
+            if item["name"] in names:
+                found = portrait(names[item["name"]], "__main__".__eq__, item["others"])
+                self.portraits.append({**item, "portrait": found})
 
     def _check_definitions(self, cell: str, when: str, names: Mapping[str, Any]) -> None:
         for item in self._of("definition", cell):

@@ -1,0 +1,99 @@
+"""Dicts and lists that definitions fill as they are made: by `@register`, or by a base class.
+
+A package that holds the definitions fills them anew, as it is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+
+from nb2prod.extract import names, usage
+from nb2prod.extract.making import decorators, evaluated, read_when
+from nb2prod.extract.program import Program, Statement
+
+_EMPTY = frozenset({"dict", "list", "collections.OrderedDict", "collections.deque"})
+
+
+def registered(program: Program, name: str, binding: Statement | None) -> tuple[Statement, ...]:
+    """The definitions that fill what a statement binds, in order; () if other code may change that."""
+    if binding is None or not _starts_empty(binding.node, program) or "parameters" in binding.cell.tags:
+        return ()
+    events = list(program.events(name, binding.index + 1, len(program.statements)))
+    filling = tuple(e for e in events if any(_fillers(program, e, name)))
+    bound = [other for e in filling for other in sorted(e.names.may)]
+    if not filling or name in bound or len(bound) != len(set(bound)):
+        return ()
+    between = program.statements[binding.index + 1 : filling[-1].index]
+    seen = [s for s in between if s.kind == "value" and name in s.names.reads]
+    others = [e for e in events if e not in filling and not _only_defines(e)]
+    return filling if not seen and not others else ()
+
+
+def fills(program: Program, statement: Statement, name: str, position: int) -> bool:
+    """Whether a function or class puts into `name` what is defined with it: a decorator, a base."""
+    binding = program.reaching(name, position).only
+    if binding is None or binding.kind == "definition":
+        return False
+    events = program.events(name, binding.index + 1, len(program.statements))
+    return any(statement in _fillers(program, event, name) for event in events)
+
+
+def _fillers(program: Program, event: Statement, name: str) -> Iterator[Statement]:
+    """The decorators and bases that change `name` as a definition is made, and not when that is called."""
+    if event.kind != "definition":
+        return
+    yield from (base for base in _bases(program, event) if name in _read_by_subclassing(base.node))
+    for decorator in decorators(event.node):
+        times = 2 if isinstance(decorator, ast.Call) else 1
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        only = program.reaching(names.dotted(function), event.index).only
+        if only is not None and name in _read_when_made(only.node, times):
+            yield only
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_when_made(node: ast.stmt, times: int) -> frozenset[str]:
+    """What a decorator reads as it makes a definition, and what that does not read when it is called."""
+    now, later = read_when(node, usage.of(node), times)
+    return frozenset(now - later if isinstance(node, ast.FunctionDef) else ())
+
+
+def _only_defines(event: Statement) -> bool:
+    """Whether nothing is called as a definition is made."""
+    inside = list(ast.walk(event.node))
+    runs = any(getattr(n, "decorator_list", ()) or getattr(n, "bases", ()) for n in inside)
+    parts = (part for top in evaluated(event.node) for part in ast.walk(top))
+    return event.kind == "definition" and not runs and not any(isinstance(p, ast.Call) for p in parts)
+
+
+def _bases(program: Program, event: Statement) -> Iterator[Statement]:
+    """The classes of the notebook that a class has above it."""
+    for base in event.node.bases if isinstance(event.node, ast.ClassDef) else ():
+        only = program.reaching(names.dotted(base), event.index).only
+        if only is not None:
+            yield from (only, *_bases(program, only))
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_by_subclassing(node: ast.stmt) -> frozenset[str]:
+    """What a class reads as a subclass is defined, and in no other method."""
+    methods = [m for m in getattr(node, "body", ()) if isinstance(m, ast.FunctionDef)]
+    read = {m: usage.of(m).deferred for m in methods}
+    now = [m for m in methods if m.name == "__init_subclass__"]
+    later = {name for m in methods if m not in now for name in read[m]}
+    return frozenset({name for m in now for name in read[m]} - later)
+
+
+def _starts_empty(node: ast.stmt, program: Program) -> bool:
+    match node:
+        case ast.Assign(targets=[ast.Name()], value=value) | ast.AnnAssign(target=ast.Name(), value=value):
+            if isinstance(value, ast.Call):
+                return not (value.args or value.keywords) and _made_by(program, value) in _EMPTY
+            return isinstance(value, ast.Dict | ast.List) and not list(usage.of_expression(value).reads)
+    return False
+
+
+def _made_by(program: Program, call: ast.Call) -> str:
+    return program.changes.resolved(names.dotted(call.func))
