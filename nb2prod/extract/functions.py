@@ -29,7 +29,7 @@ from nb2prod.extract.units import Slice, Unit
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """An inline stage. `taken`: names that its function binds itself, with those under which it takes them."""
+    """An inline stage. `taken`: names that its function binds itself, and those by which it takes them."""
 
     stage: Stage
     unit: Unit
