@@ -360,6 +360,11 @@ MENDED: dict[str, Case] = {
         "each reads what those before it give, in the order preprocess, model, postprocess",
         ((EXAMPLE, ("preprocess", "z = request['a']"), ("model", "y = z + 1")),),
     ),
+    "NB216 below a later role": Case(
+        (("example", "request = [3, 1]"), ("model", "request[0] * 2"), ("preprocess", "request.sort()")),
+        "Order the cells as they are to run: move this cell above cell 2.",
+        ((("example", "request = [3, 1]"), ("preprocess", "request.sort()"), ("model", "request[0] * 2")),),
+    ),
     "NB217": Case(
         (("", "import math"), EXAMPLE, ("model", "math = math.floor(request['a'])\nmath + 1")),
         "Give the new value another name than `math`.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Collection, Iterator
 
 from nb2prod.domain import Diagnostic
@@ -65,10 +66,7 @@ _HARMLESS_OPTIONS = ("plotting.", "mode.chained_assignment", "mode.performance_w
 _HARMLESS = frozenset({"ignore", "once", "always", "default", "module", "warn", "print", "log"})
 """What numpy and `warnings` may be told to do without an effect on any value."""
 
-_AS_TEXT = frozenset(
-    ("array2string", "array_repr", "array_str", "format", "repr", "str")
-    + ("to_html", "to_latex", "to_markdown", "to_string")
-)
+_AS_TEXT = re.compile(r"str|repr|format|array2string|array_(repr|str)|to_(html|latex|markdown|string)")
 """Functions and methods that make texts in which it shows how values are to be shown."""
 
 _Known = dict[ast.AST, list[str]]
@@ -176,7 +174,7 @@ def _makes_text(node: ast.AST) -> bool:
     for part in ast.walk(node):
         if isinstance(part, ast.FormattedValue) and part.format_spec is None:
             return True
-        if isinstance(part, ast.Call) and names.dotted(part.func).rpartition(".")[2] in _AS_TEXT:
+        if isinstance(part, ast.Call) and _AS_TEXT.fullmatch(names.dotted(part.func).rpartition(".")[2]):
             return True
     return False
 
