@@ -37,6 +37,7 @@ from nb2prod.extract.schema import schema_of
 from nb2prod.extract.settings import settings
 from nb2prod.extract.slicer import slice_of
 from nb2prod.extract.units import Slice
+from nb2prod.extract.warmed import warmed
 from nb2prod.extract.watches import rebound_later
 
 PACKAGE_FORMAT = 2
@@ -68,7 +69,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     findings = list(dict.fromkeys([*findings, *(f for u in slice_.included(rehomed) for f in u.findings)]))
-    findings += rebound_later(slice_)
+    findings += [*rebound_later(slice_), *warmed(slice_, rehomed)]
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed, values)
     _stop_on_errors([*findings, *layer.findings])
