@@ -25,6 +25,7 @@ from nb2prod.domain import (
 )
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.compared import compared
 from nb2prod.extract.display import is_display
 from nb2prod.extract.hints import safe
 from nb2prod.extract.ipython import dropped
@@ -105,10 +106,11 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
     layout = slice_.layout
     assert slice_.moment is not None
     reference = _reference(layout)
+    how = compared(slice_)
     return CapturePlan(
         request=layout.request or ("request",),
         stages=layer.stages,
-        state=tuple(slice_.state.values()),
+        state=tuple(replace(item, compared=how.get(key, "")) for key, item in slice_.state.items()),
         moment=slice_.moment.id,
         rehome=layer.homes,
         example_cells=tuple(c.id for c in layout.example),
