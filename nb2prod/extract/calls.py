@@ -98,7 +98,7 @@ class Changes:
                 if node not in seen:
                     seen.add(node)
                     yield node
-                    todo += usage.body_of(node).names.calls
+                    todo += _calls_when_called(node)
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
@@ -266,6 +266,11 @@ class Changes:
 _ROUNDS = 12
 _LEAST_CALLS, _CALLS_EACH = 1_500, 20
 """How many calls are followed, at least and for each statement of the top level."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _calls_when_called(node: names.Function) -> tuple[Call, ...]:
+    return tuple(usage.body_of(node).names.calls)
 
 
 def _outside(changed: Iterable[Thing]) -> Iterator[str]:

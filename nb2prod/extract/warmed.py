@@ -16,18 +16,21 @@ from nb2prod.extract.findings import at, line_that_changes, place
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.units import Slice, Unit
 
+_Known = dict[Statement, frozenset[object]]
+"""What statements come to, as far as it has been asked for."""
+
 
 def warmed(slice_: Slice, rehomed: Iterable[str] = ()) -> Iterator[Diagnostic]:
     """NB219 for each function of the package that may have answers left from before a change."""
-    program = slice_.layout.program
+    program, known = slice_.layout.program, _Known()
     for unit in slice_.included(rehomed):
-        last = max((use.point.position(program) for use in unit.uses), default=0)
         for name, function in _remembering(unit):
-            if found := _changed_since(slice_, unit, _asked(program, unit, name, function, last), last):
+            asked = _asked(program, unit, name, function, known)
+            if asked is not None and (found := _changed_since(slice_, unit, asked)):
                 clears = (
                     is_cached(function) and unit.statement is not None and name in unit.statement.names.may
                 )
-                yield _finding(name, *found, clears=clears)
+                yield _finding(name, asked, *found, clears=clears)
 
 
 def _remembering(unit: Unit) -> Iterator[tuple[str, names.Function]]:
@@ -51,20 +54,24 @@ def _keeps_items(unit: Unit, decorator: ast.expr) -> bool:
     )
 
 
-def _asked(program: Program, unit: Unit, name: str, function: names.Function, last: int) -> Statement | None:
-    """The first statement that calls a function after its cache was last cleared."""
+def _asked(
+    program: Program, unit: Unit, name: str, function: names.Function, known: _Known
+) -> Statement | None:
+    """The first statement that comes to a function after its cache was last cleared."""
     assert unit.statement is not None
     first: Statement | None = None
-    for statement in program.statements[unit.statement.index + 1 : last]:
+    for statement in program.statements[unit.statement.index + 1 : _last(program, unit)]:
         if any(call.function == f"{name}.cache_clear" for call in statement.names.calls):
             first = None
-        elif first is None and statement.kind == "value" and _may_call(program, statement, name, function):
-            first = statement
+        elif first is None and statement.kind == "value":
+            if statement not in known:
+                known[statement] = _come_to(program, statement)
+            first = statement if known[statement] & {function, name} else None
     return first
 
 
-def _may_call(program: Program, statement: Statement, name: str, function: names.Function) -> bool:
-    """Whether a statement comes to a function: by calls, or as it hands one over, to `map` say."""
+def _come_to(program: Program, statement: Statement) -> frozenset[object]:
+    """The functions that a statement calls, and the names of those that it may hand over, to `map` say."""
     called = set(program.changes.come_to(statement.names.calls))
     read = set(statement.names.reads)
     read |= {n.id for node in called for n in ast.walk(node) if isinstance(n, ast.Name)}
@@ -75,25 +82,27 @@ def _may_call(program: Program, statement: Statement, name: str, function: names
                 new = binding.names.deferred - read
                 read |= new
                 todo += new
-    return function in called or name in read
+    return frozenset({*called, *read})
 
 
-def _changed_since(
-    slice_: Slice, unit: Unit, asked: Statement | None, last: int
-) -> tuple[Statement, str, Statement] | None:
+def _last(program: Program, unit: Unit) -> int:
+    """How many statements have run when serving code calls a unit for the last time."""
+    return max((use.point.position(program) for use in unit.uses), default=0)
+
+
+def _changed_since(slice_: Slice, unit: Unit, asked: Statement) -> tuple[str, Statement] | None:
     """The first change of what a unit reads, itself or through others, since it was asked."""
-    if asked is None:
-        return None
     todo, read = [unit], dict[Unit, None]()
     while todo:
         one = todo.pop()
         if one not in read:
             read[one] = None
             todo += slice_.next_units(one)
+    program = slice_.layout.program
     wanted = {name for one in read for name, target in one.needs.items() if target.kind != "import"}
-    events = ((name, e) for name in wanted for e in slice_.layout.program.events(name, asked.index, last))
-    name, event = min(events, key=lambda found: (found[1].index, found[0]), default=("", None))
-    return (asked, name, event) if event is not None else None
+    low, high = asked.index, _last(program, unit)
+    events = ((name, event) for name in wanted for event in program.events(name, low, high))
+    return min(events, key=lambda found: (found[1].index, found[0]), default=None)
 
 
 def _finding(name: str, asked: Statement, read: str, event: Statement, *, clears: bool) -> Diagnostic:
