@@ -56,6 +56,11 @@ SCORER = (
     "    def __call__(self, row):\n        return row['a'] * self.by",
 )
 
+CACHED = (
+    "",
+    "from functools import lru_cache\nrates = {'a': 2}\n@lru_cache\ndef rate(x):\n    return rates.get(x, 1)",
+)
+
 # --- what the text alone shows --------------------------------------------------------------------
 
 MENDED: dict[str, Case] = {
@@ -360,10 +365,41 @@ MENDED: dict[str, Case] = {
         "each reads what those before it give, in the order preprocess, model, postprocess",
         ((EXAMPLE, ("preprocess", "z = request['a']"), ("model", "y = z + 1")),),
     ),
+    "NB216 below a later role": Case(
+        (("example", "request = [3, 1]"), ("model", "request[0] * 2"), ("preprocess", "request.sort()")),
+        "Order the cells as they are to run: move this cell above cell 2.",
+        ((("example", "request = [3, 1]"), ("preprocess", "request.sort()"), ("model", "request[0] * 2")),),
+    ),
     "NB217": Case(
         (("", "import math"), EXAMPLE, ("model", "math = math.floor(request['a'])\nmath + 1")),
         "Give the new value another name than `math`.",
         ((("", "import math"), EXAMPLE, ("model", "whole = math.floor(request['a'])\nwhole + 1")),),
+    ),
+    "NB219 asked before": Case(
+        (
+            CACHED,
+            ("", "total = rate('b')"),
+            ("", "rates['b'] = 3"),
+            EXAMPLE,
+            ("model", "rate('b') + request['a']"),
+        ),
+        "Move this line above the first call of `rate`, or end the cell with `rate.cache_clear()`.",
+        (
+            (
+                CACHED,
+                ("", "rates['b'] = 3"),
+                ("", "total = rate('b')"),
+                EXAMPLE,
+                ("model", "rate('b') + request['a']"),
+            ),
+            (
+                CACHED,
+                ("", "total = rate('b')"),
+                ("", "rates['b'] = 3\nrate.cache_clear()"),
+                EXAMPLE,
+                ("model", "rate('b') + request['a']"),
+            ),
+        ),
     ),
     "NB219 bound anew": Case(
         (

@@ -84,6 +84,22 @@ class Changes:
             seen.add(name)
         return found
 
+    def come_to(self, calls: Iterable[Call]) -> Iterator[names.Function]:
+        """The functions of the notebook that calls come to: by name, constructors and methods, too."""
+        todo, seen = list(calls), set[ast.AST]()
+        while todo:
+            name = todo.pop().function
+            last = name.rpartition(".")[2]
+            inits = self._known.methods.get("__init__", ()) if name in self._known.classes else ()
+            nodes = [f.node for f in self._known.functions.get(name, ())]
+            nodes += [node for owner, node in inits if owner == name]
+            nodes += [node for _, node in self._known.methods.get(last, ()) if "." in name]
+            for node in nodes:
+                if node not in seen:
+                    seen.add(node)
+                    yield node
+                    todo += _calls_when_called(node)
+
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
         called = (f for name, f in functions_in(node) if name not in _AS_DEFINED)
@@ -250,6 +266,11 @@ class Changes:
 _ROUNDS = 12
 _LEAST_CALLS, _CALLS_EACH = 1_500, 20
 """How many calls are followed, at least and for each statement of the top level."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _calls_when_called(node: names.Function) -> tuple[Call, ...]:
+    return tuple(usage.body_of(node).names.calls)
 
 
 def _outside(changed: Iterable[Thing]) -> Iterator[str]:

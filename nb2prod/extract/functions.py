@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nb2prod.domain import Cell, Stage
@@ -29,11 +29,11 @@ from nb2prod.extract.units import Slice, Unit
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """An inline stage. `taken`: names that its function takes under another name, to bind them itself."""
+    """An inline stage. `taken`: names that its function binds itself, and those by which it takes them."""
 
     stage: Stage
     unit: Unit
-    taken: frozenset[str]
+    taken: Mapping[str, str]
     copier: str
     """What `copy.deepcopy` is called in the module."""
 
@@ -58,7 +58,8 @@ def function_lines(slice_: Slice, inline: Inline, hints: Hints, seen: Seen) -> l
 def _own_names(inline: Inline) -> Iterator[str]:
     for name, target in sorted(inline.unit.needs.items()):
         if target.kind != "import" and name in inline.taken:
-            value = f"{inline.copier}(_{name})" if name in inline.unit.copies else f"_{name}"
+            value = inline.taken[name]
+            value = f"{inline.copier}({value})" if name in inline.unit.copies else value
             yield f"{INDENT}{name} = {value}"
 
 

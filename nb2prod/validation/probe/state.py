@@ -10,6 +10,7 @@ from typing import Any
 
 from .faithful import difference
 from .finding import Finding, Refused, refused
+from .identity import Parts, parts_of, shared
 from .passing import passing
 from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
@@ -48,6 +49,7 @@ class StateCapture:
         self.stored: dict[str, Stored] = {}
         self._copies: dict[str, Pickled] = {}
         self._passing: dict[str, list[Finding]] = {}
+        self._parts: dict[str, Parts] = {}
         self._started = dt.datetime.now(dt.UTC)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -61,6 +63,7 @@ class StateCapture:
 
     def _store(self, item: Mapping[str, Any], value: Any, homes: Homes) -> None:
         if item["literal"] is not None and repr(value) == item["literal"]:
+            self._parts[item["key"]] = parts_of(value)
             return
         if item["same_as"] is not None and self._is_as(item["same_as"], value):
             return
@@ -71,6 +74,7 @@ class StateCapture:
                 return
             raise _refused(item, value, problem) from problem
         self.stored[item["key"]] = stored
+        self._parts[item["key"]] = parts_of(value)
         self._passing[item["key"]] = list(passing(item, value, self._started))
         self._path(item["key"]).write_bytes(data)
 
@@ -150,10 +154,16 @@ class StateCapture:
         }
 
     def findings(self, limit: int = LARGE) -> list[Finding]:
-        """Of the kept items: NB314 for more than `limit` bytes, NB338 for what holds only here."""
+        """Of the kept items: NB314 for more than `limit` bytes, NB315 for an object in two, NB338 for what
+        holds only here.
+        """
         kept = self.kept()
+        written = {key for key, item in self._items.items() if item["literal"] is not None}
+        parts = {key: part for key, part in self._parts.items() if key in kept or key in written}
         large = [_large(self._items[key], stored) for key, stored in kept.items() if stored.weight > limit]
-        return [*large, *(finding for key in kept for finding in self._passing[key])]
+        homes = [stored.homes for stored in kept.values()]
+        twice = shared(self._items, parts, homes[-1]) if homes else ()
+        return [*large, *twice, *(finding for key in kept for finding in self._passing[key])]
 
 
 def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
