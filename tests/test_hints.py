@@ -457,8 +457,9 @@ MENDED: dict[str, Case] = {
                 "",
                 "class Base:\n    known = {}\n"
                 "    def __init_subclass__(cls):\n        Base.known[cls.__name__] = cls\n"
-                "class Two(Base):\n    by = 2",
+                "class Two(Base):\n    by = 1",
             ),
+            ("", "class Two(Base):\n    by = 2"),
             EXAMPLE,
             ("model", "Base.known['Two'].by * request['a']"),
         ),
@@ -486,6 +487,29 @@ MENDED: dict[str, Case] = {
                 ("", "steps = [f]\nsteps.sort(key=id)"),
                 EXAMPLE,
                 ("model", "f(request['a'])"),
+            ),
+        ),
+    ),
+    "NB227 of an object": Case(
+        (
+            (
+                "",
+                "class Known:\n"
+                "    def __init__(self):\n        self.all = {}\n"
+                "    def __call__(self, f):\n        self.all[f.__name__] = f\n        return f\n"
+                "known = Known()",
+            ),
+            ("", "@known\ndef double(x):\n    return 2 * x"),
+            EXAMPLE,
+            ("model", "known.all['double'](request['a'])"),
+        ),
+        'below the last definition, as `known = {"double": double}`, and read that in place of `known`',
+        (
+            (
+                ("", "def double(x):\n    return 2 * x"),
+                ("", 'known = {"double": double}'),
+                EXAMPLE,
+                ("model", "known['double'](request['a'])"),
             ),
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeGuard
 
 from nb2prod.domain import Diagnostic, Role
@@ -363,4 +363,21 @@ def subclass_listed(name: str, event: Statement) -> Diagnostic:
         f"`{name}` is changed here, as it remembers its subclasses: the package has only those that are read"
         " by name",
         "Put the classes into a dict of their own, below the last one, and read that.",
+    )
+
+
+def filled_with_others(name: str, filling: Sequence[Statement], *, own: bool = False) -> Diagnostic:
+    """NB227: what definitions put themselves into is changed by other code, too, or filled too late.
+
+    `own`: an object of a class of the notebook, of which it is harder to see what it holds.
+    """
+    known = ", ".join(f'"{bound}": {bound}' for s in filling for bound in sorted(s.names.may))
+    instead = f", as `known = {{{known}}}`, and read that in place of `{name}`" if own else ""
+    return at(
+        filling[0],
+        "NB227",
+        f"`{name}` holds what is defined with this, and other code reads it before it is full, or may change"
+        " it: the package cannot fill it as the notebook has",
+        f"Drop this, and write out what `{name}` holds in one line, below the last definition{instead}.",
+        line=line_that_changes(filling[0].node, name),
     )

@@ -18,7 +18,7 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
-from nb2prod.extract.registries import fills, registered
+from nb2prod.extract.registries import decorated_by, fills, registered, subclasses
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -80,6 +80,9 @@ class Resolver:
         filling = () if rebinds else registered(self._program, name, reaching.only)
         if reaching.only is not None and filling and self._is_filled(filling):
             return self._registry(name, reaching.only, filling, use)
+        if decorated := decorated_by(self._program, name, reaching.only, position):
+            unit.note(refusals.filled_with_others(name, decorated, own=True))
+            return None
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
     def _is_filled(self, filling: tuple[Statement, ...]) -> bool:
@@ -126,7 +129,7 @@ class Resolver:
                 unit.note(refusals.changed_definition(name, event, only))
         unit_of_it = self.define(only, use)
         if not unit_of_it.late:
-            self._watch(name, only, until)
+            self._watch_from(name, only, until)
         return Target("definition", name, (only,))
 
     def _state(
@@ -154,6 +157,19 @@ class Resolver:
         where = (until.cell.id, until.when, cell.id, cell.number, line)
         self._slice.watched.setdefault(Watched("definition", name, *where, self._remembered, embedded))
 
+    def _watch_from(self, name: str, definition: Statement, until: Point, *, embedded: bool = False) -> None:
+        """Watch a definition, and a class that each class below it changes from one to the next."""
+        steps = [definition, *self._below(definition)]
+        for statement, later in zip(steps, [*steps[1:], None], strict=True):
+            before = until if later is None else Point("before", later.cell)
+            self._watch(name, statement, before, embedded=embedded)
+
+    def _below(self, statement: Statement) -> tuple[Statement, ...]:
+        """The classes that go with one that changes as they are defined, if they can."""
+        assert self._slice.moment is not None
+        found = subclasses(self._program, statement, self._program.end(self._slice.moment))
+        return found if self._is_filled(found) else ()
+
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:
         """The later moment, if the name still stands for the same then."""
         low, high = self._at(point), self._at(later)
@@ -165,8 +181,11 @@ class Resolver:
         if statement.index not in self._slice.units:
             self.define(statement, Use(point))
         until = self._while_bound(name, Point("after", statement.cell), point)
-        self._watch(name, statement, until, embedded=True)
+        self._watch_from(name, statement, until, embedded=True)
         self._slice.embedded.setdefault(name, self._slice.units[statement.index])
+        for below in self._below(statement):
+            for known in below.names.must:
+                self._slice.embedded.setdefault(known, self._slice.units[below.index])
 
     def _at(self, point: Point) -> int:
         return point.position(self._program)
@@ -181,6 +200,9 @@ class Resolver:
         if use in unit.uses:
             return unit
         unit.uses.add(use)
+        for below in self._below(statement):
+            unit.needs |= {name: Target("definition", name, (below,)) for name in below.names.must}
+            self.define(below, Use(use.point))
         calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
             self._need_at_definition(name, unit, statement, use.point, calls.get(name))
@@ -239,6 +261,8 @@ class Resolver:
         own = self._program.reaching(name, statement.index).only
         if own is not None and own.kind_of(name) == "import":
             changed = None  # a library is what it is: `np.random.shuffle(x)` does not change `np`
+        if changed is not None and fills(self._program, statement, name, position):
+            changed = None  # `@known.add("a")`: the next definition is put into it too
         if changed is not None and statement.kind == "definition":
             if rebound is not None or not keeps(statement.node, name, self._function(statement)):
                 unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))
