@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nb2prod.errors import Nb2prodError, NotebookError
+from nb2prod.errors import Nb2prodError, NotebookError, ParityError
 from nb2prod.extract import check, extract
 from nb2prod.notebook import read
 from nb2prod.shells import api
@@ -977,6 +977,81 @@ def test_a_notebook_mended_as_told_runs(name: str, tmp_path: Path) -> None:
     assert any(case.hint in hint for hint in hints), caught.value.diagnostics
     for i, cells in enumerate(case.mended):
         run(tmp_path / str(i), cells, case.mended_options)
+
+
+# --- what only the proof shows --------------------------------------------------------------------
+
+ROWS = ("example", "rows = pd.DataFrame({'a': [1, 3]})")
+ASKED = "rows.assign(b=rows.index.isin(rows.query({}).index))['b']"
+DOUBLE = "from joblib import Parallel, delayed\ndef double(x):\n    return 2 * x"
+WAIT = (
+    "import asyncio\n{}"
+    "async def double(x{}):\n    async with lock:\n        await asyncio.sleep(0.001)\n        return 2 * x"
+)
+LOCK = "lock = asyncio.Lock()\n"
+PARALLEL = "Parallel(n_jobs=2{})(delayed(double)(x) for x in rows)"
+
+PROOF: dict[str, Case] = {
+    "a text with names": Case(
+        (
+            ("", "import pandas as pd\nlimit = len([1])\nasked = 'a > @limit'"),
+            ROWS,
+            ("model", ASKED.format("asked")),
+        ),
+        "Write the text itself in the call",
+        ((("", "import pandas as pd\nlimit = len([1])"), ROWS, ("model", ASKED.format("'a > @limit'"))),),
+    ),
+    "other processes": Case(
+        (("", DOUBLE), ("example", "rows = [1, 2]"), ("model", PARALLEL.format(""))),
+        'write `n_jobs=1`, or `prefer="threads"`',
+        (
+            (
+                ("", DOUBLE),
+                ("example", "rows = [1, 2]"),
+                ("model", PARALLEL.format(", prefer='threads'")),
+            ),
+        ),
+    ),
+    "a lock": Case(
+        (
+            ("", WAIT.format(LOCK, "")),
+            ("example", "rows = [1, 2]"),
+            ("model", "await asyncio.gather(*[double(x) for x in rows])"),
+        ),
+        "make it in the role code, and pass it on",
+        (
+            (
+                ("", WAIT.format("", ", lock")),
+                ("example", "rows = [1, 2]"),
+                ("model", f"{LOCK}await asyncio.gather(*[double(x, lock) for x in rows])"),
+            ),
+        ),
+    ),
+    "a tuple": Case(
+        (("", "prices = {('a', 1): 3}"), ("example", "q = {'key': ('a', 1)}"), ("model", "prices[q['key']]")),
+        "Make `tuple(...)` of it in the role",
+        (
+            (
+                ("", "prices = {('a', 1): 3}"),
+                ("example", "q = {'key': ['a', 1]}"),
+                ("model", "prices[tuple(q['key'])]"),
+            ),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROOF)
+def test_a_notebook_mended_as_told_is_proven(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = PROOF[name]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParityError, match="the extracted package fails") as caught:
+        api.validate(notebook(tmp_path, *case.cells))
+    assert case.hint in (caught.value.hint or "")
+    for cells in case.mended:
+        api.validate(notebook(tmp_path, *cells))
 
 
 # --- what the file itself shows -------------------------------------------------------------------

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from nb2prod.extract import names, usage
 from nb2prod.extract.making import decorators, evaluated, lists_subclasses, read_when
 from nb2prod.extract.program import Program, Statement
 
 _EMPTY = frozenset({"dict", "list", "collections.OrderedDict", "collections.deque"})
+
+_ACCESSOR = re.compile(r"register_\w+_(accessor|namespace)")
 
 
 def registered(program: Program, name: str, binding: Statement | None) -> tuple[Statement, ...]:
@@ -46,6 +49,26 @@ def decorated_by(program: Program, name: str, binding: Statement | None, end: in
 def _decorates(decorator: ast.expr, name: str) -> bool:
     """`@known`, `@known.add` and `@known.add("a")`."""
     return names.root_name(getattr(decorator, "func", decorator)) == name
+
+
+def attached(program: Program, nodes: Iterable[ast.stmt], end: int) -> Iterator[Statement]:
+    """The definitions that code reaches as attributes of a library's objects, by which they are registered.
+
+    `@register_dataframe_accessor("dates")` makes a class the `dates` of every DataFrame.
+    """
+    known = {name: s for s in program.statements[:end] for name in _attaches(s)}
+    read = (
+        {n.attr for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute)} if known else set()
+    )
+    yield from (known[name] for name in sorted(read & known.keys()))
+
+
+def _attaches(statement: Statement) -> Iterator[str]:
+    for decorator in getattr(statement.node, "decorator_list", ()):
+        match decorator:
+            case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]):
+                if _ACCESSOR.fullmatch(names.dotted(func).rpartition(".")[2]):
+                    yield name
 
 
 def fills(program: Program, statement: Statement, name: str, position: int) -> bool:

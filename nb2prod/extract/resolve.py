@@ -7,7 +7,7 @@ definition is followed, through what it reads as it is made and what it reads wh
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nb2prod.domain import Watched
 from nb2prod.extract import refusals, shared
@@ -18,7 +18,7 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
-from nb2prod.extract.registries import decorated_by, fills, registered, subclasses
+from nb2prod.extract.registries import attached, decorated_by, fills, registered, subclasses
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -102,6 +102,17 @@ class Resolver:
             self.define(statement, Use(use.point))
             unit.needs |= {bound: Target("definition", bound, (statement,)) for bound in statement.names.must}
         return Target("constant", name, (binding,))
+
+    def attach(self, unit: Unit, nodes: Iterable[ast.stmt], use: Use) -> None:
+        """Have what a library knows of the notebook, where code reads it as an attribute."""
+        for statement in attached(self._program, nodes, self._at(use.point)):
+            if statement is unit.statement or not self._is_filled((statement,)):
+                continue
+            self.define(statement, Use(use.point))
+            for name in statement.names.must:
+                until = self._while_bound(name, Point("after", statement.cell), use.point)
+                self._watch(name, statement, until)
+                unit.needs.setdefault(name, Target("definition", name, (statement,)))
 
     def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
@@ -200,6 +211,7 @@ class Resolver:
         if use in unit.uses:
             return unit
         unit.uses.add(use)
+        self.attach(unit, [statement.node], use)
         for below in self._below(statement):
             unit.needs |= {name: Target("definition", name, (below,)) for name in below.names.must}
             self.define(below, Use(use.point))

@@ -92,6 +92,8 @@ class _Slicer:
                     unit.copies.add(read.name)
                     unit.findings.append(refusals.changed_state(read.name, place))
         unit.findings += imported_anew(self.program, code)
+        if code.body:
+            self._names.attach(unit, [s.node for s in code.body], Use(Point("before", code.body[0].cell)))
         for statement in code.body:
             unit.findings += refusals.global_writes(statement)
             unit.findings += refusals.unseen_names(statement)
