@@ -714,6 +714,25 @@ MENDED: dict[str, Case] = {
         "Remove the condition on `__name__`",
         ((EXAMPLE, ("model", "answer = request['a']")),),
     ),
+    "NB235 of a class in a block": Case(
+        (
+            ("", "from dataclasses import dataclass"),
+            EXAMPLE,
+            (
+                "model",
+                "if request['a']:\n    @dataclass\n    class A:\n        a: int\nelse:\n    A = None\n"
+                "repr(A and A(request['a']))",
+            ),
+        ),
+        "Define it at the top of a cell above the role cells.",
+        (
+            (
+                ("", "from dataclasses import dataclass\n@dataclass\nclass A:\n    a: int"),
+                EXAMPLE,
+                ("model", "repr(A(request['a']) if request['a'] else None)"),
+            ),
+        ),
+    ),
     "NB237": Case(
         (
             ("", "import random\ndef f(x, noise=random.random()):\n    return x > noise"),

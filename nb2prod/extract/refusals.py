@@ -235,6 +235,15 @@ def own_name(statement: Statement) -> Iterator[Diagnostic]:
             )
 
 
+def local_name(statement: Statement) -> Iterator[Diagnostic]:
+    """NB235: a class in a block of a role is called otherwise once the role is a function."""
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.ClassDef) and node is not statement.node and making.shows_name(node):
+            message = f"`{node.name}` may show where it is defined, which in the package is inside a function"
+            hint = "Define it at the top of a cell above the role cells."
+            yield at(statement, "NB235", message, hint, line=node.lineno)
+
+
 def changed_default(statement: Statement, program: Program) -> Iterator[Diagnostic]:
     """NB231: a function changes the default of a parameter, which all its calls share."""
     for name, node in defined.functions_in(statement.node):

@@ -98,6 +98,7 @@ class _Slicer:
             unit.findings += refusals.global_writes(statement)
             unit.findings += refusals.unseen_names(statement)
             unit.findings += refusals.own_name(statement)
+            unit.findings += refusals.local_name(statement)
         unit.findings += refusals.training(
             code, self.program, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )
