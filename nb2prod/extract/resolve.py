@@ -238,7 +238,9 @@ class Resolver:
         now, later = read_when(statement.node, statement.names, use.times)
         if use.made is not None:
             for name in sorted(now):
-                self._need(name, unit, use.made, self._at(use.made), Use(use.point, use.made, None))
+                filled = fills(self._program, statement, name, use.at)
+                position = self._at(use.made) if filled else use.at
+                self._need(name, unit, use.made, position, Use(use.point, use.made, None, use.at))
         for name in sorted(later):
             if self._binds_itself(statement, name, use.point):
                 continue
@@ -281,7 +283,8 @@ class Resolver:
                 return
             where, position = point, self._at(point)
             unit.late.add(name)
-        self._need(name, unit, where, position, Use(point, where, times))
+        made = min(position + 1, self._at(where))
+        self._need(name, unit, where, position, Use(point, where, times, made))
 
     def _later(self, name: str, low: int, high: int) -> tuple[Statement | None, Statement | None]:
         """The first statement that changes the object of a name, and the first that binds the name anew."""
