@@ -972,6 +972,22 @@ RUN: dict[str, Case] = {
             ),
         ),
     ),
+    "NB312 of a loop": Case(
+        (
+            ("", "fs = []\nfor k in [1, 2]:\n    def f(x, k=k):\n        return x * k\n    fs.append(f)"),
+            EXAMPLE,
+            ("model", "[f(request['a']) for f in fs]"),
+        ),
+        "define it once above, with what differs as a parameter, and keep `functools.partial(f, ...)`.",
+        (
+            (
+                ("", "import functools\ndef f(k, x):\n    return x * k"),
+                ("", "fs = []\nfor k in [1, 2]:\n    fs.append(functools.partial(f, k))"),
+                EXAMPLE,
+                ("model", "[f(request['a']) for f in fs]"),
+            ),
+        ),
+    ),
     "NB205": Case(
         (("", "from kernel_only import *"), EXAMPLE, ("model", "value + request['a']")),
         "Import by name: `from module import name`.",

@@ -36,11 +36,10 @@ def registered(program: Program, name: str, binding: Statement | None) -> tuple[
 
 def decorated_by(program: Program, name: str, binding: Statement | None, end: int) -> list[Statement]:
     """The definitions that an object of a class of the notebook has decorated, and may hold."""
-    made = binding.node.value if binding is not None and isinstance(binding.node, ast.Assign) else None
-    if binding is None or not isinstance(made, ast.Call):
-        return []
-    classes = program.reaching(names.dotted(made.func), end).bindings
-    if not any(isinstance(s.node, ast.ClassDef) for s in classes):
+    value = binding.node.value if binding is not None and isinstance(binding.node, ast.Assign) else None
+    called = (names.dotted(n.func) for n in ast.walk(value) if isinstance(n, ast.Call)) if value else ()
+    made = [s for function in called for s in program.reaching(function, end).bindings]
+    if binding is None or not any(isinstance(s.node, ast.ClassDef) for s in made):
         return []
     events = (e for e in program.events(name, binding.index + 1, end) if e.kind == "definition")
     return [e for e in events if any(_decorates(d, name) for d in decorators(e.node))]

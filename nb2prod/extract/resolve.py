@@ -80,9 +80,11 @@ class Resolver:
         filling = () if rebinds else registered(self._program, name, reaching.only)
         if reaching.only is not None and filling and self._is_filled(filling):
             return self._registry(name, reaching.only, filling, use)
-        if decorated := decorated_by(self._program, name, reaching.only, position):
-            unit.note(refusals.filled_with_others(name, decorated, own=True))
-            return None
+        if decorated := decorated_by(self._program, name, reaching.only, self._at(point)):
+            own = unit.statement if unit.statement in decorated else None
+            if own is None or not own.names.must & self._program.changes.outside(own.node):
+                unit.note(refusals.filled_with_others(name, decorated, own=True))
+            return None  # or that a call of the definition changes is refused itself
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
     def _is_filled(self, filling: tuple[Statement, ...]) -> bool:

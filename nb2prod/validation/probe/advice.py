@@ -31,6 +31,11 @@ def advice(name: str, value: Any, problem: Unstorable, names: Mapping[str, Any])
         return "Give what it holds a name in a line above, and write it as a `def` at the top of a cell."
     if problem.kind == "homeless" and names.get(called) is part:
         return _homeless(name, value, part, names)
+    if problem.kind == "homeless" and isinstance(names.get(called), FunctionType):
+        return (
+            f"`{called}` is defined more than once, as in a loop: define it once above, with what differs as a"
+            f" parameter, and keep `functools.partial({called}, ...)`."
+        )
     return (_instead(name, value, part) if problem.kind == "value" else None) or _HINT[problem.kind]
 
 
