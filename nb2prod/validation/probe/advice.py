@@ -33,8 +33,8 @@ def advice(name: str, value: Any, problem: Unstorable, names: Mapping[str, Any])
         return _homeless(name, value, part, names)
     if problem.kind == "homeless" and isinstance(names.get(called), FunctionType):
         return (
-            f"`{called}` is defined more than once, as in a loop: define it once above, with what differs as a"
-            f" parameter, and keep `functools.partial({called}, ...)`."
+            f"`{called}` is defined more than once, as in a loop: define it once above, with what differs as"
+            f" a parameter, and keep `functools.partial({called}, ...)`."
         )
     return (_instead(name, value, part) if problem.kind == "value" else None) or _HINT[problem.kind]
 
