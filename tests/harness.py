@@ -133,7 +133,7 @@ def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], 
             stored = pickled(value, Homes.now(space, plan.rehome))
         except Unstorable as problem:
             if not item.optional:
-                raise capturing._refused(to_json(item), value, problem) from problem
+                raise capturing.no_form(to_json(item), value, problem, space) from problem
             continue
         ran.state[item.key] = restore(stored)
         ran.rehomed |= stored.used

@@ -171,6 +171,11 @@ class Changes:
         root = _FIRST_NAME.match(function)
         return f"{self._known.modules.get(root[0], root[0])}{function[root.end() :]}" if root else function
 
+    def is_of_library(self, function: str) -> bool:
+        """Whether a dotted name is Python's or imported, or part of what is: `np.log1p`."""
+        root = function.partition(".")[0]
+        return root in self._known.modules or names.is_builtin(root)
+
     def kinds(self, name: str) -> frozenset[str]:
         """What makes the value of a global name, where all its bindings say so."""
         if name in self._known.modules:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nb2prod.domain import Cell, Stage
 from nb2prod.extract.hints import Hints, Seen, cells, docstring, listed, safe, shapes_of
+from nb2prod.extract.making import shows_name
 from nb2prod.extract.program import Statement
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.style import returned, signature
@@ -92,3 +94,11 @@ def _of_cell(slice_: Slice, cell: Cell, code: RoleCode, result: Statement | None
         yield from above
         if statement is not None:
             yield from as_return(statement) if statement is result else verbatim(statement)
+            yield from _called_as_before(statement)
+
+
+def _called_as_before(statement: Statement) -> Iterator[Line]:
+    """A class in a function is `predict.<locals>.Point`, and a dataclass shows that: it keeps its name."""
+    node = statement.node
+    if isinstance(node, ast.ClassDef) and shows_name(node):
+        yield from [BLANK, *plain(f'{node.name}.__qualname__ = "{node.name}"'), BLANK]

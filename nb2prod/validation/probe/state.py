@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .advice import advice, unreadable
 from .faithful import difference
 from .finding import Finding, Refused, refused
 from .identity import Parts, parts_of, shared
@@ -16,12 +17,6 @@ from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, typ
 from .places import article, described
 from .storing import Stored, store
 
-_HINT = {
-    "value": "Write a function that makes it, inside a role cell or a helper cell: serving code calls that.",
-    "redefined": "Make the value after the last definition, or give the two definitions different names.",
-    "identity": "Let None, a text or a member of an Enum stand for it: `is` then holds in every process.",
-    "homeless": "Define it in a cell of its own that is not tagged `skip`, or import it from a module.",
-}
 _CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312", "identity": "NB310"}
 
 
@@ -59,9 +54,10 @@ class StateCapture:
         homes = Homes.now(names, rehome) if due else None
         for item in due:
             if homes is not None and item["name"] in names:
-                self._store(item, names[item["name"]], homes)
+                self._store(item, names, homes)
 
-    def _store(self, item: Mapping[str, Any], value: Any, homes: Homes) -> None:
+    def _store(self, item: Mapping[str, Any], names: Mapping[str, Any], homes: Homes) -> None:
+        value = names[item["name"]]
         if item["literal"] is not None and repr(value) == item["literal"]:
             self._parts[item["key"]] = parts_of(value)
             return
@@ -72,7 +68,7 @@ class StateCapture:
         except Unstorable as problem:
             if item["optional"]:
                 return
-            raise _refused(item, value, problem) from problem
+            raise no_form(item, value, problem, names) from problem
         self.stored[item["key"]] = stored
         self._parts[item["key"]] = parts_of(value)
         self._passing[item["key"]] = list(passing(item, value, self._started))
@@ -131,7 +127,7 @@ class StateCapture:
         except Exception as error:
             item = self._items[key]
             message = f"{item['name']!r} was stored, but cannot be read back: {described(error)}"
-            raise refused("NB310", message, _HINT["value"], **_bound(item)) from error
+            raise refused("NB310", message, unreadable(error), **_bound(item)) from error
 
     def files(self) -> list[dict[str, Any]]:
         """The kept items, each read back once, as entries of a manifest; the files of others are removed."""
@@ -182,7 +178,8 @@ def _bound(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"cell": item["bound_cell"], "number": item["bound_number"], "line": item["bound_line"]}
 
 
-def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refused:
+def no_form(item: Mapping[str, Any], value: Any, problem: Unstorable, names: Mapping[str, Any]) -> Refused:
+    """The refusal of a value of the notebook's `names` that cannot be stored."""
     part = _part(item["name"], value, problem.part)
     whole = article(type_name(value))
     if problem.kind == "redefined":
@@ -196,11 +193,7 @@ def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refuse
         message += " another object than the one that other code compares it with"
     else:
         message = f"{item['name']!r} ({whole}) cannot be stored: {part} has no stored form"
-    hint = _HINT[problem.kind]
-    if getattr(problem.part, "__qualname__", "") == "<lambda>":  # not one that a function has made
-        hint = "Give the lambda a name: write it as a `def` in a cell of its own."
-    elif "<locals>." in getattr(problem.part, "__qualname__", ""):
-        hint = "Give what it holds a name in a line above, and write it as a `def` at the top of a cell."
+    hint = advice(item["name"], value, problem, names)
     return refused(_CODE[problem.kind], message, hint, **_bound(item))
 
 
