@@ -160,6 +160,9 @@ class StateItem:
     Two kinds are kept only if the clean run shows that text has deceived: an item with a `literal` if the
     value is no longer that text (it was changed under another name), one with `same_as` if the value is no
     longer the one captured under that key. Else serving code uses the literal, or that other item.
+
+    `compared` says how serving code compares it with other objects: by "is", by "eq" (`==`), as what `in`
+    looks through.
     """
 
     key: str
@@ -174,6 +177,7 @@ class StateItem:
     same_as: str | None = None
     read_number: int | None = None
     read_line: int | None = None
+    compared: Literal["", "in", "eq", "is"] = ""
 
     @property
     def expected(self) -> bool:

@@ -133,7 +133,7 @@ def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], 
             stored = pickled(value, Homes.now(space, plan.rehome))
         except Unstorable as problem:
             if not item.optional:
-                raise capturing._refused(to_json(item), value, problem) from problem
+                raise capturing.no_form(to_json(item), value, problem, space) from problem
             continue
         ran.state[item.key] = restore(stored)
         ran.rehomed |= stored.used
@@ -260,8 +260,8 @@ def _imported(
     path.mkdir()
     for file, text in bundle.files.items():
         (path / file).write_text(text, "utf-8")
-    lines = [f"{key} = _state[{key!r}]" for key in state]
-    (path / "state.py").write_text(f"import builtins\n_state = builtins.{name}\n" + "\n".join(lines), "utf-8")
+    with (path / "runtime.py").open("a") as runtime:
+        runtime.write(f"\n\nimport builtins\n\nload_state = builtins.{name}.__getitem__\n")
     import builtins
 
     setattr(builtins, name, state)

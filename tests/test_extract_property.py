@@ -6,6 +6,7 @@ remember any. What they should get is what the notebook answers when its example
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -256,7 +257,16 @@ OTHERS = (5, 2, 9, 2)
 """Requests after the example, by their one value."""
 
 PROGRAMS = int(os.environ.get("NB2PROD_PROGRAMS", "200"))
-MOST_REFUSED = 0.15
+REFUSED = 0.11
+"""The share of such programs that is refused: 126 of 1,168, in eight runs with seeds of their own."""
+
+SPREAD = 3.0
+"""Programs of one run resemble each other: those runs varied three times as much as by chance alone."""
+
+
+def most_refused(ran: int) -> float:
+    """More than that is no chance: four standard deviations above what is to be expected."""
+    return REFUSED * ran + 4 * math.sqrt(SPREAD * REFUSED * (1 - REFUSED) * ran)
 
 
 def test_parity_or_refusal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +289,7 @@ def test_parity_or_refusal(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f" {ran} of {outcomes.total()} programs ran, {outcomes['refused']} refused", end="")
     assert ran > PROGRAMS / 2
-    assert outcomes["refused"] < MOST_REFUSED * ran
+    assert outcomes["refused"] < most_refused(ran)
 
 
 def outcome(folder: Path, cells: list[tuple[str, str]]) -> str:

@@ -491,6 +491,22 @@ def test_reading_plain_state_imports_nothing_but_the_standard_library(tmp_path: 
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
+def test_another_process_reads_what_arrow_knows_from_pandas_alone(tmp_path: Path) -> None:
+    """Periods and intervals: pandas tells Arrow of them only where it writes some."""
+    months = pd.period_range("2024-01", periods=2, freq="M")
+    values = {
+        "bins": pd.cut([1.0, 2.0, 9.0], 3).categories,
+        "by_month": pd.Series([1, 2], index=months),
+        "frame": pd.DataFrame({"month": months}),
+    }
+    write_package(tmp_path / "made_here")
+    add_state(tmp_path / "made_here", values)
+    for key, value in values.items():  # each on its own: what is read first must not help the next
+        code = f"from made_here import runtime\nassert repr(runtime.load_state({key!r})) == {repr(value)!r}"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_library_that_is_not_installed_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     numbers = pd.Series([1.0, 2.0])

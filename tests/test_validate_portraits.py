@@ -39,16 +39,6 @@ SCORERS = {"linear": Linear, "flat": Flat}
 for name, weight in {"linear": 2.5}.items():
     SCORERS[name].weight = weight
 """
-CAPPED = """
-def capped(fn):
-    top = LIMIT
-    def inner(x): return min(fn(x), top)
-    return inner
-LIMIT = max([2, 5])
-@capped
-def same(x): return x
-LIMIT = LIMIT * 10
-"""
 DEFAULT = """
 def give(x, of={"k": 1}): return x * of["k"]
 known = give.__defaults__[0]
@@ -74,12 +64,6 @@ UNLIKE = {
         (1, 2),
         "`Linear.weight` is 2.5 in the notebook, but 1.0 in the package",
         "part of the definition of `Linear`",
-    ),
-    "a global that a decorator read": (
-        (CAPPED, "x = 1", "same(x)"),
-        (1, 8),
-        "`same`: top is 5 in the notebook, but 50 in the package",
-        "part of the definition of `same`",
     ),
     "a default": (
         (DEFAULT, "x = 0", "give(x)"),

@@ -21,14 +21,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nb2prod.domain import CapturePlan, CleanRun, Contract
+from nb2prod.domain import CapturePlan, CleanRun, Contract, to_json
 from nb2prod.errors import NotebookError, ParityError, RunError, StateError
 from nb2prod.extract import extract
 from nb2prod.extract.package import codecs
 from nb2prod.validation.probe import contract as contract_
 from nb2prod.validation.probe import pickling, rows
-from nb2prod.validation.probe.finding import Refused
+from nb2prod.validation.probe.finding import Finding, Refused
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
+from nb2prod.validation.probe.state import StateCapture
 from nb2prod.validation.probe.storing import store
 from tests import plans
 from tests.plans import book, function, inline, plan, state
@@ -565,6 +566,63 @@ def test_a_large_value_is_named_with_the_line_that_pulled_it_in(tmp_path: Path) 
         " line 2"
     )
     assert warning.hint
+
+
+MODELS = """\
+import enum
+class Model:
+    def __init__(self, score):
+        self.score = score
+class Unit(enum.Enum):
+    KM = 1
+models = {name: Model(ord(name)) for name in "ab"}
+best = max(models.values(), key=lambda model: model.score)
+good = [best]
+ranks = {best: 1}
+settings = {"depth": [3]}
+depth = settings["depth"]
+units = {"a": Unit.KM}
+unit = [Unit.KM][0]
+MISSING = Model(0)
+table = {"a": MISSING}
+"""
+
+COMPARED = {
+    "is": ("models[text] is best", "models['b'] and best"),
+    "is not": ("best is not models[text]", "models['b'] and best"),
+    "==": ("models[text] == best", "models['b'] and best"),
+    "in": ("models[text] in good", "models['b'] and good[0]"),
+    "key": ("ranks.get(models[text])", "models['b'] and ranks"),
+    "a dict": ("settings[text] is depth", "settings['depth'] and depth"),
+    "sentinel": ("table.get(text, MISSING) is MISSING", "MISSING and table['a']"),
+    "in a helper": ("same(models[text], best)", "models['b'] and best"),
+    "read only": ("[models[text].score, best.score]", ""),
+    "key in a dict": ("(models[text] if text in models else best).score", ""),
+    "None": ("models.get(text) is not None and best.score", ""),
+    "a type": ("type(models[text]) is type(best)", ""),
+    "equal dicts": ("settings.get(text) == depth", ""),
+    "an enumeration": ("units[text] is unit", ""),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_one_object_in_two_pieces_of_state_is_named_where_it_is_compared(name: str, tmp_path: Path) -> None:
+    role, text = COMPARED[name]
+    helper = "def same(one, other):\n    return one is other\n" if "helper" in name else ""
+    cells = (("", MODELS + helper), ("example", "text = 'a'"), ("model", role))
+    findings = shared_in(tmp_path, *cells)
+    assert [(f.code, f.severity, f.cell) for f in findings] == ([("NB315", "warning", "c1")] if text else [])
+    assert all(text in f.message for f in findings)
+
+
+def shared_in(folder: Path, *cells: tuple[str, str]) -> list[Finding]:
+    """What is said of the state of a notebook; its first cell alone has run."""
+    what = extract(book(folder, *cells)).plan
+    names = notebook_names(cells[0][1])
+    captured = StateCapture(to_json(what.state), folder / "state", codecs, lambda one, other: one is other)
+    for item in what.state:
+        captured.capture(item.cell, item.when, names, what.rehome)
+    return captured.findings()
 
 
 # --- roles that cannot be served -----------------------------------------------------------------

@@ -84,6 +84,22 @@ class Changes:
             seen.add(name)
         return found
 
+    def come_to(self, calls: Iterable[Call]) -> Iterator[names.Function]:
+        """The functions of the notebook that calls come to: by name, constructors and methods, too."""
+        todo, seen = list(calls), set[ast.AST]()
+        while todo:
+            name = todo.pop().function
+            last = name.rpartition(".")[2]
+            inits = self._known.methods.get("__init__", ()) if name in self._known.classes else ()
+            nodes = [f.node for f in self._known.functions.get(name, ())]
+            nodes += [node for owner, node in inits if owner == name]
+            nodes += [node for _, node in self._known.methods.get(last, ()) if "." in name]
+            for node in nodes:
+                if node not in seen:
+                    seen.add(node)
+                    yield node
+                    todo += _calls_when_called(node)
+
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
         called = (f for name, f in functions_in(node) if name not in _AS_DEFINED)
@@ -154,6 +170,11 @@ class Changes:
         """A dotted name with its first part as imported: `np.copyto` is `numpy.copyto`."""
         root = _FIRST_NAME.match(function)
         return f"{self._known.modules.get(root[0], root[0])}{function[root.end() :]}" if root else function
+
+    def is_of_library(self, function: str) -> bool:
+        """Whether a dotted name is Python's or imported, or part of what is: `np.log1p`."""
+        root = function.partition(".")[0]
+        return root in self._known.modules or names.is_builtin(root)
 
     def kinds(self, name: str) -> frozenset[str]:
         """What makes the value of a global name, where all its bindings say so."""
@@ -250,6 +271,11 @@ class Changes:
 _ROUNDS = 12
 _LEAST_CALLS, _CALLS_EACH = 1_500, 20
 """How many calls are followed, at least and for each statement of the top level."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _calls_when_called(node: names.Function) -> tuple[Call, ...]:
+    return tuple(usage.body_of(node).names.calls)
 
 
 def _outside(changed: Iterable[Thing]) -> Iterator[str]:

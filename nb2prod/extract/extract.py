@@ -25,6 +25,7 @@ from nb2prod.domain import (
 )
 from nb2prod.errors import NotebookError
 from nb2prod.extract.checks import first_checks
+from nb2prod.extract.compared import compared
 from nb2prod.extract.display import is_display
 from nb2prod.extract.hints import safe
 from nb2prod.extract.ipython import dropped
@@ -37,6 +38,7 @@ from nb2prod.extract.schema import schema_of
 from nb2prod.extract.settings import settings
 from nb2prod.extract.slicer import slice_of
 from nb2prod.extract.units import Slice
+from nb2prod.extract.warmed import warmed
 from nb2prod.extract.watches import rebound_later
 
 PACKAGE_FORMAT = 2
@@ -68,7 +70,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     findings = list(dict.fromkeys([*findings, *(f for u in slice_.included(rehomed) for f in u.findings)]))
-    findings += rebound_later(slice_)
+    findings += [*rebound_later(slice_), *warmed(slice_, rehomed)]
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed, values)
     _stop_on_errors([*findings, *layer.findings])
@@ -104,10 +106,11 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
     layout = slice_.layout
     assert slice_.moment is not None
     reference = _reference(layout)
+    how = compared(slice_)
     return CapturePlan(
         request=layout.request or ("request",),
         stages=layer.stages,
-        state=tuple(slice_.state.values()),
+        state=tuple(replace(item, compared=how.get(key, "")) for key, item in slice_.state.items()),
         moment=slice_.moment.id,
         rehome=layer.homes,
         example_cells=tuple(c.id for c in layout.example),

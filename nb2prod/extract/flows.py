@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from nb2prod.extract import names
 from nb2prod.extract.applied import Given, apply, condense, unfollowed
 from nb2prod.extract.caches import is_cached
-from nb2prod.extract.called import send
+from nb2prod.extract.called import kinds_of, send
 from nb2prod.extract.rounds import repeat, settle
 from nb2prod.extract.things import NOTHING, Flow, Summary, Value, World, parts
 from nb2prod.extract.values import assign, default_values, enter, iterated, leave, put, value
@@ -165,13 +165,15 @@ def _definition(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Non
 def _decorate(flow: Flow, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, made: Value) -> None:
     flow.bind(node.name, made)
     for decorator in reversed(node.decorator_list):
+        by = value(flow, decorator)
         wrapped = frozenset(
             found
-            for thing in value(flow, decorator)
+            for thing in by
             for summary in thing.functions
             for found in _decorated(flow, decorator, summary, made)
         )
-        made |= wrapped
+        objects = frozenset(thing for thing in by if any(map(flow.world.is_class, kinds_of(thing))))
+        made |= wrapped | send(flow, decorator, objects, ("__call__",), Given([made]))
         flow.bind(node.name, made)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nb2prod.domain import Cell, Stage
 from nb2prod.extract.hints import Hints, Seen, cells, docstring, listed, safe, shapes_of
+from nb2prod.extract.making import shows_name
 from nb2prod.extract.program import Statement
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.style import returned, signature
@@ -29,11 +31,11 @@ from nb2prod.extract.units import Slice, Unit
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """An inline stage. `taken`: names that its function takes under another name, to bind them itself."""
+    """An inline stage. `taken`: names that its function binds itself, and those by which it takes them."""
 
     stage: Stage
     unit: Unit
-    taken: frozenset[str]
+    taken: Mapping[str, str]
     copier: str
     """What `copy.deepcopy` is called in the module."""
 
@@ -58,7 +60,8 @@ def function_lines(slice_: Slice, inline: Inline, hints: Hints, seen: Seen) -> l
 def _own_names(inline: Inline) -> Iterator[str]:
     for name, target in sorted(inline.unit.needs.items()):
         if target.kind != "import" and name in inline.taken:
-            value = f"{inline.copier}(_{name})" if name in inline.unit.copies else f"_{name}"
+            value = inline.taken[name]
+            value = f"{inline.copier}({value})" if name in inline.unit.copies else value
             yield f"{INDENT}{name} = {value}"
 
 
@@ -91,3 +94,11 @@ def _of_cell(slice_: Slice, cell: Cell, code: RoleCode, result: Statement | None
         yield from above
         if statement is not None:
             yield from as_return(statement) if statement is result else verbatim(statement)
+            yield from _called_as_before(statement)
+
+
+def _called_as_before(statement: Statement) -> Iterator[Line]:
+    """A class in a function is `predict.<locals>.Point`, and a dataclass shows that: it keeps its name."""
+    node = statement.node
+    if isinstance(node, ast.ClassDef) and shows_name(node):
+        yield from [BLANK, *plain(f'{node.name}.__qualname__ = "{node.name}"'), BLANK]

@@ -79,10 +79,18 @@ def dropped(program: Program, cells: Iterable[Cell]) -> Iterator[Diagnostic]:
         for statement in program.of_cell(cell):
             if statement.kind == "magic" and is_display(statement, program):
                 lines = (own for own in own_lines(statement.node) if not _is_harmless(own))
-                yield from (_refused(cell, own.line) for own in lines)
+                yield from (_refused(cell, own.line, sets_variable(own)) for own in lines)
+
+
+def sets_variable(own: OwnLine) -> str | None:
+    """The environment variable that a line sets: `%env UNIT=km`; `%env UNIT` only shows it."""
+    said = own.arguments.replace("=", " ").split()
+    return said[0] if own.name in ("env", "set_env") and len(said) > 1 else None
 
 
 def _is_harmless(own: OwnLine) -> bool:
+    if sets_variable(own):
+        return False
     return own.name in HARMLESS or _INSTALL.match(_command(own)) is not None
 
 
@@ -105,14 +113,19 @@ def only_there(name: str, reader: Statement) -> Diagnostic:
     return at(reader, "NB123", f"serving code reads `{name}`, which only IPython binds", hint, line=line)
 
 
-def _refused(cell: Cell, line: int) -> Diagnostic:
+def _refused(cell: Cell, line: int, variable: str | None = None) -> Diagnostic:
     text = written(cell, line)
+    hint = (
+        "A replica has no IPython and no shell. Move the line to a cell above, outside the role cells, or"
+        " write it in Python."
+    )
+    if variable is not None:
+        hint = f"A replica has no IPython. Write it in Python: `os.environ[{variable!r}] = …`."
     return at(
         cell,
         "NB123",
         f"serving code runs a line of IPython's: {text}",
-        "A replica has no IPython and no shell. Move the line to a cell above, outside the role cells, or"
-        " write it in Python.",
+        hint,
         line=line,
     )
 

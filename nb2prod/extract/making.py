@@ -215,6 +215,12 @@ def _attributes_changed(node: ast.AST) -> set[str]:
     return {n.attr for part in changed for n in ast.walk(part) if isinstance(n, ast.Attribute)}
 
 
+def shows_name(node: ast.ClassDef) -> bool:
+    """Whether objects of a class may show what it is called: by a decorator, or by what is above it."""
+    plain = all(isinstance(base, ast.Name) and names.is_builtin(base.id) for base in node.bases)
+    return bool(node.decorator_list) or not plain
+
+
 def lists_subclasses(node: ast.stmt) -> bool:
     """Whether a class changes something whenever a subclass of it is defined."""
     methods = (m for m in getattr(node, "body", ()) if getattr(m, "name", "") == "__init_subclass__")

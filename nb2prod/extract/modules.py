@@ -271,7 +271,7 @@ def _imports(
             if target.kind == "import":
                 found |= set(_external(name, target, imported, unseen))
                 continue
-            alias = f"_{name}" if unit is module.body and name in assigned else name
+            alias = assigned.get(name, name) if unit is module.body else name
             home = home_of(slice_, target, homes)
             if home != module.name:
                 key = target.key or name
@@ -283,22 +283,38 @@ def _imports(
     return found
 
 
-def _taken_as(slice_: Slice, module: Module) -> frozenset[str]:
-    """Names that the role's function takes under another name, to bind them itself."""
+def _taken_as(slice_: Slice, module: Module) -> Mapping[str, str]:
+    """Names that the role's function binds itself, and under which names it takes what they stand for."""
     if module.body is None:
-        return frozenset()
+        return {}
     local = slice_.layout.codes[module.name].local  # type: ignore[index]
-    return local | module.body.copies | apart(module.body, module.units)
+    names = local | module.body.copies | apart(module.body, module.units)
+    used = _used(slice_, module)
+    aliases: dict[str, str] = {}
+    for name in sorted(names & module.body.needs.keys()):
+        aliases[name] = _free(name, {*used, *aliases.values()})
+    return aliases
 
 
 def _copier(slice_: Slice, module: Module) -> str:
     """What `copy.deepcopy` is called in a role's module: a name that none of its code uses."""
+    used = _used(slice_, module) | set(_taken_as(slice_, module).values())
+    return "deepcopy" if "deepcopy" not in used else _free("deepcopy", used)
+
+
+def _free(name: str, used: set[str]) -> str:
+    """A name with as many underscores before it as it takes to be used nowhere."""
+    name = f"_{name}"
+    return _free(name, used) if name in used else name
+
+
+def _used(slice_: Slice, module: Module) -> set[str]:
+    """The names that a role's module uses."""
     code = slice_.layout.codes[module.name]  # type: ignore[index]
     units = [*module.units, *([module.body] if module.body else [])]
     used = {name for unit in units for name in unit.needs} | code.local
     used |= {name for unit in module.units for name in bound_in(unit)}
-    used |= {name for stage in slice_.layout.stages for name in stage.inputs}
-    return next(name for name in ("deepcopy", "_deepcopy", "__deepcopy") if name not in used)
+    return used | {name for stage in slice_.layout.stages for name in stage.inputs}
 
 
 def _nested_imports(statement: Statement) -> Iterable[str]:

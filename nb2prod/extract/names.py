@@ -30,6 +30,8 @@ class Names:
 
     reads: set[str] = field(default_factory=set)
     deferred: set[str] = field(default_factory=set)
+    early: set[str] = field(default_factory=set)
+    """Of `deferred`: what is not surely bound by the time when the function that reads it is made."""
     must: set[str] = field(default_factory=set)
     may: set[str] = field(default_factory=set)
     deletes: set[str] = field(default_factory=set)
@@ -45,6 +47,7 @@ class Names:
         """Append what runs after this."""
         self.reads |= after.reads - self.must
         self.deferred |= after.deferred
+        self.early |= after.early - self.must
         self.may |= after.may
         self.deletes |= after.deletes
         self.mutates |= after.mutates
@@ -62,6 +65,7 @@ class Names:
         for branch in branches:
             joined.reads |= branch.reads
             joined.deferred |= branch.deferred
+            joined.early |= branch.early
             joined.may |= branch.may
             joined.deletes |= branch.deletes
             joined.mutates |= branch.mutates
@@ -75,6 +79,7 @@ class Names:
     def defer(self, free: Names) -> None:
         """Append a function that is only made: what it uses outside itself (`free`), it does when called."""
         self.deferred |= free.reads
+        self.early |= free.reads - self.must
         self.writes_global |= free.writes_global
         self.mutates |= free.mutates
         self.dynamic |= free.dynamic

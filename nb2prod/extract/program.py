@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2prod.domain import Cell, Notebook
-from nb2prod.extract import calls, literals, usage
+from nb2prod.extract import calls, literals, names, usage
 from nb2prod.extract.imports import import_root, is_star, only_imports
 from nb2prod.extract.names import Names
 
@@ -216,7 +216,7 @@ class _Lazy(ast.NodeTransformer):
 def _statements(nodes: Iterable[tuple[Cell, ast.stmt, Names]], changes: calls.Changes) -> Iterator[Statement]:
     constants: dict[str, Any] = {}
     for index, (cell, node, found) in enumerate(nodes):
-        kind, values = _kind(node), dict[str, Any]()
+        kind, values = _kind(node, changes), dict[str, Any]()
         if kind == "value" and changes.makes_definition(node) and not found.mutates | found.writes_global:
             kind = "definition"
         if kind == "value" and not {"parameters", "example"} & set(cell.tags):
@@ -265,15 +265,15 @@ def _without_changed(statements: list[Statement]) -> tuple[Statement, ...]:
             statements[i] = Statement(s.index, s.cell, s.node, "value", s.names)
 
 
-def _kind(node: ast.stmt) -> Kind:
+def _kind(node: ast.stmt, changes: calls.Changes) -> Kind:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return "import"
-    if _is_definition(node):
+    if _is_definition(node, changes):
         return "definition"
     return "magic" if is_magic(node) else "value"
 
 
-def _is_definition(node: ast.stmt) -> bool:
+def _is_definition(node: ast.stmt, changes: calls.Changes) -> bool:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return True
@@ -286,9 +286,9 @@ def _is_definition(node: ast.stmt) -> bool:
         case ast.Assign(targets=[ast.Name()], value=ast.Dict() | ast.List() | ast.Tuple() as value):
             return _holds_lambda(value)
         case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
-            return _all_define([*body, *(s for h in handlers for s in h.body), *orelse, *final])
+            return _all_define([*body, *(s for h in handlers for s in h.body), *orelse, *final], changes)
         case ast.If(body=body, orelse=orelse):
-            return _all_define([*body, *orelse])
+            return _all_define([*body, *orelse], changes)
     return False
 
 
@@ -314,15 +314,19 @@ _GENERIC = frozenset(
 """Names that make a type of other types: `Rows = list[dict]`."""
 
 
-def _all_define(statements: list[ast.stmt]) -> bool:
+def _all_define(statements: list[ast.stmt], changes: calls.Changes) -> bool:
     allowed = (ast.Import, ast.ImportFrom, ast.Pass)
-    kinds = [isinstance(s, allowed) or _is_definition(s) or _is_flag(s) for s in statements]
-    return all(kinds) and any(not _is_flag(s) and not isinstance(s, ast.Pass) for s in statements)
+    flags = [s for s in statements if _is_flag(s, changes)]
+    others = [s for s in statements if s not in flags]
+    kinds = [isinstance(s, allowed) or _is_definition(s, changes) for s in others]
+    return all(kinds) and any(not isinstance(s, ast.Pass) for s in others)
 
 
-def _is_flag(node: ast.stmt) -> bool:
-    """`name = None` or True or False, as people write beside an import that may fail."""
-    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+def _is_flag(node: ast.stmt, changes: calls.Changes) -> bool:
+    """`name = None` or True or False, or `name = np.log1p`, as people write beside what depends on a test."""
+    if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
+        return False
+    return isinstance(node.value, ast.Constant) or changes.is_of_library(names.dotted(node.value))
 
 
 def is_magic(node: ast.stmt) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeGuard
 
 from nb2prod.domain import Diagnostic, Role
@@ -235,6 +235,15 @@ def own_name(statement: Statement) -> Iterator[Diagnostic]:
             )
 
 
+def local_name(statement: Statement) -> Iterator[Diagnostic]:
+    """NB235: a class in a block of a role is called otherwise once the role is a function."""
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.ClassDef) and node is not statement.node and making.shows_name(node):
+            message = f"`{node.name}` may show where it is defined, which in the package is inside a function"
+            hint = "Define it at the top of a cell above the role cells."
+            yield at(statement, "NB235", message, hint, line=node.lineno)
+
+
 def changed_default(statement: Statement, program: Program) -> Iterator[Diagnostic]:
     """NB231: a function changes the default of a parameter, which all its calls share."""
     for name, node in defined.functions_in(statement.node):
@@ -363,4 +372,21 @@ def subclass_listed(name: str, event: Statement) -> Diagnostic:
         f"`{name}` is changed here, as it remembers its subclasses: the package has only those that are read"
         " by name",
         "Put the classes into a dict of their own, below the last one, and read that.",
+    )
+
+
+def filled_with_others(name: str, filling: Sequence[Statement], *, own: bool = False) -> Diagnostic:
+    """NB227: what definitions put themselves into is changed by other code, too, or filled too late.
+
+    `own`: an object of a class of the notebook, of which it is harder to see what it holds.
+    """
+    known = ", ".join(f'"{bound}": {bound}' for s in filling for bound in sorted(s.names.may))
+    instead = f", as `known = {{{known}}}`, and read that in place of `{name}`" if own else ""
+    return at(
+        filling[0],
+        "NB227",
+        f"`{name}` holds what is defined with this, and other code reads it before it is full, or may change"
+        " it: the package cannot fill it as the notebook has",
+        f"Drop this, and write out what `{name}` holds in one line, below the last definition{instead}.",
+        line=line_that_changes(filling[0].node, name),
     )

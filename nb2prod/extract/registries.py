@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from nb2prod.extract import names, usage
-from nb2prod.extract.making import decorators, evaluated, read_when
+from nb2prod.extract.making import decorators, evaluated, lists_subclasses, read_when
 from nb2prod.extract.program import Program, Statement
 
 _EMPTY = frozenset({"dict", "list", "collections.OrderedDict", "collections.deque"})
+
+_ACCESSOR = re.compile(r"register_\w+_(accessor|namespace)")
 
 
 def registered(program: Program, name: str, binding: Statement | None) -> tuple[Statement, ...]:
@@ -31,6 +34,42 @@ def registered(program: Program, name: str, binding: Statement | None) -> tuple[
     return filling if not seen and not others else ()
 
 
+def decorated_by(program: Program, name: str, binding: Statement | None, end: int) -> list[Statement]:
+    """The definitions that an object of a class of the notebook has decorated, and may hold."""
+    value = binding.node.value if binding is not None and isinstance(binding.node, ast.Assign) else None
+    called = (names.dotted(n.func) for n in ast.walk(value) if isinstance(n, ast.Call)) if value else ()
+    made = [s for function in called for s in program.reaching(function, end).bindings]
+    if binding is None or not any(isinstance(s.node, ast.ClassDef) for s in made):
+        return []
+    events = (e for e in program.events(name, binding.index + 1, end) if e.kind == "definition")
+    return [e for e in events if any(_decorates(d, name) for d in decorators(e.node))]
+
+
+def _decorates(decorator: ast.expr, name: str) -> bool:
+    """`@known`, `@known.add` and `@known.add("a")`."""
+    return names.root_name(getattr(decorator, "func", decorator)) == name
+
+
+def attached(program: Program, nodes: Iterable[ast.stmt], end: int) -> Iterator[Statement]:
+    """The definitions that code reaches as attributes of a library's objects, by which they are registered.
+
+    `@register_dataframe_accessor("dates")` makes a class the `dates` of every DataFrame.
+    """
+    known = {name: s for s in program.statements[:end] for name in _attaches(s)}
+    read = (
+        {n.attr for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute)} if known else set()
+    )
+    yield from (known[name] for name in sorted(read & known.keys()))
+
+
+def _attaches(statement: Statement) -> Iterator[str]:
+    for decorator in getattr(statement.node, "decorator_list", ()):
+        match decorator:
+            case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]):
+                if _ACCESSOR.fullmatch(names.dotted(func).rpartition(".")[2]):
+                    yield name
+
+
 def fills(program: Program, statement: Statement, name: str, position: int) -> bool:
     """Whether a function or class puts into `name` what is defined with it: a decorator, a base."""
     binding = program.reaching(name, position).only
@@ -40,12 +79,22 @@ def fills(program: Program, statement: Statement, name: str, position: int) -> b
     return any(statement in _fillers(program, event, name) for event in events)
 
 
+def subclasses(program: Program, base: Statement, end: int) -> tuple[Statement, ...]:
+    """The classes below a class that changes something whenever one is defined; () of other classes."""
+    later = program.statements[base.index + 1 : end] if lists_subclasses(base.node) else ()
+    found = [s for s in later if base in _bases(program, s)]
+    different = {name for s in found for name in s.names.must}
+    return tuple(found) if len(different) == len(found) else ()
+
+
 def _fillers(program: Program, event: Statement, name: str) -> Iterator[Statement]:
     """The decorators and bases that change `name` as a definition is made, and not when that is called."""
     if event.kind != "definition":
         return
     yield from (base for base in _bases(program, event) if name in _read_by_subclassing(base.node))
     for decorator in decorators(event.node):
+        if _decorates(decorator, name):
+            yield event
         times = 2 if isinstance(decorator, ast.Call) else 1
         function = decorator.func if isinstance(decorator, ast.Call) else decorator
         only = program.reaching(names.dotted(function), event.index).only
@@ -89,10 +138,30 @@ def _read_by_subclassing(node: ast.stmt) -> frozenset[str]:
 def _starts_empty(node: ast.stmt, program: Program) -> bool:
     match node:
         case ast.Assign(targets=[ast.Name()], value=value) | ast.AnnAssign(target=ast.Name(), value=value):
-            if isinstance(value, ast.Call):
-                return not (value.args or value.keywords) and _made_by(program, value) in _EMPTY
-            return isinstance(value, ast.Dict | ast.List) and not list(usage.of_expression(value).reads)
+            return _is_empty(program, value) or _is_own_object(program, value)
     return False
+
+
+def _is_empty(program: Program, value: ast.expr | None) -> bool:
+    """A new container, with what is written out in it or nothing."""
+    if isinstance(value, ast.Call):
+        return not (value.args or value.keywords) and _made_by(program, value) in _EMPTY
+    return isinstance(value, ast.Dict | ast.List) and not list(usage.of_expression(value).reads)
+
+
+def _is_own_object(program: Program, value: ast.expr | None) -> bool:
+    """An object of a class of the notebook that starts with constants and empty containers alone."""
+    if not isinstance(value, ast.Call) or value.args or value.keywords:
+        return False
+    made = [s.node for s in program.statements if names.dotted(value.func) in s.names.may]
+    if len(made) != 1 or not isinstance(made[0], ast.ClassDef) or made[0].bases or made[0].decorator_list:
+        return False
+    methods = {s.name: s for s in made[0].body if isinstance(s, ast.FunctionDef)}
+    first = methods["__init__"].body if "__init__" in methods else []
+    held = [s.value for s in first if isinstance(s, ast.Assign | ast.AnnAssign)]
+    plain = all(isinstance(v, ast.Constant) or _is_empty(program, v) for v in held)
+    others = len(methods) + (ast.get_docstring(made[0]) is not None)
+    return plain and len(held) == len(first) and others == len(made[0].body) and "__new__" not in methods
 
 
 def _made_by(program: Program, call: ast.Call) -> str:

@@ -7,7 +7,7 @@ definition is followed, through what it reads as it is made and what it reads wh
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from nb2prod.domain import Watched
@@ -19,7 +19,7 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
-from nb2prod.extract.registries import fills, registered
+from nb2prod.extract.registries import attached, decorated_by, fills, registered, subclasses
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -82,6 +82,11 @@ class Resolver:
         filling = () if rebinds else registered(self._program, name, reaching.only)
         if reaching.only is not None and filling and self._is_filled(filling):
             return self._registry(name, reaching.only, filling, use)
+        if decorated := decorated_by(self._program, name, reaching.only, self._at(point)):
+            own = unit.statement if unit.statement in decorated else None
+            if own is None or not own.names.must & self._program.changes.outside(own.node):
+                unit.note(refusals.filled_with_others(name, decorated, own=True))
+            return None  # or that a call of the definition changes is refused itself
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
     def _is_filled(self, filling: tuple[Statement, ...]) -> bool:
@@ -101,6 +106,17 @@ class Resolver:
             self.define(statement, Use(use.point))
             unit.needs |= {bound: Target("definition", bound, (statement,)) for bound in statement.names.must}
         return Target("constant", name, (binding,))
+
+    def attach(self, unit: Unit, nodes: Iterable[ast.stmt], use: Use) -> None:
+        """Have what a library knows of the notebook, where code reads it as an attribute."""
+        for statement in attached(self._program, nodes, self._at(use.point)):
+            if statement is unit.statement or not self._is_filled((statement,)):
+                continue
+            self.define(statement, Use(use.point))
+            for name in statement.names.must:
+                until = self._while_bound(name, Point("after", statement.cell), use.point)
+                self._watch(name, statement, until)
+                unit.needs.setdefault(name, Target("definition", name, (statement,)))
 
     def _imports(self, name: str, position: int, bindings: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """`import a.b` and `import a.c` both bind `a`: all of them count."""
@@ -128,7 +144,7 @@ class Resolver:
                 unit.note(refusals.changed_definition(name, event, only))
         unit_of_it = self.define(only, use)
         if not unit_of_it.late:
-            self._watch(name, only, until)
+            self._watch_from(name, only, until)
         return Target("definition", name, (only,))
 
     def _state(
@@ -155,6 +171,19 @@ class Resolver:
         where = _place(definition, until)
         self._slice.watched.setdefault(Watched("definition", name, *where, self._remembered, embedded))
 
+    def _watch_from(self, name: str, definition: Statement, until: Point, *, embedded: bool = False) -> None:
+        """Watch a definition, and a class that each class below it changes from one to the next."""
+        steps = [definition, *self._below(definition)]
+        for statement, later in zip(steps, [*steps[1:], None], strict=True):
+            before = until if later is None else Point("before", later.cell)
+            self._watch(name, statement, before, embedded=embedded)
+
+    def _below(self, statement: Statement) -> tuple[Statement, ...]:
+        """The classes that go with one that changes as they are defined, if they can."""
+        assert self._slice.moment is not None
+        found = subclasses(self._program, statement, self._program.end(self._slice.moment))
+        return found if self._is_filled(found) else ()
+
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:
         """The later moment, if the name still stands for the same then."""
         low, high = self._at(point), self._at(later)
@@ -166,8 +195,11 @@ class Resolver:
         if statement.index not in self._slice.units:
             self.define(statement, Use(point))
         until = self._while_bound(name, Point("after", statement.cell), point)
-        self._watch(name, statement, until, embedded=True)
+        self._watch_from(name, statement, until, embedded=True)
         self._slice.embedded.setdefault(name, self._slice.units[statement.index])
+        for below in self._below(statement):
+            for known in below.names.must:
+                self._slice.embedded.setdefault(known, self._slice.units[below.index])
 
     def _at(self, point: Point) -> int:
         return point.position(self._program)
@@ -182,6 +214,10 @@ class Resolver:
         if use in unit.uses:
             return unit
         unit.uses.add(use)
+        self.attach(unit, [statement.node], use)
+        for below in self._below(statement):
+            unit.needs |= {name: Target("definition", name, (below,)) for name in below.names.must}
+            self.define(below, Use(use.point))
         calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
             self._need_at_definition(name, unit, statement, use.point, calls.get(name))
@@ -205,7 +241,9 @@ class Resolver:
         now, later = read_when(statement.node, statement.names, use.times)
         if use.made is not None:
             for name in sorted(now):
-                self._need(name, unit, use.made, self._at(use.made), Use(use.point, use.made, None))
+                filled = fills(self._program, statement, name, use.at)
+                position = self._at(use.made) if filled else use.at
+                self._need(name, unit, use.made, position, Use(use.point, use.made, None, use.at))
         for name in sorted(later):
             if self._binds_itself(statement, name, use.point):
                 continue
@@ -240,13 +278,16 @@ class Resolver:
         own = self._program.reaching(name, statement.index).only
         if own is not None and own.kind_of(name) == "import":
             changed = None  # a library is what it is: `np.random.shuffle(x)` does not change `np`
+        if changed is not None and fills(self._program, statement, name, position):
+            changed = None  # `@known.add("a")`: the next definition is put into it too
         if changed is not None and statement.kind == "definition":
             if rebound is not None or not keeps(statement.node, name, self._function(statement)):
                 unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))
                 return
             where, position = point, self._at(point)
             unit.late.add(name)
-        self._need(name, unit, where, position, Use(point, where, times))
+        made = min(position + 1, self._at(where))
+        self._need(name, unit, where, position, Use(point, where, times, made))
 
     def _later(self, name: str, low: int, high: int) -> tuple[Statement | None, Statement | None]:
         """The first statement that changes the object of a name, and the first that binds the name anew."""

@@ -85,7 +85,7 @@ def live_reads(code: RoleCode) -> Iterator[Read]:
     for statement in code.body:
         found = statement.names
         wanted = dict.fromkeys(sorted(found.reads - before.must) + sorted(found.deferred - whole), False)
-        later = found.deferred & whole - before.must
+        later = found.early & whole - before.must
         wanted |= {name: True for name in sorted(later) if name not in wanted}
         for name, perhaps in wanted.items():
             if (name, statement.cell.id) not in seen:

@@ -60,11 +60,23 @@ def layout_of(program: Program) -> Layout:
     _settle_last(layout, drafts)
     if not any(f.severity == "error" for f in layout.findings):
         kept = _used(drafts)
+        layout.findings += _out_of_order(kept)
         layout.findings += [
             unfit.unread(d.code) for d in drafts if d not in kept and not _is_called(d, drafts)
         ]
         layout.stages = tuple(_stage(program, draft) for draft in kept)
     return layout
+
+
+def _out_of_order(kept: list[_Draft]) -> Iterator[Diagnostic]:
+    """Inline code that the notebook ran after that of a later role; functions nothing has called yet."""
+    for i, draft in enumerate(kept):
+        after = (s for other in kept[i + 1 :] for s in other.code.body)
+        first = min(after, key=lambda s: s.index, default=None)
+        late = next((s for s in draft.code.body if first is not None and s.index > first.index), None)
+        if first is not None and late is not None:
+            yield unfit.out_of_order(draft.code.role, late, first)
+            return
 
 
 def _has_code(program: Program, role: Role) -> bool:

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, making, names, usage
+from nb2prod.extract import flows, making, names, refusals, usage
 from nb2prod.extract.caches import caches_of
 from nb2prod.extract.findings import at, line_that_changes
 from nb2prod.extract.program import Program, Statement
-from nb2prod.extract.registries import fills, registered
+from nb2prod.extract.registries import decorated_by, fills, registered
 from nb2prod.extract.rolecode import RoleCode
 from nb2prod.extract.roles import Layout
 from nb2prod.extract.rounds import settle
@@ -39,7 +39,7 @@ def changed_when_called(
             yield _definition_changes(name, statement)
         elif fills(program, statement, name, position):
             if not registered(program, name, program.reaching(name, position).only):
-                yield _filled_with_others(name, statement)
+                yield refusals.filled_with_others(name, [statement])
         elif kinds & _SHARED:
             yield _helper_changes_state(name, statement)
 
@@ -85,7 +85,8 @@ def changed_by_roles(
         code, where = places[node]
         if name in told or name in code.local or program.is_immutable(name, where.index):
             continue
-        if _kinds(program, name, where.index) & _SHARED:
+        refused = decorated_by(program, name, program.reaching(name, where.index).only, where.index)
+        if _kinds(program, name, where.index) & _SHARED and not refused:
             yield code.role, _role_changes_shared(name, where)
 
 
@@ -160,16 +161,4 @@ def _role_changes_shared(name: str, where: Statement) -> Diagnostic:
         "NB228",
         f"the role code changes `{name}`, which all requests share: the next would get another answer",
         f"Keep the new value under a name of the role's own, or work on a copy of what `{name}` holds.",
-    )
-
-
-def _filled_with_others(name: str, statement: Statement) -> Diagnostic:
-    """NB227: what definitions put themselves into is changed by other code, too, or filled too late."""
-    return at(
-        statement,
-        "NB227",
-        f"`{name}` holds what is defined with this, and other code reads or changes it meanwhile, or a role"
-        " does before it is full: the package cannot fill it as the notebook has",
-        f"Drop this, and write out what `{name}` holds in one line, below the last definition.",
-        line=line_that_changes(statement.node, name),
     )

@@ -13,7 +13,6 @@ from nb2prod.domain import Diagnostic, StateItem, Watched
 from nb2prod.extract import refusals, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.clashes import imported_anew, other_import
-from nb2prod.extract.making import lists_subclasses
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement
 from nb2prod.extract.provenance import Provenance
@@ -92,10 +91,13 @@ class _Slicer:
                     unit.copies.add(read.name)
                     unit.findings.append(refusals.changed_state(read.name, place))
         unit.findings += imported_anew(self.program, code)
+        if code.body:
+            self._names.attach(unit, [s.node for s in code.body], Use(Point("before", code.body[0].cell)))
         for statement in code.body:
             unit.findings += refusals.global_writes(statement)
             unit.findings += refusals.unseen_names(statement)
             unit.findings += refusals.own_name(statement)
+            unit.findings += refusals.local_name(statement)
         unit.findings += refusals.training(
             code, self.program, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )
@@ -187,17 +189,18 @@ class _Slicer:
             roots[role].findings.append(finding)
 
     def _refuse_listed(self) -> None:
-        """Subclasses that a base class remembers, but that are not in the package."""
+        """Classes that change another one as they are defined, such as its subclasses, and are not taken."""
         assert self.slice.moment is not None
-        classes = self.program.statements[: self.program.end(self.slice.moment)]
+        end = self.program.end(self.slice.moment)
         for unit in self.slice.units.values():
-            base = unit.statement.node if unit.statement is not None else None
-            if not isinstance(base, ast.ClassDef) or not lists_subclasses(base):
-                continue
-            for other in classes:
-                bases = other.node.bases if isinstance(other.node, ast.ClassDef) else []
-                if other.index not in self.slice.units and base.name in map(ast.unparse, bases):
-                    unit.note(refusals.subclass_listed(base.name, other))
+            known = unit.statement if unit.statement and unit.statement.kind == "definition" else None
+            for name in sorted(known.names.must) if known else ():
+                assert known is not None
+                for other in self.program.events(name, known.index + 1, end):
+                    if other.index in self.slice.units or not _defines_class(other):
+                        continue
+                    if name in self.program.changes.of(other.node):
+                        unit.note(refusals.subclass_listed(name, other))
 
     def _find_embedded(self, items: list[StateItem]) -> None:
         """Functions and classes of the notebook that a captured value may refer to."""
@@ -213,3 +216,8 @@ class _Slicer:
 
     def _at(self, point: Point) -> int:
         return point.position(self.program)
+
+
+def _defines_class(statement: Statement) -> bool:
+    """A class, or a block of definitions."""
+    return statement.kind == "definition" and isinstance(statement.node, ast.ClassDef | ast.If | ast.Try)

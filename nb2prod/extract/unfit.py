@@ -52,6 +52,16 @@ def bound_between(name: str, event: Statement, role: Role) -> Diagnostic:
     )
 
 
+def out_of_order(role: Role, late: Statement, first: Statement) -> Diagnostic:
+    """NB216: code of a role stands below that of a later one."""
+    return at(
+        late,
+        "NB216",
+        f"this {role} code ran after that of a later role ({place(first)}): the package runs {role} first",
+        f"Order the cells as they are to run: move this cell above cell {first.cell.number}.",
+    )
+
+
 def perhaps_unbound(read: Read, binding: Statement) -> Diagnostic:
     """NB233: a function reads what a role binds on some paths only."""
     return at(

@@ -27,12 +27,13 @@ class Target:
 class Use:
     """A definition is called at a point; before, making another at `made` calls it `times` in a row.
 
-    `times` is None where that is not known.
+    `times` is None where that is not known. `at` is the position after the other is made.
     """
 
     point: Point
     made: Point | None = None
     times: int | None = 0
+    at: int = 0
 
 
 @dataclass(slots=True, eq=False)

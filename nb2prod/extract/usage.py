@@ -164,6 +164,7 @@ def _class(node: ast.ClassDef, result: Names) -> None:
     result.reads |= (body.reads | _past_class(node)) - result.must
     # Methods don't see the names of the class body.
     result.deferred |= body.deferred
+    result.early |= body.deferred - result.must
     result.writes_global |= body.writes_global
     result.mutates |= body.mutates - body.may
     result.dynamic |= body.dynamic
@@ -361,6 +362,7 @@ def _comprehension(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.Generat
         inner.then(of_expression(part))
     result.reads |= inner.reads - local - result.must
     result.deferred |= inner.deferred - local
+    result.early |= inner.early - local - result.must
     result.mutates |= inner.mutates - local
     result.calls |= inner.calls
     result.dynamic |= inner.dynamic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -139,13 +140,40 @@ def last_role(bundle: Bundle) -> dict[str, Any]:
     return {"cell": cell, "number": number}
 
 
+_FAILURES = {
+    r"FileNotFoundError: .*": (
+        "Read the file in a cell of its own above: what it holds then goes into the package."
+    ),
+    r"\w*(?:NameError|VariableError): .*(?:name|variable) '(\w+)' is not defined": (
+        "A text that is run as code reads `{0}`, and nothing else shows that. Write the text itself in the"
+        ' call (`.query("a > @{0}")`), so that its names are seen, or use the value without a text.'
+    ),
+    r"BrokenProcessPool: .*|PicklingError: .*": (
+        'Other processes cannot import the package: write `n_jobs=1`, or `prefer="threads"`.'
+    ),
+    r"RuntimeError: .*is bound to a different event loop": (
+        "It belongs to the event loop that first waited for it: make it in the role code, and pass it on."
+    ),
+    r"TypeError: unhashable type: 'list'": (
+        "JSON has no tuples: what a request holds comes back as a list. Make `tuple(...)` of it in the role."
+    ),
+}
+
+
+def known_failure(kind: str, message: str) -> str | None:
+    """The hint for an error that the package raises where the notebook did not."""
+    for pattern, hint in _FAILURES.items():
+        if found := re.fullmatch(pattern, f"{kind}: {message}", re.S):
+            return hint.format(*found.groups()[-1:])
+    return None
+
+
 def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) -> ParityError:
     """The error for a package that raised."""
+    hint = known_failure(error["type"], error["message"]) or hint
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
-    if error["type"] == "FileNotFoundError":
-        hint = "Read the file in a cell of its own above: what it holds then goes into the package."
     own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
     frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
     inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""

@@ -154,9 +154,12 @@ def parquet(arrow: Any, about: bytes) -> bytes:
 
 def read_parquet(data: bytes) -> tuple[bytes, Any]:
     """Our text in a parquet file, and Arrow's table."""
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # Arrow learns of pandas' periods and intervals when it is first handed one; before, it misreads them
+    pa.array(pd.PeriodIndex([], freq="D"))
     arrow = pq.ParquetFile(pa.BufferReader(data)).read()
     return arrow.schema.metadata[b"nb2prod"], arrow
 

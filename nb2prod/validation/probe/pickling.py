@@ -167,11 +167,12 @@ def path_to(value: Any, part: Any) -> str | None:
             return path
         if id(item) not in seen:
             seen.add(id(item))
-            queue.extend(_children(path, item))
+            queue.extend(children(path, item))
     return None
 
 
-def _children(path: str, item: Any) -> Iterator[tuple[str, Any]]:
+def children(path: str, item: Any) -> Iterator[tuple[str, Any]]:
+    """What a container or object holds, each with where it lies."""
     if isinstance(item, dict):
         yield from ((f"{path}[{key!r}]", inner) for key, inner in list(item.items())[:1000])
     elif isinstance(item, list | tuple):

@@ -8,19 +8,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .advice import advice, unreadable
 from .faithful import difference
 from .finding import Finding, Refused, refused
+from .identity import Parts, parts_of, shared
 from .passing import passing
 from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
 from .storing import Stored, store
 
-_HINT = {
-    "value": "Write a function that makes it, inside a role cell or a helper cell: serving code calls that.",
-    "redefined": "Make the value after the last definition, or give the two definitions different names.",
-    "identity": "Let None, a text or a member of an Enum stand for it: `is` then holds in every process.",
-    "homeless": "Define it in a cell of its own that is not tagged `skip`, or import it from a module.",
-}
 _CODE = {"value": "NB310", "redefined": "NB311", "homeless": "NB312", "identity": "NB310"}
 
 
@@ -48,6 +44,7 @@ class StateCapture:
         self.stored: dict[str, Stored] = {}
         self._copies: dict[str, Pickled] = {}
         self._passing: dict[str, list[Finding]] = {}
+        self._parts: dict[str, Parts] = {}
         self._started = dt.datetime.now(dt.UTC)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -57,10 +54,12 @@ class StateCapture:
         homes = Homes.now(names, rehome) if due else None
         for item in due:
             if homes is not None and item["name"] in names:
-                self._store(item, names[item["name"]], homes)
+                self._store(item, names, homes)
 
-    def _store(self, item: Mapping[str, Any], value: Any, homes: Homes) -> None:
+    def _store(self, item: Mapping[str, Any], names: Mapping[str, Any], homes: Homes) -> None:
+        value = names[item["name"]]
         if item["literal"] is not None and repr(value) == item["literal"]:
+            self._parts[item["key"]] = parts_of(value)
             return
         if item["same_as"] is not None and self._is_as(item["same_as"], value):
             return
@@ -69,8 +68,9 @@ class StateCapture:
         except Unstorable as problem:
             if item["optional"]:
                 return
-            raise _refused(item, value, problem) from problem
+            raise no_form(item, value, problem, names) from problem
         self.stored[item["key"]] = stored
+        self._parts[item["key"]] = parts_of(value)
         self._passing[item["key"]] = list(passing(item, value, self._started))
         self._path(item["key"]).write_bytes(data)
 
@@ -127,7 +127,7 @@ class StateCapture:
         except Exception as error:
             item = self._items[key]
             message = f"{item['name']!r} was stored, but cannot be read back: {described(error)}"
-            raise refused("NB310", message, _HINT["value"], **_bound(item)) from error
+            raise refused("NB310", message, unreadable(error), **_bound(item)) from error
 
     def files(self) -> list[dict[str, Any]]:
         """The kept items, each read back once, as entries of a manifest; the files of others are removed."""
@@ -150,10 +150,16 @@ class StateCapture:
         }
 
     def findings(self, limit: int = LARGE) -> list[Finding]:
-        """Of the kept items: NB314 for more than `limit` bytes, NB338 for what holds only here."""
+        """Of the kept items: NB314 for more than `limit` bytes, NB315 for an object in two, NB338 for what
+        holds only here.
+        """
         kept = self.kept()
+        written = {key for key, item in self._items.items() if item["literal"] is not None}
+        parts = {key: part for key, part in self._parts.items() if key in kept or key in written}
         large = [_large(self._items[key], stored) for key, stored in kept.items() if stored.weight > limit]
-        return [*large, *(finding for key in kept for finding in self._passing[key])]
+        homes = [stored.homes for stored in kept.values()]
+        twice = shared(self._items, parts, homes[-1]) if homes else ()
+        return [*large, *twice, *(finding for key in kept for finding in self._passing[key])]
 
 
 def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
@@ -172,7 +178,8 @@ def _bound(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"cell": item["bound_cell"], "number": item["bound_number"], "line": item["bound_line"]}
 
 
-def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refused:
+def no_form(item: Mapping[str, Any], value: Any, problem: Unstorable, names: Mapping[str, Any]) -> Refused:
+    """The refusal of a value of the notebook's `names` that cannot be stored."""
     part = _part(item["name"], value, problem.part)
     whole = article(type_name(value))
     if problem.kind == "redefined":
@@ -186,11 +193,7 @@ def _refused(item: Mapping[str, Any], value: Any, problem: Unstorable) -> Refuse
         message += " another object than the one that other code compares it with"
     else:
         message = f"{item['name']!r} ({whole}) cannot be stored: {part} has no stored form"
-    hint = _HINT[problem.kind]
-    if getattr(problem.part, "__qualname__", "") == "<lambda>":  # not one that a function has made
-        hint = "Give the lambda a name: write it as a `def` in a cell of its own."
-    elif "<locals>." in getattr(problem.part, "__qualname__", ""):
-        hint = "Give what it holds a name in a line above, and write it as a `def` at the top of a cell."
+    hint = advice(item["name"], value, problem, names)
     return refused(_CODE[problem.kind], message, hint, **_bound(item))
 
 
