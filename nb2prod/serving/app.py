@@ -28,14 +28,19 @@ from nb2prod.serving.http import (
 )
 from nb2prod.serving.limits import HEADER, Limits
 from nb2prod.serving.protocols import TABLE
-from nb2prod.serving.routes import Request
+from nb2prod.serving.routes import Request, Table
 
 LIMITS = Limits()
 CLOSE = ("connection", "close")
 
 
 def application(
-    host: Host, *, prefix: str = "", limits: Limits = LIMITS, echo_request_id: bool = True
+    host: Host,
+    *,
+    prefix: str = "",
+    limits: Limits = LIMITS,
+    table: Table = TABLE,
+    echo_request_id: bool = True,
 ) -> App:
     """The ASGI app over what `host` holds.
 
@@ -65,7 +70,7 @@ def application(
     async def respond(scope: Scope, receive: Receive, asked: str) -> Response:
         refuse: Refuse = problem
         try:
-            route, names = TABLE.find(scope["method"], inner_path(scope, prefix))
+            route, names = table.find(scope["method"], inner_path(scope, prefix))
             refuse = route.refuse
             request = Request(asked, dict(scope["headers"]), names)
             if route.calls is None:

@@ -71,6 +71,13 @@ def loaded(host: Host) -> LoadedRelease:
     return host.release
 
 
+def ready(host: Host) -> LoadedRelease:
+    """The release that answers, for who asks whether to send requests; Refused 503 if not."""
+    if host.drains:
+        raise Refused(503, "it is about to end", ("retry-after", "1"))
+    return loaded(host)
+
+
 def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
     """Headers that say which release answers."""
     return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))

@@ -22,7 +22,7 @@ from ray import serve
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
-from nb2prod.serving.loader import LoadedRelease, load, unload, warm
+from nb2prod.serving.loader import LoadedRelease, load_warm, unload
 
 POLL_S = 1.0
 RETRY_S = 15.0
@@ -150,13 +150,7 @@ class Replica:
 
 
 def _load(route: Mapping[str, Any]) -> LoadedRelease:
-    release = load(route["path"], route["model_name"], route["version"])
-    try:
-        warm(release)
-    except BaseException:
-        unload(release)
-        raise
-    return release
+    return load_warm(route["path"], route["model_name"], route["version"])
 
 
 def _told(error: BaseException) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from nb2prod.serving.bodies import json_object, kind_of, refuse
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer
 from nb2prod.serving.loader import LoadedRelease
@@ -146,7 +146,7 @@ def _value(text: str, kind: str) -> Any:
 
 
 def _ping(request: Request, host: Host) -> Response:
-    return Response(200, b"\n", headers=named(loaded(host)))
+    return Response(200, b"\n", headers=named(ready(host)))
 
 
 def _version(request: Request, host: Host) -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 
 from nb2prod.serving import docs, openapi
 from nb2prod.serving.bodies import json_object, member
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, loaded, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer
 from nb2prod.serving.loader import LoadedRelease
@@ -41,7 +41,7 @@ def _answered(asked: str, release: LoadedRelease, predictions: list[Any]) -> Res
 
 
 def _health(request: Request, host: Host) -> Response:
-    release = loaded(host)
+    release = ready(host)
     health = {"status": "ok", "model_name": release.model_name, "version": release.version}
     return answer(health, *named(release))
 

@@ -20,7 +20,7 @@ import orjson
 
 from nb2prod.serving import tensors
 from nb2prod.serving.bodies import json_object
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, loaded, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer, dumps
 from nb2prod.serving.loader import LoadedRelease
@@ -193,7 +193,7 @@ def _live(request: Request, host: Host) -> Response:
 
 
 def _ready(request: Request, host: Host) -> Response:
-    release = loaded(host)
+    release = ready(host)
     check(request, release)
     return answer({"name": release.model_name, "ready": True}, *named(release))
 
