@@ -6,6 +6,7 @@ Works under any prefix, in a Ray Serve replica and under plain uvicorn alike.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 from nb2prod.serving import core
@@ -29,6 +30,7 @@ from nb2prod.serving.http import (
 from nb2prod.serving.limits import HEADER, Limits
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Request, Table
+from nb2prod.serving.tracing import TRACEPARENT, Tracing, trace_id, traceparent
 
 LIMITS = Limits()
 CLOSE = ("connection", "close")
@@ -41,6 +43,7 @@ def application(
     limits: Limits = LIMITS,
     table: Table = TABLE,
     echo_request_id: bool = True,
+    tracing: Tracing | None = None,
 ) -> App:
     """The ASGI app over what `host` holds.
 
@@ -58,16 +61,22 @@ def application(
             await send({"type": "websocket.close", "code": 1003})
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        asked = request_id(scope)
+        asked, parent = request_id(scope), traceparent(scope)
         try:
-            response = await respond(scope, receive, asked)
+            if tracing is not None:
+                respond_in = partial(respond, scope, receive, asked)
+                response = await tracing.answer(scope, _name(scope, prefix, table), asked, respond_in)
+            else:
+                response = await respond(scope, receive, asked, parent)
+                if parent:
+                    response = response.with_header(TRACEPARENT, parent)
         except Disconnected:
             return
         if echo_request_id:
             response = response.with_header("x-request-id", asked)
         await send_response(send, response, body=scope["method"] != "HEAD")
 
-    async def respond(scope: Scope, receive: Receive, asked: str) -> Response:
+    async def respond(scope: Scope, receive: Receive, asked: str, parent: str) -> Response:
         refuse: Refuse = problem
         try:
             route, names = table.find(scope["method"], inner_path(scope, prefix))
@@ -77,11 +86,23 @@ def application(
                 return route.tell(request, host)
             seconds = limits.seconds(request.header(HEADER))
             body = await _body(scope, receive, limits)
-            return await _answer(host, predict, route.calls(request, body), seconds, limits)
+            call = route.calls(request, body)
+            if parent:
+                call = replace(call, trace=trace_id(parent))
+            return await _answer(host, predict, call, seconds, limits)
         except Refused as refused:
             return refuse(refused, asked)
 
     return app
+
+
+def _name(scope: Scope, prefix: str, table: Table) -> str:
+    """What a span is called: the path as its route has it, so that there are few."""
+    method: str = scope["method"]
+    try:
+        return f"{method} {table.find(method, inner_path(scope, prefix))[0].path}"
+    except Refused:
+        return method
 
 
 async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:

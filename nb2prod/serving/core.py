@@ -23,7 +23,7 @@ logger = logging.getLogger("nb2prod.serving")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request for predictions, under the id `asked`, in the words of its protocol.
+    """A request for predictions, under the id `asked` and in the trace `trace`, in the words of its protocol.
 
     `parse` gives its instances, `render` makes the answer of as many predictions; both may raise Refused, of
     which `refuse` makes an answer.
@@ -33,6 +33,7 @@ class Call:
     parse: Callable[[LoadedRelease], Any]
     render: Callable[[LoadedRelease, list[Any]], Response]
     refuse: Refuse = problem
+    trace: str = ""
 
 
 @dataclass(slots=True)
@@ -140,7 +141,8 @@ def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Res
 def _failed(release: LoadedRelease, error: BaseException, call: Call) -> Response:
     where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
     trace = "".join(traceback.format_exception(error)).rstrip()
-    failed = "request %s: %s version %s failed%s\n%s"
-    logger.error(failed, call.asked, release.model_name, release.version, where, trace)
+    within = f" (trace {call.trace})" if call.trace else ""
+    failed = "request %s%s: %s version %s failed%s\n%s"
+    logger.error(failed, call.asked, within, release.model_name, release.version, where, trace)
     detail = f"the model failed on this request; its log has the cause under {call.asked}: see `nb2prod logs`"
     return call.refuse(Refused(500, detail, *named(release)), call.asked)

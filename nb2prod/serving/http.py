@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -109,9 +110,13 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+_ID = re.compile(r"[!-~]{1,128}")
+
+
 def request_id(scope: Scope) -> str:
-    """The request's own x-request-id, else a new one."""
-    return header(scope, b"x-request-id") or uuid.uuid4().hex
+    """The request's own x-request-id, if it is short and plain enough for a log; else a new one."""
+    asked = header(scope, b"x-request-id")
+    return asked if asked and _ID.fullmatch(asked) else uuid.uuid4().hex
 
 
 def header_safe(text: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import signal
 import socket
 import time
@@ -25,6 +26,7 @@ from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import LoadedRelease, load_warm
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Table
+from nb2prod.serving.tracing import from_environment
 
 DRAIN_S = 3.0
 TICK_S = 0.05
@@ -96,8 +98,9 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
     """
     with _bound(what.host, what.port) as sock:
         host = Host(_loaded(what))
+        tracing = from_environment(os.environ)
         config = uvicorn.Config(
-            application(host, limits=what.limits, table=what.table),
+            application(host, limits=what.limits, table=what.table, tracing=tracing),
             access_log=False,
             log_config=None,
             log_level=logging.WARNING,
@@ -105,6 +108,8 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
             timeout_graceful_shutdown=int(what.limits.timeout_s) + 1,
         )
         _Server(config, host, what, told).run(sockets=[sock])
+        if tracing is not None:
+            tracing.close()
 
 
 def _loaded(what: Serve) -> LoadedRelease:
