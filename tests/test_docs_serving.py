@@ -16,7 +16,7 @@ from tests.packages import write_package
 from tests.processes import serving
 
 PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
-ASKED = re.findall(r"```sh\n(.*?)```\n```json\n(.*?)```", PAGE, re.S)
+ASKED: list[tuple[str, str]] = re.findall(r"```sh\n(.*?)```\n```json\n(.*?)```", PAGE, re.S)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,13 @@ def test_a_line_gets_the_answer_that_stands_below_it(url: str, line: str, shown:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert without_id(json.loads(done.stdout)) == json.loads(shown)
+
+
+def test_the_arrow_lines_give_what_stands_behind_them(url: str) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    found: dict[str, Any] = {}
+    exec(code.replace("http://localhost:8000", url), found)
+    assert repr(found["predictions"]) == code.rstrip().rpartition("# ")[2]
 
 
 def test_every_line_is_run() -> None:

@@ -88,7 +88,12 @@ WRONG_INVOCATIONS = {
     "an empty CSV": (b"", "text/csv", 400, "the body is empty"),
     "no UTF-8": (b"x\n\xff", "text/csv", 400, "not CSV in UTF-8"),
     "no JSON": (b"{", "application/json", 400, "line 1"),
-    "another kind": (b"x", "application/x-parquet", 415, "application/json or text/csv"),
+    "another kind": (
+        b"x",
+        "application/x-parquet",
+        415,
+        "application/json, text/csv or application/vnd.apache.arrow.stream",
+    ),
 }
 
 
@@ -221,6 +226,14 @@ def test_v2_gives_the_outputs_that_are_asked_for(tmp_path: Path) -> None:
         400,
         "there is no output gone; there are p, late, why",
     )
+
+
+def test_v2_of_integers_beyond_64_bits(tmp_path: Path) -> None:
+    contract = Contract("values", ("values",), (Field("values", "integer", "int"),))
+    app = of(tmp_path, contract, "def model(values):\n    return [2**70 for v in values]\n")
+    inputs = [{"name": "any", "shape": [1], "datatype": "INT64", "data": [1]}]
+    (found,) = post(app, "/v2/models/m/infer", {"inputs": inputs}).json()["outputs"]
+    assert (found["datatype"], found["data"]) == ("BYTES", [str(2**70)])
 
 
 def test_v2_of_an_array(tmp_path: Path) -> None:

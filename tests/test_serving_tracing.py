@@ -1,4 +1,4 @@
-"""Request ids and trace contexts go in, come out and stand in the log; spans go where the environment says."""
+"""Request ids and trace contexts go in, come out and stand in the log; spans go where one asks for them."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ logger = logging.getLogger("nb2prod.serving")
 class Call:
     """A request for predictions, under the id `asked` and in the trace `trace`, in the words of its protocol.
 
-    `parse` gives its instances, `render` makes the answer of as many predictions; both may raise Refused, of
-    which `refuse` makes an answer.
+    `parse` gives its instances, or Columns of them; `render` makes the answer of as many predictions.
+    Both may raise Refused, of which `refuse` makes an answer.
     """
 
     asked: str
@@ -36,12 +36,34 @@ class Call:
     trace: str = ""
 
 
+class Columns:
+    """Instances as columns, which are counted before anything is made of them."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def instances(self, release: LoadedRelease) -> list[Any] | Whole:
+        """One for each row, or all as one; may raise Refused."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Instances that are one request already, as the notebook's code takes it: they keep the contract."""
+
+    request: Any
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
 @dataclass(slots=True)
 class _Asked:
     """A call on its way: a response ends it."""
 
     call: Call
-    instances: list[Any]
+    instances: list[Any] | Whole
     response: Response | None = None
 
 
@@ -87,8 +109,12 @@ def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
 def _read(release: LoadedRelease, call: Call, max_rows: int) -> _Asked:
     try:
         instances = call.parse(release)
-        if isinstance(instances, list) and len(instances) > max_rows:
+        if isinstance(instances, list | Columns) and len(instances) > max_rows:
             raise Refused(413, f"at most {max_rows} instances are taken at a time, got {len(instances)}")
+        if isinstance(instances, Columns):
+            instances = instances.instances(release)
+        if isinstance(instances, Whole):
+            return _Asked(call, instances)
         if errors := release.predictor.problems(instances):
             text = str(release.runtime.InvalidRequest(errors))
             raise Refused(422, text, *named(release), errors=errors)
@@ -105,6 +131,9 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
     group: list[_Asked] = []
     rows = 0
     for one in asked:
+        if isinstance(one.instances, Whole):
+            yield [one]
+            continue
         if group and rows + len(one.instances) > MAX_ROWS:
             yield group
             group, rows = [], 0
@@ -116,7 +145,7 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
 
 def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
     try:
-        found = release.predictor.answer([row for one in group for row in one.instances])
+        found = _found(release.predictor, [one.instances for one in group])
     except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
             group[0].response = _failed(release, error, group[0].call)
@@ -129,6 +158,15 @@ def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
     for one in group:
         start, end = end, end + len(one.instances)
         one.response = _rendered(release, one.call, found[start:end])
+
+
+def _found(predictor: Any, asked: Sequence[Any]) -> list[Any]:
+    if isinstance(asked[0], Whole):
+        (whole,) = asked
+        found: list[Any] = predictor.encode([predictor.run(whole.request)], len(whole))
+    else:
+        found = predictor.answer([row for instances in asked for row in instances])
+    return found
 
 
 def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Response:

@@ -27,6 +27,7 @@ TITLES = {
     400: "The body is not JSON",
     404: "No such path",
     405: "Method not allowed",
+    406: "No such kind of answer",
     408: "The body came too slowly",
     413: "The request is too large",
     415: "No such kind of body",

@@ -508,12 +508,18 @@ class Predictor:
         return [rows] if self.batch else rows
 
     def _frame(self, instances: Sequence[Mapping[str, Any]]) -> Any:
+        return self.frame({name: [row[name] for row in instances] for name in self._fields})
+
+    def frame(self, columns: Mapping[str, Any]) -> Any:
+        """The request of kind `frame` whose columns keep the contract: lists, or arrays of numbers."""
         import pandas as pd
 
-        columns = {
-            name: _column([row[name] for row in instances], field) for name, field in self._fields.items()
-        }
-        return pd.DataFrame(columns)
+        return pd.DataFrame({name: _column(columns[name], field) for name, field in self._fields.items()})
+
+    def fits(self, name: str, values: Sequence[Any]) -> bool:
+        """Whether values keep the contract of a field; False as well where their parts must be looked at."""
+        check = self._checks[name]
+        return name not in self._inside and all(check(value) is None for value in values)
 
     def _array(self, instances: Sequence[Any]) -> Any:
         import numpy as np
@@ -559,10 +565,12 @@ def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | Non
     return [dict(zip(columns, row, strict=True)) for row in zip(*there, strict=True)]
 
 
-def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
+def _column(values: Any, field: Mapping[str, Any]) -> Any:
     import pandas as pd
 
     python, dtype = field["python"], field["dtype"]
+    if hasattr(values, "dtype"):
+        return pd.Series(values, dtype=python)
     if dtype == "category":
         return _categorical(values, field)
     if dtype == "integer" and None not in values:
