@@ -106,6 +106,25 @@ def test_mlflow_refusals(app: App, name: str) -> None:
     assert answer.json()["error_code"]
 
 
+@pytest.mark.parametrize("text", ["NaN", " NaN "])
+def test_nan_in_json_is_null_where_clients_write_it(app: App, text: str) -> None:
+    body = json.dumps({"instances": ROWS}).replace("null", text).encode()
+    assert post(app, "/invocations", body).json() == {"predictions": ANSWERS}
+    inputs = json.dumps({"inputs": INPUTS}).replace("null", text).encode()
+    assert post(app, "/v2/models/doubler/infer", inputs).json()["outputs"] == [OUTPUT]
+    assert post(app, "/predict", body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "text", ["Infinity", "-Infinity", "NaN, ", '"\\ud800", "y": NaN', "[" * 2_000 + "NaN"]
+)
+def test_but_nothing_else_that_is_no_json(app: App, text: str) -> None:
+    body = json.dumps({"instances": ROWS}).replace("null", text).encode()
+    assert post(app, "/invocations", body).status_code == 400
+    utf16 = json.dumps({"instances": ROWS}).replace("null", "NaN").encode("utf-16")
+    assert post(app, "/invocations", utf16).status_code == 400
+
+
 def test_mlflow_forms_of_a_model_of_values(tmp_path: Path) -> None:
     contract = Contract("values", ("values",), (Field("values", "integer", "int"),))
     app = of(tmp_path, contract, "def model(values):\n    return [v * 2 for v in values]\n")

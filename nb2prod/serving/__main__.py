@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place.host if asked.host is None else asked.host,
             place.port if asked.port is None else asked.port,
             asked.drain_s,
+            asked.grpc_port,
             place.table,
         )
         serve(what, _told)
@@ -51,13 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", type=int, default=1, help="version of the model (default: 1)")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 8000)")
+    parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC as well (default: none)")
     drain = "seconds to answer on after SIGTERM, while readiness says 503 (default: %(default)g)"
     parser.add_argument("--drain-s", type=float, default=DRAIN_S, help=drain)
     return parser
 
 
 def _told(serving: Serving) -> None:
-    print(f"{serving.model_name} version {serving.version} answers at {serving.url}", flush=True)
+    print(serving, flush=True)
 
 
 if __name__ == "__main__":

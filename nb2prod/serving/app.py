@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import partial
 
 from nb2prod.serving import core
-from nb2prod.serving.core import Call, Refuse
-from nb2prod.serving.host import Host, Work
+from nb2prod.serving.core import Refuse
+from nb2prod.serving.host import Host
 from nb2prod.serving.http import (
     App,
     Disconnected,
@@ -84,12 +84,14 @@ def application(
             request = Request(asked, dict(scope["headers"]), names)
             if route.calls is None:
                 return route.tell(request, host)
+            if request.header(b"content-encoding") not in ("", "identity"):
+                raise Refused(415, "bodies are not compressed here: send it without content-encoding")
             seconds = limits.seconds(request.header(HEADER))
             body = await _body(scope, receive, limits)
             call = route.calls(request, body)
             if parent:
                 call = replace(call, trace=trace_id(parent))
-            return await _answer(host, predict, call, seconds, limits)
+            return await core.ask(host, predict, call, seconds, limits)
         except Refused as refused:
             return refuse(refused, asked)
 
@@ -114,14 +116,3 @@ async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     if body is None:
         raise Refused(413, f"at most {limits.max_body} bytes are taken", CLOSE)
     return body
-
-
-async def _answer(host: Host, predict: Work, call: Call, seconds: float, limits: Limits) -> Response:
-    if host.waiting >= limits.max_waiting:
-        raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
-    try:
-        async with asyncio.timeout(seconds):
-            response: Response = await host.run(predict, call)
-    except TimeoutError:
-        raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
-    return response

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nb2prod.serving.host import Host
+from nb2prod.serving.host import Host, Work
 from nb2prod.serving.http import Refused, Response, header_safe, problem
+from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import LoadedRelease
 
 MAX_ROWS = 1_000
@@ -80,6 +82,18 @@ def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
     for group in _groups(release, [one for one in asked if one.response is None]):
         _answer(release, group)
     return [one.response for one in asked if one.response is not None]
+
+
+async def ask(host: Host, predict: Work, call: Call, seconds: float, limits: Limits) -> Response:
+    """The response to a call, from the worker thread; Refused 503 if too many wait, 504 after `seconds`."""
+    if host.waiting >= limits.max_waiting:
+        raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
+    try:
+        async with asyncio.timeout(seconds):
+            response: Response = await host.run(predict, call)
+    except TimeoutError:
+        raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
+    return response
 
 
 def no_release(host: Host) -> Refused:

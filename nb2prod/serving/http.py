@@ -111,13 +111,17 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-_ID = re.compile(r"[!-~]{1,128}")
+_PLAIN = re.compile(r"[!-~]{1,128}")
+
+
+def plain_id(*asked: str | None) -> str:
+    """The first of these that is short and plain enough for a log, else a new one."""
+    return next((text for text in asked if text and _PLAIN.fullmatch(text)), "") or uuid.uuid4().hex
 
 
 def request_id(scope: Scope) -> str:
-    """The request's own x-request-id, if it is short and plain enough for a log; else a new one."""
-    asked = header(scope, b"x-request-id")
-    return asked if asked and _ID.fullmatch(asked) else uuid.uuid4().hex
+    """The request's own x-request-id, if it is plain; else a new one."""
+    return plain_id(header(scope, b"x-request-id"))
 
 
 def header_safe(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -59,17 +61,23 @@ class Serve:
     host: str = "127.0.0.1"
     port: int = 8000
     drain_s: float = DRAIN_S
+    grpc_port: int | None = None
     table: Table = TABLE
     limits: Limits = LIMITS
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is served now, and where."""
+    """What is served now, and where. `grpc` is "" without a port for it."""
 
     model_name: str
     version: int
     url: str
+    grpc: str = ""
+
+    def __str__(self) -> str:
+        beside = f", gRPC at {self.grpc}" if self.grpc else ""
+        return f"{self.model_name} version {self.version} answers at {self.url}{beside}"
 
 
 def package_in(folder: Path) -> Path:
@@ -96,6 +104,8 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
 
     The port is taken first and opened last: only a release that has answered its example is asked.
     """
+    if what.grpc_port is not None:
+        _check_grpc(what.host, what.grpc_port)
     with _bound(what.host, what.port) as sock:
         host = Host(_loaded(what))
         tracing = from_environment(os.environ)
@@ -142,11 +152,23 @@ def _bound(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _check_grpc(host: str, port: int) -> None:
+    """CannotServe now, not after a release was loaded for nothing."""
+    if not all(map(importlib.util.find_spec, ("grpc", "google.protobuf"))):
+        hint = "pip install grpcio protobuf, or leave --grpc-port out."
+        raise CannotServe("gRPC needs grpcio and protobuf", code="NB500", hint=hint)
+    _bound(host, port).close()
+
+
 def _no_port(host: str, port: int, error: Exception) -> CannotServe:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return CannotServe(f"port {port} is taken", code="NB501", hint=f"Choose another: --port {port + 1}")
     hint = "Name an address of this machine (--host 127.0.0.1; 0.0.0.0 for all of them) and a free --port."
     return CannotServe(f"cannot listen on {host}, port {port}: {error}", code="NB500", hint=hint)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):
@@ -159,6 +181,7 @@ class _Server(uvicorn.Server):
         self._host = host
         self._what = what
         self._told = told
+        self._grpc: Any = None
         self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -179,6 +202,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         try:
+            grpc = await self._start_grpc()
             await super().startup(sockets)
         except OSError as error:  # another process was bound as well, and listened first
             raise _no_port(self._what.host, self._what.port, error) from error
@@ -186,8 +210,25 @@ class _Server(uvicorn.Server):
         assert release is not None
         assert sockets
         address = sockets[0].getsockname()
-        name = f"[{address[0]}]" if ":" in address[0] else address[0]
-        self._told(Serving(release.model_name, release.version, f"http://{name}:{address[1]}"))
+        url = f"http://{_bracketed(address[0])}:{address[1]}"
+        self._told(Serving(release.model_name, release.version, url, grpc))
+
+    async def _start_grpc(self) -> str:
+        if self._what.grpc_port is None:
+            return ""
+        from nb2prod.serving import rpc
+
+        host, port = _bracketed(self._what.host), self._what.grpc_port
+        try:
+            self._grpc, port = await rpc.start(self._host, self._what.limits, f"{host}:{port}")
+        except rpc.CannotListen as error:
+            raise OSError(errno.EADDRINUSE, str(error)) from error
+        return f"{host}:{port}"
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and let what is under way be answered."""
+        beside = [self._grpc.stop(self._what.limits.timeout_s)] if self._grpc is not None else []
+        await asyncio.gather(super().shutdown(sockets), *beside)
 
     def _end(self) -> None:
         self.force_exit = self.should_exit

@@ -31,7 +31,11 @@ logger = logging.getLogger("nb2prod.serving")
 
 def traceparent(scope: Scope) -> str:
     """The request's traceparent; "" if it has none that is valid."""
-    text = header(scope, b"traceparent")
+    return valid(header(scope, b"traceparent"))
+
+
+def valid(text: str | None) -> str:
+    """A traceparent; "" if it is none."""
     return text if text and len(text) <= _LONGEST and _VALID.fullmatch(text) else ""
 
 

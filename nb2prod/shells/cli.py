@@ -317,9 +317,16 @@ def _instances(data: str) -> Any:
 @click.option(
     "--drain-s", type=float, help="Seconds to answer on after SIGTERM, while readiness says 503 (default: 3)."
 )
+@click.option("--grpc-port", type=int, help="Port to listen on for gRPC as well (default: none).")
 @_json_option
 def serve(
-    what: str | None, local: bool, host: str | None, port: int | None, drain_s: float | None, as_json: bool
+    what: str | None,
+    local: bool,
+    host: str | None,
+    port: int | None,
+    drain_s: float | None,
+    grpc_port: int | None,
+    as_json: bool,
 ) -> None:
     """Serve a release or a package's folder right here, without Ray, until SIGTERM or Ctrl-C.
 
@@ -331,12 +338,11 @@ def serve(
     from nb2prod.shells import api
 
     def told(serving: Any) -> None:
-        line = f"{serving.model_name} version {serving.version} answers at {serving.url}"
-        _emit(serving, as_json, lambda: [line])
+        _emit(serving, as_json, lambda: [str(serving)])
         sys.stdout.flush()
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    api.serve(what, host=host, port=port, drain_s=drain_s, told=told)
+    api.serve(what, host=host, port=port, drain_s=drain_s, grpc_port=grpc_port, told=told)
     # a model that never comes back must not keep the process: its thread would be waited for
     os._exit(0)
 

@@ -68,7 +68,7 @@ def _refused(refused: Refused, asked: str) -> Response:
 
 
 def _of_json(body: bytes, release: LoadedRelease) -> Any:
-    data = json_object(body)
+    data = json_object(body, nan=True)
     given = [name for name in FORMS if name in data]
     if len(given) != 1:
         refuse("the body", f"exactly one of {', '.join(FORMS)}", " and ".join(given) or "none of them")
