@@ -303,6 +303,22 @@ def test_a_value_that_does_not_fit(dtype: str, python: str, value: Any, expected
     assert problem_of(model, {"v": value}) == (expected, got)
 
 
+@pytest.mark.parametrize(
+    ("moment", "is_then"),
+    [
+        ("1492-10-12", "1492-10-12"),
+        ("2261-12-31T00:00:00.000000001", "2261-12-31T00:00:00.000000001"),
+        ("0001-01-01T00:00+23:59", "0001-01-01T00:00+23:59"),
+        ("1492-10-12T00:00:00.000001999Z", "1492-10-12T00:00:00.000001Z"),
+    ],
+)
+def test_a_timestamp_of_any_year(moment: str, is_then: str) -> None:
+    model = predictor("record", field("datetime", "Timestamp"))
+    assert model.problems([{"v": moment}]) == []
+    (request,) = model.decode([{"v": moment}])
+    assert request["v"] == pd.Timestamp(is_then)
+
+
 def test_instances_that_do_not_fit() -> None:
     model = predictor("frame", field("integer", "int64"))
     assert problem_of(model, {}) == ("an integer", "nothing: it is missing")

@@ -676,7 +676,11 @@ def _cast_datetime(value: str, python: str) -> Any:
     if python == "Timestamp":
         import pandas as pd
 
-        return pd.Timestamp(value)
+        try:
+            return pd.Timestamp(value)
+        except pd.errors.OutOfBoundsDatetime:
+            # nanoseconds of a year that pandas has in microseconds only: cut, as `datetime` cuts them
+            return pd.Timestamp(dt.datetime.fromisoformat(value))
     moment = dt.datetime.fromisoformat(value)
     return moment.date() if python == "date" else moment
 
