@@ -337,6 +337,25 @@ def test_arrays_that_do_not_fit() -> None:
     assert model.problems([[1.0, 2]]) == []
 
 
+def test_what_the_notebooks_data_did_not_have_passes_and_is_counted() -> None:
+    x = field("number", "float64", name="x", nullable=True, minimum=0.0, maximum=9.0)
+    n = field("integer", "int64", name="n", minimum=1, maximum=3)
+    text = field("string", "str", name="t", categories=["a", "b"])
+    model = predictor("records", x, n, text)
+    rows_ = [{"x": 9.5, "n": 2, "t": "c"}, {"x": -1, "n": 3, "t": "a"}, {"x": None, "n": 4, "t": "b"}]
+    assert model.problems(rows_) == []
+    assert model.unseen == {"x": 2, "n": 1, "t": 1}
+    model.strict = True
+    found = [(p["instance"], p["field"], p["expected"], p["got"]) for p in model.problems(rows_)]
+    assert found == [
+        (0, "x", "a number from 0.0 to 9.0", "9.5"),
+        (0, "t", "one of a, b", '"c"'),
+        (1, "x", "a number from 0.0 to 9.0", "-1"),
+        (2, "n", "an integer from 1 to 3", "4"),
+    ]
+    assert model.unseen == {"x": 2, "n": 1, "t": 1}
+
+
 def test_an_invalid_request_says_all() -> None:
     model = predictor("frame", field("integer", "int64"))
     with pytest.raises(runtime.InvalidRequest, match=r"instance 0, field 'v': .* \(and 1 more\)") as caught:

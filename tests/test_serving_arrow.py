@@ -147,6 +147,19 @@ def test_the_frame_is_the_one_that_rows_make(release: LoadedRelease, data: st.Da
     pd.testing.assert_frame_equal(whole.request, frame, check_exact=True)
 
 
+def test_what_the_notebooks_data_did_not_have_is_counted(tmp_path: Path) -> None:
+    fields = (Field("x", "number", "float64", minimum=0.0, maximum=9.0), Field("n", "integer", "int64"))
+    contract = Contract(kind="frame", request=("df",), fields=fields)
+    model = "def model(df):\n    return df['n'].tolist()\n"
+    release = load(write_package(tmp_path / "p", contract=contract, model=model, preprocess=AS_IS), "m", 1)
+    app = application(Host(release))
+    body = stream(pa.table({"x": [1.0, -0.5, 9.5], "n": [1, 2, 3]}))
+    assert post(app, body).json()["predictions"] == [1, 2, 3]
+    assert ask(app, "GET", "/health").json()["unseen"] == {"x": 2}
+    release.predictor.strict = True
+    assert [e["instance"] for e in post(app, body).json()["errors"]] == [1, 2]
+
+
 def test_code_may_write_into_its_frame(tmp_path: Path) -> None:
     package = write_package(tmp_path / "p", contract=FRAME, model=WRITES, preprocess=AS_IS)
     app = application(Host(load(package, "m", 1)))

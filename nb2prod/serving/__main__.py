@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place.port if asked.port is None else asked.port,
             asked.drain_s,
             asked.grpc_port,
+            asked.strict,
             place.table,
         )
         serve(what, _told)
@@ -53,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 8000)")
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC as well (default: none)")
+    strict = "refuse numbers and texts beyond those that the notebook's data had (default: count them)"
+    parser.add_argument("--strict", action="store_true", help=strict)
     drain = "seconds to answer on after SIGTERM, while readiness says 503 (default: %(default)g)"
     parser.add_argument("--drain-s", type=float, default=DRAIN_S, help=drain)
     return parser

@@ -210,12 +210,22 @@ def _frame(table: Any, release: LoadedRelease) -> Whole | None:
 def _numbers(column: Any, field: Any) -> Any:
     """A column of numbers as numpy has it; None if it is none, or must be looked at value by value."""
     import numpy as np
-    from pyarrow import types
 
     try:
         wanted = np.dtype(field["python"])
     except TypeError:
         return None
+    values = _plain_numbers(np, column, field, wanted)
+    low, high = field["minimum"], field["maximum"]
+    if values is None or low is None or high is None or wanted.kind == "b":
+        return values
+    # what the notebook's data did not have is counted, value by value
+    return None if ((values < low) | (values > high)).any() else values
+
+
+def _plain_numbers(np: Any, column: Any, field: Any, wanted: Any) -> Any:
+    from pyarrow import types
+
     whole = types.is_integer(column.type)
     if wanted.kind == "b" and types.is_boolean(column.type) and not column.null_count:
         return column.to_numpy()

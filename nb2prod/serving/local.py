@@ -49,7 +49,7 @@ class CannotServe(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """What to serve, and where. Without a `name`, the package's own.
+    """What to serve, and where. Without a `name`, the package's own. `strict`: see the package's Predictor.
 
     After SIGTERM everything is answered for `drain_s` seconds more, but whoever asks for readiness is told
     that it ends; then until nothing is under way.
@@ -62,6 +62,7 @@ class Serve:
     port: int = 8000
     drain_s: float = DRAIN_S
     grpc_port: int | None = None
+    strict: bool = False
     table: Table = TABLE
     limits: Limits = LIMITS
 
@@ -124,7 +125,9 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
 
 def _loaded(what: Serve) -> LoadedRelease:
     try:
-        return load_warm(what.package, what.name or name_of(what.package), what.version)
+        release = load_warm(what.package, what.name or name_of(what.package), what.version)
+        release.predictor.strict = what.strict
+        return release
     except (Exception, SystemExit) as error:  # the release's own code: it may raise anything
         text = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
         notes = "\n".join(getattr(error, "__notes__", ()))

@@ -86,7 +86,7 @@ def _predict(
 
 
 def _health(model_name: str, version: int) -> dict[str, Any]:
-    body = {"status": "ok", "model_name": model_name, "version": version}
+    body = {"status": "ok", "model_name": model_name, "version": version, "unseen": {}}
     schema = _object({name: {} for name in body})
     return {
         "summary": "Which release answers",

@@ -331,6 +331,17 @@ def _checker(field: Mapping[str, Any]) -> Check:
     return check
 
 
+def _seen(field: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str] | None:
+    """Whether a value that fits is like the notebook's, and in words what is; None if that is not known."""
+    low, high, texts = field["minimum"], field["maximum"], field["categories"]
+    if field["dtype"] in ("integer", "number") and low is not None and high is not None:
+        return lambda v: low <= v <= high, f"{_NOUNS[field['dtype']]} from {low} to {high}"
+    if field["dtype"] == "string" and texts:
+        known = frozenset(texts)
+        return lambda v: v in known, "one of " + ", ".join(texts[:20])
+    return None
+
+
 Found = tuple[str, str, Any]
 """A problem inside a value: the path to it, what was expected, what is there (or _ABSENT)."""
 
@@ -405,7 +416,8 @@ def _problem(instance: int | None, field: str | None, expected: str, value: Any)
 class Predictor:
     """The notebook's roles as one function from instances to predictions.
 
-    `run` is the pipeline: the request as the notebook's code sees it to the last role's answer.
+    `run` is the pipeline: the request as the notebook's code sees it to the last role's answer. `unseen`
+    counts, by field, numbers and texts beyond those of the notebook's data; with `strict` they are refused.
     """
 
     def __init__(self, contract: Mapping[str, Any], run: Callable[..., Any]) -> None:
@@ -414,7 +426,9 @@ class Predictor:
         self.batch = self.kind in BATCH_KINDS
         self.takes_records = self.kind in FIELD_KINDS
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
-        self._checks = {name: _checker(field) for name, field in self._fields.items()}
+        self.unseen: dict[str, int] = {}
+        self.strict = False
+        self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
         self._casts = {name: _caster(field) for name, field in self._fields.items()}
@@ -450,6 +464,22 @@ class Predictor:
             if len(found) >= MAX_PROBLEMS:
                 break
         return found[:MAX_PROBLEMS]
+
+    def _counted(self, name: str, field: Mapping[str, Any]) -> Check:
+        check, seen = _checker(field), _seen(field)
+        if seen is None:
+            return check
+        was_seen, told = seen
+
+        def counted(value: Any) -> str | None:
+            expected = check(value)
+            if expected is None and value is not None and value == value and not was_seen(value):
+                if self.strict:
+                    return told
+                self.unseen[name] = self.unseen.get(name, 0) + 1
+            return expected
+
+        return counted
 
     def _check(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         if self.kind in FIELD_KINDS:

@@ -2,7 +2,8 @@
 
 POST /predict         {"instances": [...]} → {"predictions": [...], "model_name", "version", "request_id"}
                       or an Arrow IPC stream; one is answered where `accept` asks for it
-GET  /health          200 with model and version once a release is loaded, else 503
+GET  /health          200 with model and version once a release is loaded, else 503; `unseen` counts values
+                      beyond those that the notebook's data had, by field
 GET  /openapi.json    OpenAPI 3.1, from the release's contract
 GET  /docs            Swagger UI, served from here
 
@@ -50,7 +51,12 @@ def _answered(asked: str, release: LoadedRelease, predictions: list[Any]) -> Res
 
 def _health(request: Request, host: Host) -> Response:
     release = ready(host)
-    health = {"status": "ok", "model_name": release.model_name, "version": release.version}
+    health = {
+        "status": "ok",
+        "model_name": release.model_name,
+        "version": release.version,
+        "unseen": dict(release.predictor.unseen),
+    }
     return answer(health, *named(release))
 
 
