@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from nb2prod.serving import core, tensors
 from nb2prod.serving.core import Call, loaded, ready
@@ -75,17 +76,27 @@ async def start(host: Host, limits: Limits, address: str) -> tuple[Any, int]:
 
 
 def _handlers(service: Service) -> Any:
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            name: grpc.unary_unary_rpc_method_handler(
-                method,
-                request_deserializer=service.messages[f"{name}Request"].FromString,
-                response_serializer=lambda response: response.body,
-            )
-            for name, method in service.methods().items()
-        },
-    )
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _parsed(service.messages[f"{name}Request"], method),
+            response_serializer=lambda response: response.body,
+        )
+        for name, method in service.methods().items()
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+def _parsed(message: Any, method: Method) -> Method:
+    """A method that takes bytes: what gRPC itself makes of broken ones is an unknown error."""
+
+    async def call(data: bytes, context: Any) -> Any:
+        try:
+            request = message.FromString(data)
+        except DecodeError:
+            await _abort(context, 400, f"the message is no {message.DESCRIPTOR.name}")
+        return await method(request, context)
+
+    return call
 
 
 class Service:
