@@ -21,6 +21,7 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from nb2prod.domain import Contract, Field
 from tests.conftest import eventually
 from tests.packages import write_package
 from tests.processes import Served, failed, serving
@@ -28,6 +29,7 @@ from tests.test_serving_app import WAIT
 
 X = np.array([1.5, np.nan])
 N = np.array([1, 2])
+ONES = "def model(a):\n    return [1] * len(a)\n"
 COLOUR = np.array(["red", "green"], dtype=object)
 ANSWERS = [4.0, np.nan]
 
@@ -212,6 +214,19 @@ def test_a_model_that_fails(stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(made, metadata=[("x-request-id", "mine")])
     assert (caught.value.code(), "under mine" in caught.value.details()) == (grpc.StatusCode.INTERNAL, True)
+
+
+def test_details_that_are_too_long_for_a_client(tmp_path: Path) -> None:
+    field = Field("a", "category", "str", categories=("é" * 4_500,))
+    contract = Contract("array", ("a",), (field,), shape=(1,))
+    package = write_package(tmp_path / "doubler", contract=contract, model=ONES)
+    with serving(package, "--grpc-port", "0") as wide, grpc.insecure_channel(wide.grpc) as channel:
+        made = service_pb2.ModelInferRequest(model_name="doubler")
+        made.inputs.add(name="a", datatype="BYTES", shape=[1, 1]).contents.bytes_contents.append(b"x")
+        with pytest.raises(grpc.RpcError) as caught:
+            service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(made)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "expected one of é" in caught.value.details()
 
 
 def test_a_message_that_is_too_long(stub: Any) -> None:

@@ -225,7 +225,7 @@ class _Server(uvicorn.Server):
         try:
             self._grpc, port = await rpc.start(self._host, self._what.limits, f"{host}:{port}")
         except rpc.CannotListen as error:
-            raise OSError(errno.EADDRINUSE, str(error)) from error
+            raise _no_port(self._what.host, port, OSError(errno.EADDRINUSE, str(error))) from error
         return f"{host}:{port}"
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -50,6 +50,9 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 
+LONGEST = 600
+"""Characters of a status's details: clients refuse trailers over 8 kB, where one may take 12 bytes."""
+
 Method = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -148,7 +151,7 @@ def _refused(refused: Refused, asked: str) -> Response:
 
 
 async def _abort(context: Any, status: int, detail: str) -> None:
-    await context.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), detail)
+    await context.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), detail[:LONGEST])
 
 
 # --- what describes it ---------------------------------------------------------------------------
