@@ -345,7 +345,7 @@ def test_what_the_notebooks_data_did_not_have_passes_and_is_counted() -> None:
     rows_ = [{"x": 9.5, "n": 2, "t": "c"}, {"x": -1, "n": 3, "t": "a"}, {"x": None, "n": 4, "t": "b"}]
     assert model.problems(rows_) == []
     assert model.unseen == {"x": 2, "n": 1, "t": 1}
-    model.strict = True
+    model.on_unseen = "refuse"
     found = [(p["instance"], p["field"], p["expected"], p["got"]) for p in model.problems(rows_)]
     assert found == [
         (0, "x", "a number from 0.0 to 9.0", "9.5"),
@@ -354,6 +354,26 @@ def test_what_the_notebooks_data_did_not_have_passes_and_is_counted() -> None:
         (2, "n", "an integer from 1 to 3", "4"),
     ]
     assert model.unseen == {"x": 2, "n": 1, "t": 1}
+
+
+def test_an_unknown_category_is_missing_where_it_is_taken() -> None:
+    names = field("category", "category", name="c", categories=["a", "b"], nullable=True)
+    counts = field("category", "category[int64, ordered]", name="k", categories=["1", "2"])
+    model = predictor("frame", names, counts)
+    rows_ = [{"c": "z", "k": 1}, {"c": "a", "k": 7}, {"c": None, "k": 2.0}]
+    assert [p["field"] for p in model.problems(rows_)] == ["c", "k"]
+    assert model.unseen == {}
+    model.on_unseen = "take"
+    assert model.problems(rows_) == []
+    assert model.unseen == {"c": 1, "k": 1}
+    (frame,) = model.decode(rows_)
+    expected = {
+        "c": pd.Categorical([None, "a", None], ["a", "b"]),
+        "k": pd.Categorical([1, None, 2], [1, 2], ordered=True),
+    }
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(expected))
+    wrong = [{"c": ["z"], "k": None}, {"c": math.nan, "k": math.nan}]
+    assert [(p["instance"], p["field"]) for p in model.problems(wrong)] == [(0, "c"), (0, "k"), (1, "k")]
 
 
 def test_an_invalid_request_says_all() -> None:

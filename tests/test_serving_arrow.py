@@ -156,7 +156,7 @@ def test_what_the_notebooks_data_did_not_have_is_counted(tmp_path: Path) -> None
     body = stream(pa.table({"x": [1.0, -0.5, 9.5], "n": [1, 2, 3]}))
     assert post(app, body).json()["predictions"] == [1, 2, 3]
     assert ask(app, "GET", "/health").json()["unseen"] == {"x": 2}
-    release.predictor.strict = True
+    release.predictor.on_unseen = "refuse"
     assert [e["instance"] for e in post(app, body).json()["errors"]] == [1, 2]
 
 

@@ -146,10 +146,10 @@ def test_the_port_opens_only_once_the_release_has_answered(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("how", [(), CLI], ids=["module", "command"])
-def test_strict(package: Path, how: tuple[str, ...]) -> None:
+def test_what_becomes_of_values_that_were_not_seen(package: Path, how: tuple[str, ...]) -> None:
     body = {"instances": [{**ROW, "x": 9.5}]}
     chosen = {"how": how} if how else {}
-    with serving(package, "--strict", **chosen) as served:
+    with serving(package, "--unseen", "refuse", **chosen) as served:
         assert "a number from 0.0 to 9.0" in httpx.post(f"{served.url}/predict", json=body).json()["detail"]
     with serving(package, **chosen) as served:
         assert httpx.post(f"{served.url}/predict", json=body).status_code == 200

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nb2prod.serving import containers
-from nb2prod.serving.local import DRAIN_S, CannotServe, Serve, Serving, package_in, serve
+from nb2prod.serving.local import DRAIN_S, UNSEEN, CannotServe, Serve, Serving, package_in, serve
 
 FOLDER = "a package's folder, or that of an MLflow model which holds one (default: SageMaker's /opt/ml/model)"
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place.port if asked.port is None else asked.port,
             asked.drain_s,
             asked.grpc_port,
-            asked.strict,
+            asked.unseen,
             place.table,
         )
         serve(what, _told)
@@ -54,8 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 8000)")
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC as well (default: none)")
-    strict = "refuse numbers and texts beyond those that the notebook's data had (default: count them)"
-    parser.add_argument("--strict", action="store_true", help=strict)
+    unseen = (
+        "numbers and texts beyond those that the notebook's data had: refuse them, count them (the default), "
+        "or take unknown categories as missing too"
+    )
+    parser.add_argument("--unseen", choices=UNSEEN, default=UNSEEN[1], help=unseen)
     drain = "seconds to answer on after SIGTERM, while readiness says 503 (default: %(default)g)"
     parser.add_argument("--drain-s", type=float, default=DRAIN_S, help=drain)
     return parser

@@ -33,6 +33,8 @@ from nb2prod.serving.tracing import from_environment
 DRAIN_S = 3.0
 TICK_S = 0.05
 
+UNSEEN = ("refuse", "count", "take")
+
 logger = logging.getLogger("nb2prod.serving")
 
 
@@ -49,7 +51,7 @@ class CannotServe(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """What to serve, and where. Without a `name`, the package's own. `strict`: see the package's Predictor.
+    """What to serve, and where. Without a `name`, the package's own. `unseen`: see the package's Predictor.
 
     After SIGTERM everything is answered for `drain_s` seconds more, but whoever asks for readiness is told
     that it ends; then until nothing is under way.
@@ -62,7 +64,7 @@ class Serve:
     port: int = 8000
     drain_s: float = DRAIN_S
     grpc_port: int | None = None
-    strict: bool = False
+    unseen: str = UNSEEN[1]
     table: Table = TABLE
     limits: Limits = LIMITS
 
@@ -126,7 +128,7 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
 def _loaded(what: Serve) -> LoadedRelease:
     try:
         release = load_warm(what.package, what.name or name_of(what.package), what.version)
-        release.predictor.strict = what.strict
+        release.predictor.on_unseen = what.unseen
         return release
     except (Exception, SystemExit) as error:  # the release's own code: it may raise anything
         text = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]

@@ -318,7 +318,13 @@ def _instances(data: str) -> Any:
     "--drain-s", type=float, help="Seconds to answer on after SIGTERM, while readiness says 503 (default: 3)."
 )
 @click.option("--grpc-port", type=int, help="Port to listen on for gRPC as well (default: none).")
-@click.option("--strict", is_flag=True, help="Refuse values beyond those that the notebook's data had.")
+@click.option(
+    "--unseen",
+    type=click.Choice(["refuse", "count", "take"]),
+    default="count",
+    show_default=True,
+    help="Values beyond those of the notebook's data; `take` takes unknown categories as missing, too.",
+)
 @_json_option
 def serve(
     what: str | None,
@@ -327,7 +333,7 @@ def serve(
     port: int | None,
     drain_s: float | None,
     grpc_port: int | None,
-    strict: bool,
+    unseen: str,
     as_json: bool,
 ) -> None:
     """Serve a release or a package's folder right here, without Ray, until SIGTERM or Ctrl-C.
@@ -344,7 +350,7 @@ def serve(
         sys.stdout.flush()
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    api.serve(what, host=host, port=port, drain_s=drain_s, grpc_port=grpc_port, strict=strict, told=told)
+    api.serve(what, host=host, port=port, drain_s=drain_s, grpc_port=grpc_port, unseen=unseen, told=told)
     # a model that never comes back must not keep the process: its thread would be waited for
     os._exit(0)
 

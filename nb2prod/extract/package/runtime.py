@@ -417,7 +417,8 @@ class Predictor:
     """The notebook's roles as one function from instances to predictions.
 
     `run` is the pipeline: the request as the notebook's code sees it to the last role's answer. `unseen`
-    counts, by field, numbers and texts beyond those of the notebook's data; with `strict` they are refused.
+    counts, by field, numbers and texts beyond those of the notebook's data. `on_unseen` may be "refuse"; or
+    "take", which has pandas' categories take what they lack as missing.
     """
 
     def __init__(self, contract: Mapping[str, Any], run: Callable[..., Any]) -> None:
@@ -427,7 +428,7 @@ class Predictor:
         self.takes_records = self.kind in FIELD_KINDS
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
         self.unseen: dict[str, int] = {}
-        self.strict = False
+        self.on_unseen = "count"
         self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
@@ -467,6 +468,8 @@ class Predictor:
 
     def _counted(self, name: str, field: Mapping[str, Any]) -> Check:
         check, seen = _checker(field), _seen(field)
+        if field["dtype"] == "category" and self.kind == "frame":
+            return self._categories(name, check)
         if seen is None:
             return check
         was_seen, told = seen
@@ -474,10 +477,21 @@ class Predictor:
         def counted(value: Any) -> str | None:
             expected = check(value)
             if expected is None and value is not None and value == value and not was_seen(value):
-                if self.strict:
+                if self.on_unseen == "refuse":
                     return told
                 self.unseen[name] = self.unseen.get(name, 0) + 1
             return expected
+
+        return counted
+
+    def _categories(self, name: str, check: Check) -> Check:
+        def counted(value: Any) -> str | None:
+            expected = check(value)
+            unknown = isinstance(value, str | int | float) and value == value
+            if expected is None or not unknown or self.on_unseen != "take":
+                return expected
+            self.unseen[name] = self.unseen.get(name, 0) + 1
+            return None
 
         return counted
 
@@ -627,7 +641,8 @@ def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
     else:
         categories = pd.Index(texts).astype(inner[1])
     codes, text_of = {text: code for code, text in enumerate(texts)}, _category_texts(texts)
-    found = [-1 if value is None else codes[text_of(value) or ""] for value in values]
+    # what is none of them is missing, as pandas has it; the contract's checks say whether it gets here
+    found = [codes.get(text_of(value), -1) for value in values]
     return pd.Categorical.from_codes(found, categories=categories, ordered=bool(inner and inner[2]))
 
 
