@@ -34,8 +34,9 @@ test-torch: setup ## run the tests that need PyTorch, which they install
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[torch]'; }
 	$(BIN)/python -m pytest tests/with_torch $(ARGS)
 
-chaos: setup ## the slow searches: 2,000 random notebooks, answered alike or refused
+chaos: setup ## the slow searches: 2,000 random notebooks; 50,000 mutated bodies
 	NB2PROD_PROGRAMS=2000 $(BIN)/python -m pytest tests/test_extract_property.py
+	NB2PROD_BODIES=50000 $(BIN)/python -m pytest tests/test_serving_fuzz.py
 
 lint: setup ## ruff, formatting, strict types, the architecture
 	$(BIN)/ruff check .

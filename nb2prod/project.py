@@ -185,6 +185,22 @@ class Project:
         label = f"{release.model_name} version {release.version}{known}"
         return Side(label, _texts(release.path), self.registry.report(release))
 
+    # -- serving without a cluster
+
+    def package(self, what: str) -> tuple[Path, str, int]:
+        """Package, name and version of what to serve: NAME, NAME@VERSION, NAME@ALIAS or a folder.
+
+        UsageError: NB511 if the folder holds no package, NB402 for a release that does not exist.
+        """
+        from nb2prod.serving.local import name_of, package_in
+
+        model, _, version = what.partition("@")
+        if Path(what).is_dir() or not re.fullmatch(r"[\w.-]+", model):
+            folder = package_in(Path(what))
+            return folder, name_of(folder), 1
+        release = self.registry.get(model, version or "champion")
+        return release.path, release.model_name, release.version
+
     # -- the line
 
     def rooms(self) -> Rooms:

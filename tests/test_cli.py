@@ -28,6 +28,7 @@ VERBS = [
     "logs",
     "new",
     "predict",
+    "serve",
     "status",
     "up",
     "validate",

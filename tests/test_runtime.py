@@ -303,6 +303,22 @@ def test_a_value_that_does_not_fit(dtype: str, python: str, value: Any, expected
     assert problem_of(model, {"v": value}) == (expected, got)
 
 
+@pytest.mark.parametrize(
+    ("moment", "is_then"),
+    [
+        ("1492-10-12", "1492-10-12"),
+        ("2261-12-31T00:00:00.000000001", "2261-12-31T00:00:00.000000001"),
+        ("0001-01-01T00:00+23:59", "0001-01-01T00:00+23:59"),
+        ("1492-10-12T00:00:00.000001999Z", "1492-10-12T00:00:00.000001Z"),
+    ],
+)
+def test_a_timestamp_of_any_year(moment: str, is_then: str) -> None:
+    model = predictor("record", field("datetime", "Timestamp"))
+    assert model.problems([{"v": moment}]) == []
+    (request,) = model.decode([{"v": moment}])
+    assert request["v"] == pd.Timestamp(is_then)
+
+
 def test_instances_that_do_not_fit() -> None:
     model = predictor("frame", field("integer", "int64"))
     assert problem_of(model, {}) == ("an integer", "nothing: it is missing")
@@ -319,6 +335,45 @@ def test_arrays_that_do_not_fit() -> None:
     assert problem_of(model, [1.0, [2.0]]) == ("shape [2]", "a ragged list")
     assert problem_of(model, [1.0, "a"]) == ("a number", '"a"')
     assert model.problems([[1.0, 2]]) == []
+
+
+def test_what_the_notebooks_data_did_not_have_passes_and_is_counted() -> None:
+    x = field("number", "float64", name="x", nullable=True, minimum=0.0, maximum=9.0)
+    n = field("integer", "int64", name="n", minimum=1, maximum=3)
+    text = field("string", "str", name="t", categories=["a", "b"])
+    model = predictor("records", x, n, text)
+    rows_ = [{"x": 9.5, "n": 2, "t": "c"}, {"x": -1, "n": 3, "t": "a"}, {"x": None, "n": 4, "t": "b"}]
+    assert model.problems(rows_) == []
+    assert model.unseen == {"x": 2, "n": 1, "t": 1}
+    model.on_unseen = "refuse"
+    found = [(p["instance"], p["field"], p["expected"], p["got"]) for p in model.problems(rows_)]
+    assert found == [
+        (0, "x", "a number from 0.0 to 9.0", "9.5"),
+        (0, "t", "one of a, b", '"c"'),
+        (1, "x", "a number from 0.0 to 9.0", "-1"),
+        (2, "n", "an integer from 1 to 3", "4"),
+    ]
+    assert model.unseen == {"x": 2, "n": 1, "t": 1}
+
+
+def test_an_unknown_category_is_missing_where_it_is_taken() -> None:
+    names = field("category", "category", name="c", categories=["a", "b"], nullable=True)
+    counts = field("category", "category[int64, ordered]", name="k", categories=["1", "2"])
+    model = predictor("frame", names, counts)
+    rows_ = [{"c": "z", "k": 1}, {"c": "a", "k": 7}, {"c": None, "k": 2.0}]
+    assert [p["field"] for p in model.problems(rows_)] == ["c", "k"]
+    assert model.unseen == {}
+    model.on_unseen = "take"
+    assert model.problems(rows_) == []
+    assert model.unseen == {"c": 1, "k": 1}
+    (frame,) = model.decode(rows_)
+    expected = {
+        "c": pd.Categorical([None, "a", None], ["a", "b"]),
+        "k": pd.Categorical([1, None, 2], [1, 2], ordered=True),
+    }
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(expected))
+    wrong = [{"c": ["z"], "k": None}, {"c": math.nan, "k": math.nan}]
+    assert [(p["instance"], p["field"]) for p in model.problems(wrong)] == [(0, "c"), (0, "k"), (1, "k")]
 
 
 def test_an_invalid_request_says_all() -> None:

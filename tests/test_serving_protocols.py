@@ -88,7 +88,12 @@ WRONG_INVOCATIONS = {
     "an empty CSV": (b"", "text/csv", 400, "the body is empty"),
     "no UTF-8": (b"x\n\xff", "text/csv", 400, "not CSV in UTF-8"),
     "no JSON": (b"{", "application/json", 400, "line 1"),
-    "another kind": (b"x", "application/x-parquet", 415, "application/json or text/csv"),
+    "another kind": (
+        b"x",
+        "application/x-parquet",
+        415,
+        "application/json, text/csv or application/vnd.apache.arrow.stream",
+    ),
 }
 
 
@@ -99,6 +104,25 @@ def test_mlflow_refusals(app: App, name: str) -> None:
     assert answer.status_code == status
     assert message in answer.json()["message"]
     assert answer.json()["error_code"]
+
+
+@pytest.mark.parametrize("text", ["NaN", " NaN "])
+def test_nan_in_json_is_null_where_clients_write_it(app: App, text: str) -> None:
+    body = json.dumps({"instances": ROWS}).replace("null", text).encode()
+    assert post(app, "/invocations", body).json() == {"predictions": ANSWERS}
+    inputs = json.dumps({"inputs": INPUTS}).replace("null", text).encode()
+    assert post(app, "/v2/models/doubler/infer", inputs).json()["outputs"] == [OUTPUT]
+    assert post(app, "/predict", body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "text", ["Infinity", "-Infinity", "NaN, ", '"\\ud800", "y": NaN', "[" * 2_000 + "NaN"]
+)
+def test_but_nothing_else_that_is_no_json(app: App, text: str) -> None:
+    body = json.dumps({"instances": ROWS}).replace("null", text).encode()
+    assert post(app, "/invocations", body).status_code == 400
+    utf16 = json.dumps({"instances": ROWS}).replace("null", "NaN").encode("utf-16")
+    assert post(app, "/invocations", utf16).status_code == 400
 
 
 def test_mlflow_forms_of_a_model_of_values(tmp_path: Path) -> None:
@@ -221,6 +245,14 @@ def test_v2_gives_the_outputs_that_are_asked_for(tmp_path: Path) -> None:
         400,
         "there is no output gone; there are p, late, why",
     )
+
+
+def test_v2_of_integers_beyond_64_bits(tmp_path: Path) -> None:
+    contract = Contract("values", ("values",), (Field("values", "integer", "int"),))
+    app = of(tmp_path, contract, "def model(values):\n    return [2**70 for v in values]\n")
+    inputs = [{"name": "any", "shape": [1], "datatype": "INT64", "data": [1]}]
+    (found,) = post(app, "/v2/models/m/infer", {"inputs": inputs}).json()["outputs"]
+    assert (found["datatype"], found["data"]) == ("BYTES", [str(2**70)])
 
 
 def test_v2_of_an_array(tmp_path: Path) -> None:

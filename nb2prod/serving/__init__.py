@@ -2,7 +2,11 @@
 
 loader    a package directory, imported as a release
 host      which release answers in this process
+core      requests of any protocol become one call of the model
+protocols what each protocol's requests and answers look like: routes over the core
 app       a release over HTTP (ASGI)
+rpc       … and over gRPC
+local     both under plain uvicorn, without Ray; `python -m nb2prod.serving`
 replica   the Ray Serve deployment around them
 front     what answers where no endpoint does
 """

@@ -6,11 +6,12 @@ Works under any prefix, in a Ray Serve replica and under plain uvicorn alike.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 from nb2prod.serving import core
-from nb2prod.serving.core import Call, Refuse
-from nb2prod.serving.host import Host, Work
+from nb2prod.serving.core import Refuse
+from nb2prod.serving.host import Host
 from nb2prod.serving.http import (
     App,
     Disconnected,
@@ -28,14 +29,21 @@ from nb2prod.serving.http import (
 )
 from nb2prod.serving.limits import HEADER, Limits
 from nb2prod.serving.protocols import TABLE
-from nb2prod.serving.routes import Request
+from nb2prod.serving.routes import Request, Table
+from nb2prod.serving.tracing import TRACEPARENT, Tracing, trace_id, traceparent
 
 LIMITS = Limits()
 CLOSE = ("connection", "close")
 
 
 def application(
-    host: Host, *, prefix: str = "", limits: Limits = LIMITS, echo_request_id: bool = True
+    host: Host,
+    *,
+    prefix: str = "",
+    limits: Limits = LIMITS,
+    table: Table = TABLE,
+    echo_request_id: bool = True,
+    tracing: Tracing | None = None,
 ) -> App:
     """The ASGI app over what `host` holds.
 
@@ -53,30 +61,50 @@ def application(
             await send({"type": "websocket.close", "code": 1003})
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        asked = request_id(scope)
+        asked, parent = request_id(scope), traceparent(scope)
         try:
-            response = await respond(scope, receive, asked)
+            if tracing is not None:
+                respond_in = partial(respond, scope, receive, asked)
+                response = await tracing.answer(scope, _name(scope, prefix, table), asked, respond_in)
+            else:
+                response = await respond(scope, receive, asked, parent)
+                if parent:
+                    response = response.with_header(TRACEPARENT, parent)
         except Disconnected:
             return
         if echo_request_id:
             response = response.with_header("x-request-id", asked)
         await send_response(send, response, body=scope["method"] != "HEAD")
 
-    async def respond(scope: Scope, receive: Receive, asked: str) -> Response:
+    async def respond(scope: Scope, receive: Receive, asked: str, parent: str) -> Response:
         refuse: Refuse = problem
         try:
-            route, names = TABLE.find(scope["method"], inner_path(scope, prefix))
+            route, names = table.find(scope["method"], inner_path(scope, prefix))
             refuse = route.refuse
             request = Request(asked, dict(scope["headers"]), names)
             if route.calls is None:
                 return route.tell(request, host)
+            if request.header(b"content-encoding") not in ("", "identity"):
+                raise Refused(415, "bodies are not compressed here: send it without content-encoding")
             seconds = limits.seconds(request.header(HEADER))
             body = await _body(scope, receive, limits)
-            return await _answer(host, predict, route.calls(request, body), seconds, limits)
+            call = route.calls(request, body)
+            if parent:
+                call = replace(call, trace=trace_id(parent))
+            return await core.ask(host, predict, call, seconds, limits)
         except Refused as refused:
             return refuse(refused, asked)
 
     return app
+
+
+def _name(scope: Scope, prefix: str, table: Table) -> str:
+    """What a span is called: the path as its route has it, so that there are few."""
+    method: str = scope["method"]
+    try:
+        return f"{method} {table.find(method, inner_path(scope, prefix))[0].path}"
+    except Refused:
+        return method
 
 
 async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
@@ -88,14 +116,3 @@ async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     if body is None:
         raise Refused(413, f"at most {limits.max_body} bytes are taken", CLOSE)
     return body
-
-
-async def _answer(host: Host, predict: Work, call: Call, seconds: float, limits: Limits) -> Response:
-    if host.waiting >= limits.max_waiting:
-        raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
-    try:
-        async with asyncio.timeout(seconds):
-            response: Response = await host.run(predict, call)
-    except TimeoutError:
-        raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
-    return response

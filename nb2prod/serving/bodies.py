@@ -11,12 +11,17 @@ import orjson
 from nb2prod.serving.http import Refused
 
 
-def json_object(body: bytes, expected: str = "an object") -> dict[str, Any]:
-    """A body that holds a JSON object; Refused 400 if it is no JSON, 422 if it holds something else."""
+def json_object(body: bytes, expected: str = "an object", *, nan: bool = False) -> dict[str, Any]:
+    """A body that holds a JSON object; Refused 400 if it is no JSON, 422 if it holds something else.
+
+    With `nan` a NaN stands for null, as clients of some protocols write it.
+    """
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        _refuse(body, error)
+        data = _with_nan(body) if nan else None
+        if data is None:
+            _refuse(body, error)
     if not isinstance(data, dict):
         refuse("the body", expected, kind_of(data))
     return data
@@ -45,6 +50,20 @@ def kind_of(data: Any) -> str:
 
 class _Constant(Exception):
     """The body holds NaN or an infinity."""
+
+
+def _with_nan(body: bytes) -> Any:
+    """A body that is JSON but for NaN, else None. Python's reader takes more: what it finds is checked."""
+    if b"NaN" not in body:
+        return None
+    with suppress(ValueError, RecursionError, TypeError, _Constant):
+        return orjson.loads(orjson.dumps(json.loads(body.decode(), parse_constant=_null_for_nan)))
+    return None
+
+
+def _null_for_nan(name: str) -> None:
+    if name != "NaN":
+        raise _Constant(name)
 
 
 def _refuse(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nb2prod.serving.host import Host
+from nb2prod.serving.host import Host, Work
 from nb2prod.serving.http import Refused, Response, header_safe, problem
+from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import LoadedRelease
 
 MAX_ROWS = 1_000
@@ -23,16 +25,39 @@ logger = logging.getLogger("nb2prod.serving")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request for predictions, under the id `asked`, in the words of its protocol.
+    """A request for predictions, under the id `asked` and in the trace `trace`, in the words of its protocol.
 
-    `parse` gives its instances, `render` makes the answer of as many predictions; both may raise Refused, of
-    which `refuse` makes an answer.
+    `parse` gives its instances, or Columns of them; `render` makes the answer of as many predictions.
+    Both may raise Refused, of which `refuse` makes an answer.
     """
 
     asked: str
     parse: Callable[[LoadedRelease], Any]
     render: Callable[[LoadedRelease, list[Any]], Response]
     refuse: Refuse = problem
+    trace: str = ""
+
+
+class Columns:
+    """Instances as columns, which are counted before anything is made of them."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def instances(self, release: LoadedRelease) -> list[Any] | Whole:
+        """One for each row, or all as one; may raise Refused."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Instances that are one request already, as the notebook's code takes it: they keep the contract."""
+
+    request: Any
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
 
 
 @dataclass(slots=True)
@@ -40,7 +65,7 @@ class _Asked:
     """A call on its way: a response ends it."""
 
     call: Call
-    instances: list[Any]
+    instances: list[Any] | Whole
     response: Response | None = None
 
 
@@ -59,6 +84,18 @@ def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
     return [one.response for one in asked if one.response is not None]
 
 
+async def ask(host: Host, predict: Work, call: Call, seconds: float, limits: Limits) -> Response:
+    """The response to a call, from the worker thread; Refused 503 if too many wait, 504 after `seconds`."""
+    if host.waiting >= limits.max_waiting:
+        raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
+    try:
+        async with asyncio.timeout(seconds):
+            response: Response = await host.run(predict, call)
+    except TimeoutError:
+        raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
+    return response
+
+
 def no_release(host: Host) -> Refused:
     """There is none yet, or it would not load."""
     return Refused(503, host.reason, ("retry-after", "1"))
@@ -71,6 +108,13 @@ def loaded(host: Host) -> LoadedRelease:
     return host.release
 
 
+def ready(host: Host) -> LoadedRelease:
+    """The release that answers, for who asks whether to send requests; Refused 503 if not."""
+    if host.drains:
+        raise Refused(503, "it is about to end", ("retry-after", "1"))
+    return loaded(host)
+
+
 def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
     """Headers that say which release answers."""
     return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))
@@ -79,8 +123,12 @@ def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
 def _read(release: LoadedRelease, call: Call, max_rows: int) -> _Asked:
     try:
         instances = call.parse(release)
-        if isinstance(instances, list) and len(instances) > max_rows:
+        if isinstance(instances, list | Columns) and len(instances) > max_rows:
             raise Refused(413, f"at most {max_rows} instances are taken at a time, got {len(instances)}")
+        if isinstance(instances, Columns):
+            instances = instances.instances(release)
+        if isinstance(instances, Whole):
+            return _Asked(call, instances)
         if errors := release.predictor.problems(instances):
             text = str(release.runtime.InvalidRequest(errors))
             raise Refused(422, text, *named(release), errors=errors)
@@ -97,6 +145,9 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
     group: list[_Asked] = []
     rows = 0
     for one in asked:
+        if isinstance(one.instances, Whole):
+            yield [one]
+            continue
         if group and rows + len(one.instances) > MAX_ROWS:
             yield group
             group, rows = [], 0
@@ -108,7 +159,7 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
 
 def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
     try:
-        found = release.predictor.answer([row for one in group for row in one.instances])
+        found = _found(release.predictor, [one.instances for one in group])
     except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
             group[0].response = _failed(release, error, group[0].call)
@@ -123,6 +174,15 @@ def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
         one.response = _rendered(release, one.call, found[start:end])
 
 
+def _found(predictor: Any, asked: Sequence[Any]) -> list[Any]:
+    if isinstance(asked[0], Whole):
+        (whole,) = asked
+        found: list[Any] = predictor.encode([predictor.run(whole.request)], len(whole))
+    else:
+        found = predictor.answer([row for instances in asked for row in instances])
+    return found
+
+
 def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Response:
     try:
         return call.render(release, predictions)
@@ -133,7 +193,8 @@ def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Res
 def _failed(release: LoadedRelease, error: BaseException, call: Call) -> Response:
     where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
     trace = "".join(traceback.format_exception(error)).rstrip()
-    failed = "request %s: %s version %s failed%s\n%s"
-    logger.error(failed, call.asked, release.model_name, release.version, where, trace)
+    within = f" (trace {call.trace})" if call.trace else ""
+    failed = "request %s%s: %s version %s failed%s\n%s"
+    logger.error(failed, call.asked, within, release.model_name, release.version, where, trace)
     detail = f"the model failed on this request; its log has the cause under {call.asked}: see `nb2prod logs`"
     return call.refuse(Refused(500, detail, *named(release)), call.asked)

@@ -21,6 +21,8 @@ Work = Callable[[Sequence[Any]], Sequence[Any]]
 class Host:
     """Holds the current release; `release` is None until there is one, and `reason` then says why.
 
+    `drains` says that this process is about to end: it answers, but nobody should send it more.
+
     Releases run in one worker thread: the event loop stays free for /health, and a release that was swapped
     out is let go in that same thread, so never under a request. What comes while the thread is at work waits,
     and is then taken together: no timer holds a request back, and the busier, the more go together.
@@ -29,6 +31,7 @@ class Host:
     def __init__(self, release: LoadedRelease | None = None, reason: str = "nothing is deployed yet") -> None:
         self.release = release
         self.reason = reason
+        self.drains = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Work, Any, asyncio.Future[Any]]] = deque()

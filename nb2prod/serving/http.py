@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ TITLES = {
     400: "The body is not JSON",
     404: "No such path",
     405: "Method not allowed",
+    406: "No such kind of answer",
     408: "The body came too slowly",
     413: "The request is too large",
     415: "No such kind of body",
@@ -109,9 +111,17 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+_PLAIN = re.compile(r"[!-~]{1,128}")
+
+
+def plain_id(*asked: str | None) -> str:
+    """The first of these that is short and plain enough for a log, else a new one."""
+    return next((text for text in asked if text and _PLAIN.fullmatch(text)), "") or uuid.uuid4().hex
+
+
 def request_id(scope: Scope) -> str:
-    """The request's own x-request-id, else a new one."""
-    return header(scope, b"x-request-id") or uuid.uuid4().hex
+    """The request's own x-request-id, if it is plain; else a new one."""
+    return plain_id(header(scope, b"x-request-id"))
 
 
 def header_safe(text: str) -> str:

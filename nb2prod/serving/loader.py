@@ -81,6 +81,17 @@ def warm(release: LoadedRelease) -> None:
         raise
 
 
+def load_warm(path: Path | str, model_name: str, version: int) -> LoadedRelease:
+    """A release that has answered its example; raises as `load` and `warm` do, and then keeps nothing."""
+    release = load(path, model_name, version)
+    try:
+        warm(release)
+    except BaseException:
+        unload(release)
+        raise
+    return release
+
+
 def _note_lines(error: BaseException, runtime: Any) -> None:
     lines = runtime.notebook_lines(error) if runtime is not None else []
     if lines:

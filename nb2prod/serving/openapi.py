@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nb2prod.serving import arrow, operations
+
 ONLY_3_1 = frozenset({"examples", "not"})
 """Words of our schemas that OpenAPI 3.0 lacks, or that use its missing type "null"."""
 
@@ -48,6 +50,7 @@ def document(
         "paths": {
             "/predict": {"post": _predict(model_name, version, contract, schema["$defs"])},
             "/health": {"get": _health(model_name, version)},
+            **operations.paths(model_name, version, contract, schema["$defs"]),
         },
         "components": {"schemas": {"Problem": PROBLEM}},
     }
@@ -63,26 +66,27 @@ def _predict(
         "version": version,
         "request_id": "0b4c",
     }
-    refusals = {
-        "400": "the body is not JSON",
-        "413": "the body is too large",
+    refusals = operations.REFUSALS | {
+        "406": "no such kind of answer",
         "422": "the instances break the contract; every wrong field is listed",
-        "500": "the model failed",
-        "503": "no release is loaded",
     }
+    arrows: dict[str, Any] = {arrow.STREAM: {}}
     return {
         "summary": "One prediction for each instance",
         "operationId": "predict",
-        "requestBody": {"required": True, "content": _json(schemas["request"], example)},
+        "requestBody": {"required": True, "content": _json(schemas["request"], example) | arrows},
         "responses": {
-            "200": {"description": "the predictions", "content": _json(schemas["response"], response)},
+            "200": {
+                "description": "the predictions",
+                "content": _json(schemas["response"], response) | arrows,
+            },
             **{status: _refusal(text) for status, text in refusals.items()},
         },
     }
 
 
 def _health(model_name: str, version: int) -> dict[str, Any]:
-    body = {"status": "ok", "model_name": model_name, "version": version}
+    body = {"status": "ok", "model_name": model_name, "version": version, "unseen": {}}
     schema = _object({name: {} for name in body})
     return {
         "summary": "Which release answers",

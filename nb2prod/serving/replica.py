@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import threading
 import time
 import traceback
@@ -22,7 +23,8 @@ from ray import serve
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
-from nb2prod.serving.loader import LoadedRelease, load, unload, warm
+from nb2prod.serving.loader import LoadedRelease, load_warm, unload
+from nb2prod.serving.tracing import from_environment
 
 POLL_S = 1.0
 RETRY_S = 15.0
@@ -61,7 +63,7 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> App:
         # Ray Serve returns x-request-id itself
-        return application(self._host, echo_request_id=False)
+        return application(self._host, echo_request_id=False, tracing=from_environment(os.environ))
 
     async def prepare(self, generation: int, route: Mapping[str, Any]) -> dict[str, Any]:
         """Load and warm a release beside the one that serves; nothing else changes.
@@ -150,13 +152,7 @@ class Replica:
 
 
 def _load(route: Mapping[str, Any]) -> LoadedRelease:
-    release = load(route["path"], route["model_name"], route["version"])
-    try:
-        warm(release)
-    except BaseException:
-        unload(release)
-        raise
-    return release
+    return load_warm(route["path"], route["model_name"], route["version"])
 
 
 def _told(error: BaseException) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
+from nb2prod.serving.http import dumps
 
 CODES = {
     "BOOL": "?",
@@ -151,7 +151,7 @@ def of_column(name: str, values: Sequence[Any]) -> Tensor:
     if datatype == "INT64" and not all(-(2**63) <= value < 2**63 for value in flat):
         datatype = None
     if shape is None or datatype is None:
-        texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
+        texts = [value if isinstance(value, str) else dumps(value).decode() for value in values]
         return Tensor(name, "BYTES", (len(texts),), texts)
     return Tensor(name, datatype, shape, flat)
 

@@ -6,7 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,14 @@ from nb2prod.domain import (
     Explanation,
     Notebook,
 )
-from nb2prod.errors import ClusterError, RequestError, UsageError
+from nb2prod.errors import ClusterError, DeployError, Nb2prodError, RequestError, UsageError
 from nb2prod.flow import Watcher
 from nb2prod.project import Project
 from nb2prod.proofs import Validated
 
 if TYPE_CHECKING:
     from nb2prod.control import ClusterInfo
+    from nb2prod.serving.local import Serving
     from nb2prod.shells.doctor import Finding
 
 PREDICT_TIMEOUT_S = 60.0
@@ -195,6 +196,45 @@ def _refused(error: urllib.error.HTTPError) -> RequestError:
     message = str(problem.get("detail") or problem.get("title") or error.reason)
     hint = "See the endpoint's /docs for what a request must hold."
     return RequestError(message, hint=hint, problems=problem.get("errors") or (), status=error.code)
+
+
+# --- without a cluster ---------------------------------------------------------------------------
+
+
+def serve(
+    what: str | Path | None = None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    drain_s: float | None = None,
+    grpc_port: int | None = None,
+    unseen: str = "count",
+    told: Callable[[Serving], None] = lambda serving: None,
+) -> None:
+    """Serve a release (NAME, NAME@VERSION, NAME@ALIAS) or a folder here, without Ray, until SIGTERM.
+
+    The folder is a package, or an MLflow model that holds one; SageMaker's /opt/ml/model without `what`.
+    With `grpc_port` it speaks gRPC there as well. `unseen` is what becomes of values beyond those of the
+    notebook's data: "refuse", "count", or "take", which has unknown categories missing. `told` hears
+    where it answers. UsageError NB402 or NB511 if there is nothing to serve; ClusterError NB500 or NB501 if a
+    port cannot be had, DeployError NB510 if the release would not load.
+    """
+    from nb2prod.serving import containers, local
+
+    place = containers.place(os.environ, named=what is not None)
+    if what is None and place.folder is None:
+        hint = "Name a release (NAME, NAME@3, NAME@champion) or a package's folder."
+        raise UsageError("there is nothing to serve", code="NB511", hint=hint)
+    try:
+        package, name, version = Project.find().package(str(what or place.folder))
+        drain = local.DRAIN_S if drain_s is None else drain_s
+        address = host or place.host, place.port if port is None else port
+        local.serve(
+            local.Serve(package, name, version, *address, drain, grpc_port, unseen, place.table), told
+        )
+    except local.CannotServe as error:
+        kind: type[Nb2prodError] = {"NB511": UsageError, "NB510": DeployError}.get(error.code, ClusterError)
+        raise kind("\n".join([error.message, *error.lines]), code=error.code, hint=error.hint) from error
 
 
 # --- the cluster ---------------------------------------------------------------------------------

@@ -310,6 +310,52 @@ def _instances(data: str) -> Any:
 
 
 @cli.command()
+@click.argument("what", required=False, metavar="[NAME[@VERSION]|FOLDER]")
+@click.option("--local", is_flag=True, default=True, hidden=True)
+@click.option("--host", help="Address to listen on (default: 127.0.0.1, this machine only).")
+@click.option("--port", type=int, help="Port to listen on (default: 8000).")
+@click.option(
+    "--drain-s", type=float, help="Seconds to answer on after SIGTERM, while readiness says 503 (default: 3)."
+)
+@click.option("--grpc-port", type=int, help="Port to listen on for gRPC as well (default: none).")
+@click.option(
+    "--unseen",
+    type=click.Choice(["refuse", "count", "take"]),
+    default="count",
+    show_default=True,
+    help="Values beyond those of the notebook's data; `take` takes unknown categories as missing, too.",
+)
+@_json_option
+def serve(
+    what: str | None,
+    local: bool,
+    host: str | None,
+    port: int | None,
+    drain_s: float | None,
+    grpc_port: int | None,
+    unseen: str,
+    as_json: bool,
+) -> None:
+    """Serve a release or a package's folder right here, without Ray, until SIGTERM or Ctrl-C.
+
+    For tests, small containers and edge: the same app that an endpoint runs. In containers of SageMaker and
+    Vertex AI it answers where they ask. Where nothing else of nb2prod is installed: python -m nb2prod.serving
+    """
+    import logging
+
+    from nb2prod.shells import api
+
+    def told(serving: Any) -> None:
+        _emit(serving, as_json, lambda: [str(serving)])
+        sys.stdout.flush()
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    api.serve(what, host=host, port=port, drain_s=drain_s, grpc_port=grpc_port, unseen=unseen, told=told)
+    # a model that never comes back must not keep the process: its thread would be waited for
+    os._exit(0)
+
+
+@cli.command()
 @_json_option
 def status(as_json: bool) -> None:
     """List the endpoints: state, version, replicas, URL."""

@@ -331,6 +331,17 @@ def _checker(field: Mapping[str, Any]) -> Check:
     return check
 
 
+def _seen(field: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str] | None:
+    """Whether a value that fits is like the notebook's, and in words what is; None if that is not known."""
+    low, high, texts = field["minimum"], field["maximum"], field["categories"]
+    if field["dtype"] in ("integer", "number") and low is not None and high is not None:
+        return lambda v: low <= v <= high, f"{_NOUNS[field['dtype']]} from {low} to {high}"
+    if field["dtype"] == "string" and texts:
+        known = frozenset(texts)
+        return lambda v: v in known, "one of " + ", ".join(texts[:20])
+    return None
+
+
 Found = tuple[str, str, Any]
 """A problem inside a value: the path to it, what was expected, what is there (or _ABSENT)."""
 
@@ -405,7 +416,9 @@ def _problem(instance: int | None, field: str | None, expected: str, value: Any)
 class Predictor:
     """The notebook's roles as one function from instances to predictions.
 
-    `run` is the pipeline: the request as the notebook's code sees it to the last role's answer.
+    `run` is the pipeline: the request as the notebook's code sees it to the last role's answer. `unseen`
+    counts, by field, numbers and texts beyond those of the notebook's data. `on_unseen` may be "refuse"; or
+    "take", which has pandas' categories take what they lack as missing.
     """
 
     def __init__(self, contract: Mapping[str, Any], run: Callable[..., Any]) -> None:
@@ -414,7 +427,9 @@ class Predictor:
         self.batch = self.kind in BATCH_KINDS
         self.takes_records = self.kind in FIELD_KINDS
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
-        self._checks = {name: _checker(field) for name, field in self._fields.items()}
+        self.unseen: dict[str, int] = {}
+        self.on_unseen = "count"
+        self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
         self._casts = {name: _caster(field) for name, field in self._fields.items()}
@@ -450,6 +465,35 @@ class Predictor:
             if len(found) >= MAX_PROBLEMS:
                 break
         return found[:MAX_PROBLEMS]
+
+    def _counted(self, name: str, field: Mapping[str, Any]) -> Check:
+        check, seen = _checker(field), _seen(field)
+        if field["dtype"] == "category" and self.kind == "frame":
+            return self._categories(name, check)
+        if seen is None:
+            return check
+        was_seen, told = seen
+
+        def counted(value: Any) -> str | None:
+            expected = check(value)
+            if expected is None and value is not None and value == value and not was_seen(value):
+                if self.on_unseen == "refuse":
+                    return told
+                self.unseen[name] = self.unseen.get(name, 0) + 1
+            return expected
+
+        return counted
+
+    def _categories(self, name: str, check: Check) -> Check:
+        def counted(value: Any) -> str | None:
+            expected = check(value)
+            unknown = isinstance(value, str | int | float) and value == value
+            if expected is None or not unknown or self.on_unseen != "take":
+                return expected
+            self.unseen[name] = self.unseen.get(name, 0) + 1
+            return None
+
+        return counted
 
     def _check(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         if self.kind in FIELD_KINDS:
@@ -508,12 +552,18 @@ class Predictor:
         return [rows] if self.batch else rows
 
     def _frame(self, instances: Sequence[Mapping[str, Any]]) -> Any:
+        return self.frame({name: [row[name] for row in instances] for name in self._fields})
+
+    def frame(self, columns: Mapping[str, Any]) -> Any:
+        """The request of kind `frame` whose columns keep the contract: lists, or arrays of numbers."""
         import pandas as pd
 
-        columns = {
-            name: _column([row[name] for row in instances], field) for name, field in self._fields.items()
-        }
-        return pd.DataFrame(columns)
+        return pd.DataFrame({name: _column(columns[name], field) for name, field in self._fields.items()})
+
+    def fits(self, name: str, values: Sequence[Any]) -> bool:
+        """Whether values keep the contract of a field; False as well where their parts must be looked at."""
+        check = self._checks[name]
+        return name not in self._inside and all(check(value) is None for value in values)
 
     def _array(self, instances: Sequence[Any]) -> Any:
         import numpy as np
@@ -559,10 +609,12 @@ def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | Non
     return [dict(zip(columns, row, strict=True)) for row in zip(*there, strict=True)]
 
 
-def _column(values: list[Any], field: Mapping[str, Any]) -> Any:
+def _column(values: Any, field: Mapping[str, Any]) -> Any:
     import pandas as pd
 
     python, dtype = field["python"], field["dtype"]
+    if hasattr(values, "dtype"):
+        return pd.Series(values, dtype=python)
     if dtype == "category":
         return _categorical(values, field)
     if dtype == "integer" and None not in values:
@@ -589,7 +641,8 @@ def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
     else:
         categories = pd.Index(texts).astype(inner[1])
     codes, text_of = {text: code for code, text in enumerate(texts)}, _category_texts(texts)
-    found = [-1 if value is None else codes[text_of(value) or ""] for value in values]
+    # what is none of them is missing, as pandas has it; the contract's checks say whether it gets here
+    found = [codes.get(text_of(value), -1) for value in values]
     return pd.Categorical.from_codes(found, categories=categories, ordered=bool(inner and inner[2]))
 
 
@@ -668,7 +721,11 @@ def _cast_datetime(value: str, python: str) -> Any:
     if python == "Timestamp":
         import pandas as pd
 
-        return pd.Timestamp(value)
+        try:
+            return pd.Timestamp(value)
+        except pd.errors.OutOfBoundsDatetime:
+            # nanoseconds of a year that pandas has in microseconds only: cut, as `datetime` cuts them
+            return pd.Timestamp(dt.datetime.fromisoformat(value))
     moment = dt.datetime.fromisoformat(value)
     return moment.date() if python == "date" else moment
 

@@ -5,4 +5,5 @@ from __future__ import annotations
 from nb2prod.serving.protocols import mlflow, native, v1, v2
 from nb2prod.serving.routes import Table
 
-TABLE = Table([*native.ROUTES, *mlflow.ROUTES, *v1.ROUTES, *v2.ROUTES])
+ROUTES = (*native.ROUTES, *mlflow.ROUTES, *v1.ROUTES, *v2.ROUTES)
+TABLE = Table(ROUTES)

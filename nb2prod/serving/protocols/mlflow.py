@@ -1,7 +1,7 @@
 """MLflow's scoring protocol, which SageMaker's containers share.
 
-POST /invocations    one of dataframe_split, dataframe_records, instances and inputs, or CSV:
-                     {"predictions": [...]}
+POST /invocations    one of dataframe_split, dataframe_records, instances and inputs, or CSV, or an Arrow IPC
+                     stream: {"predictions": [...]}, or such a stream where `accept` asks for it
 GET  /ping           200 once a release is loaded
 GET  /version        the version of MLflow that is installed here, else of nb2prod
 
@@ -18,11 +18,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from nb2prod.serving import arrow
 from nb2prod.serving.bodies import json_object, kind_of, refuse
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer
 from nb2prod.serving.loader import LoadedRelease
+from nb2prod.serving.protocols.native import accepts_arrow
 from nb2prod.serving.routes import Request, get, post
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -32,17 +34,24 @@ CODES = {400: "BAD_REQUEST", 422: "INVALID_PARAMETER_VALUE", 503: "TEMPORARILY_U
 def _invocations(request: Request, body: bytes) -> Call:
     kind = request.header(b"content-type").partition(";")[0].strip().lower()
     parse = _of_csv if kind == "text/csv" else _of_json
-    if kind not in ("", "application/json", "text/csv"):
+    if kind == arrow.STREAM:
+        parse = _of_arrow
+    elif kind not in ("", "application/json", "text/csv"):
         parse = partial(_unknown, kind)
-    return Call(request.asked, partial(_instances, parse, body), _answered, _refused)
+    render = arrow.answer if accepts_arrow(request) else _answered
+    return Call(request.asked, partial(_instances, parse, body), render, _refused)
 
 
 def _instances(parse: Any, body: bytes, release: LoadedRelease) -> Any:
     return parse(body, release)
 
 
+def _of_arrow(body: bytes, release: LoadedRelease) -> Any:
+    return arrow.read(body)
+
+
 def _unknown(kind: str, body: bytes, release: LoadedRelease) -> Any:
-    raise Refused(415, f"bodies are application/json or text/csv, not {kind}")
+    raise Refused(415, f"bodies are application/json, text/csv or {arrow.STREAM}, not {kind}")
 
 
 def _answered(release: LoadedRelease, predictions: list[Any]) -> Response:
@@ -59,7 +68,7 @@ def _refused(refused: Refused, asked: str) -> Response:
 
 
 def _of_json(body: bytes, release: LoadedRelease) -> Any:
-    data = json_object(body)
+    data = json_object(body, nan=True)
     given = [name for name in FORMS if name in data]
     if len(given) != 1:
         refuse("the body", f"exactly one of {', '.join(FORMS)}", " and ".join(given) or "none of them")
@@ -146,7 +155,7 @@ def _value(text: str, kind: str) -> Any:
 
 
 def _ping(request: Request, host: Host) -> Response:
-    return Response(200, b"\n", headers=named(loaded(host)))
+    return Response(200, b"\n", headers=named(ready(host)))
 
 
 def _version(request: Request, host: Host) -> Response:

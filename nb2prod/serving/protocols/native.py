@@ -1,7 +1,9 @@
 """Our own protocol, and what describes an endpoint.
 
 POST /predict         {"instances": [...]} → {"predictions": [...], "model_name", "version", "request_id"}
-GET  /health          200 with model and version once a release is loaded, else 503
+                      or an Arrow IPC stream; one is answered where `accept` asks for it
+GET  /health          200 with model and version once a release is loaded, else 503; `unseen` counts values
+                      beyond those that the notebook's data had, by field
 GET  /openapi.json    OpenAPI 3.1, from the release's contract
 GET  /docs            Swagger UI, served from here
 
@@ -13,9 +15,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from nb2prod.serving import docs, openapi
+from nb2prod.serving import arrow, docs, openapi
 from nb2prod.serving.bodies import json_object, member
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, loaded, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer
 from nb2prod.serving.loader import LoadedRelease
@@ -23,7 +25,14 @@ from nb2prod.serving.routes import Request, get, post
 
 
 def _predict(request: Request, body: bytes) -> Call:
-    return Call(request.asked, lambda release: _instances(body), partial(_answered, request.asked))
+    arrows = request.header(b"content-type").startswith(arrow.STREAM)
+    render = arrow.answer if accepts_arrow(request) else partial(_answered, request.asked)
+    return Call(request.asked, lambda release: arrow.read(body) if arrows else _instances(body), render)
+
+
+def accepts_arrow(request: Request) -> bool:
+    """Whether the answer is wanted as an Arrow IPC stream."""
+    return arrow.STREAM in request.header(b"accept")
 
 
 def _instances(body: bytes) -> Any:
@@ -41,8 +50,13 @@ def _answered(asked: str, release: LoadedRelease, predictions: list[Any]) -> Res
 
 
 def _health(request: Request, host: Host) -> Response:
-    release = loaded(host)
-    health = {"status": "ok", "model_name": release.model_name, "version": release.version}
+    release = ready(host)
+    health = {
+        "status": "ok",
+        "model_name": release.model_name,
+        "version": release.version,
+        "unseen": dict(release.predictor.unseen),
+    }
     return answer(health, *named(release))
 
 

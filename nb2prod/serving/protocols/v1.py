@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from nb2prod.serving.bodies import json_object, refuse
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, loaded, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer
 from nb2prod.serving.loader import LoadedRelease
@@ -67,7 +67,7 @@ def _refused(refused: Refused, asked: str) -> Response:
 
 
 def _state(request: Request, host: Host) -> Response:
-    release = loaded(host)
+    release = ready(host)
     check(request, release)
     status = {"error_code": "OK", "error_message": ""}
     version = {"version": str(release.version), "state": "AVAILABLE", "status": status}

@@ -12,7 +12,7 @@ Source: https://github.com/kserve/open-inference-protocol
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ import orjson
 
 from nb2prod.serving import tensors
 from nb2prod.serving.bodies import json_object
-from nb2prod.serving.core import Call, loaded, named
+from nb2prod.serving.core import Call, loaded, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer, dumps
 from nb2prod.serving.loader import LoadedRelease
@@ -63,27 +63,22 @@ class _Read:
         self._binary = _flag(data, "binary_data_output")
         try:
             self._wanted = _wanted(data, self._binary)
-            return _rows(_inputs(data, blob), release)
+            return rows_of(_inputs(data, blob), release)
         except BadTensor as error:
             raise Refused(400, str(error)) from None
 
     def _parts(self) -> tuple[dict[str, Any], memoryview]:
         length = self._request.header(LENGTH.encode())
         if not length:
-            return json_object(self._body), memoryview(b"")
+            return json_object(self._body, nan=True), memoryview(b"")
         if not length.isdecimal() or int(length) > len(self._body):
             raise Refused(400, f"{LENGTH} is {length!r:.40}; the body has {len(self._body)} bytes")
         end = int(length)
-        return json_object(self._body[:end]), memoryview(self._body)[end:]
+        return json_object(self._body[:end], nan=True), memoryview(self._body)[end:]
 
     def answer(self, release: LoadedRelease, predictions: list[Any]) -> Response:
-        found = _outputs(predictions)
-        if unknown := self._wanted.keys() - {tensor.name for tensor in found}:
-            raise Refused(400, f"there is no output {min(unknown)}; there are {_names(found)}")
         listed, blobs = [], []
-        for tensor in found:
-            if self._wanted and tensor.name not in self._wanted:
-                continue
+        for tensor in wanted_of(predictions, self._wanted):
             data: dict[str, Any] = {
                 "name": tensor.name,
                 "shape": tensor.shape,
@@ -129,14 +124,22 @@ def _inputs(data: Mapping[str, Any], blob: memoryview) -> list[Tensor]:
     for one in listed:
         tensor, blob = tensors.read(one, blob)
         found.append(tensor)
-    if len({tensor.name for tensor in found}) < len(found):
-        raise BadTensor("inputs: two tensors have one name")
     if len(blob):
         raise BadTensor(f"inputs: {len(blob)} bytes belong to no tensor")
+    return distinct(found)
+
+
+def distinct(found: list[Tensor]) -> list[Tensor]:
+    """The tensors of a request; BadTensor if two have one name."""
+    if len({tensor.name for tensor in found}) < len(found):
+        raise BadTensor("inputs: two tensors have one name")
     return found
 
 
-def _rows(found: Sequence[Tensor], release: LoadedRelease) -> list[Any]:
+def rows_of(found: Sequence[Tensor], release: LoadedRelease) -> list[Any]:
+    """The instances that the tensors of a request hold; BadTensor."""
+    if not found:
+        raise BadTensor("inputs: expected a list of tensors")
     fields = release.contract["fields"]
     if not release.predictor.takes_records:
         if len(found) > 1:
@@ -163,6 +166,14 @@ def _unpacked(text: Any) -> Any:
     with suppress(ValueError, TypeError):
         return orjson.loads(text)
     return text
+
+
+def wanted_of(predictions: Sequence[Any], wanted: Collection[str]) -> list[Tensor]:
+    """Predictions as tensors, those that are wanted, or all; Refused 400 if there is none of a name."""
+    found = _outputs(predictions)
+    if unknown := set(wanted) - {tensor.name for tensor in found}:
+        raise Refused(400, f"there is no output {min(unknown)}; there are {_names(found)}")
+    return [tensor for tensor in found if not wanted or tensor.name in wanted]
 
 
 def _outputs(predictions: Sequence[Any]) -> list[Tensor]:
@@ -193,7 +204,7 @@ def _live(request: Request, host: Host) -> Response:
 
 
 def _ready(request: Request, host: Host) -> Response:
-    release = loaded(host)
+    release = ready(host)
     check(request, release)
     return answer({"name": release.model_name, "ready": True}, *named(release))
 
@@ -201,14 +212,18 @@ def _ready(request: Request, host: Host) -> Response:
 def _model(request: Request, host: Host) -> Response:
     release = loaded(host)
     check(request, release)
-    data = {
+    return answer(metadata(release), *named(release))
+
+
+def metadata(release: LoadedRelease) -> dict[str, Any]:
+    """What the protocol tells of a model."""
+    return {
         "name": release.model_name,
         "versions": [str(release.version)],
         "platform": "nb2prod",
         "inputs": _asked_for(release),
         "outputs": _given(release),
     }
-    return answer(data, *named(release))
 
 
 def _asked_for(release: LoadedRelease) -> list[dict[str, Any]]:

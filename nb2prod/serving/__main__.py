@@ -1,0 +1,76 @@
+"""`python -m nb2prod.serving FOLDER`: a package over HTTP, with nothing else of nb2prod."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nb2prod.serving import containers
+from nb2prod.serving.local import DRAIN_S, UNSEEN, CannotServe, Serve, Serving, package_in, serve
+
+FOLDER = "a package's folder, or that of an MLflow model which holds one (default: SageMaker's /opt/ml/model)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 if it was told to end, 2 if FOLDER is nothing to serve, 3 if it could not serve."""
+    words = [*sys.argv[1:]] if arguments is None else [*arguments]
+    if words[:1] == ["serve"]:  # SageMaker's one argument
+        del words[0]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    parser = _parser()
+    asked = parser.parse_args(words)
+    place = containers.place(os.environ, named=asked.folder is not None)
+    folder = asked.folder or place.folder
+    if folder is None:
+        parser.error(f"name FOLDER: {FOLDER}")
+    try:
+        what = Serve(
+            package_in(folder),
+            asked.name,
+            asked.version,
+            place.host if asked.host is None else asked.host,
+            place.port if asked.port is None else asked.port,
+            asked.drain_s,
+            asked.grpc_port,
+            asked.unseen,
+            place.table,
+        )
+        serve(what, _told)
+    except CannotServe as error:
+        print(f"✗ {error.code} {error.message}", *error.lines, f"  {error.hint}", sep="\n", file=sys.stderr)
+        return 2 if error.code == "NB511" else 3
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m nb2prod.serving", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help=FOLDER)
+    parser.add_argument("--name", default="", help="name of the model (default: the package's)")
+    parser.add_argument("--version", type=int, default=1, help="version of the model (default: 1)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: 8000)")
+    parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC as well (default: none)")
+    unseen = (
+        "numbers and texts beyond those that the notebook's data had: refuse them, count them (the default), "
+        "or take unknown categories as missing too"
+    )
+    parser.add_argument("--unseen", choices=UNSEEN, default=UNSEEN[1], help=unseen)
+    drain = "seconds to answer on after SIGTERM, while readiness says 503 (default: %(default)g)"
+    parser.add_argument("--drain-s", type=float, default=DRAIN_S, help=drain)
+    return parser
+
+
+def _told(serving: Serving) -> None:
+    print(serving, flush=True)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # a model that never comes back must not keep the process: its thread would be waited for
+    os._exit(code)

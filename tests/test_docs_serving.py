@@ -1,0 +1,60 @@
+"""What docs/serving.md shows is what a real process answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nb2prod.serving.limits import Limits
+from tests.packages import write_package
+from tests.processes import serving
+
+PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
+ASKED: list[tuple[str, str]] = re.findall(r"```sh\n(.*?)```\n```json\n(.*?)```", PAGE, re.S)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(write_package(tmp_path_factory.mktemp("docs") / "doubler")) as served:
+        yield served.url
+
+
+def without_id(answer: Any) -> Any:
+    return {**answer, "request_id": "…"} if "request_id" in answer else answer
+
+
+@pytest.mark.parametrize(("line", "shown"), ASKED, ids=[line.split()[1] for line, _ in ASKED])
+def test_a_line_gets_the_answer_that_stands_below_it(url: str, line: str, shown: str) -> None:
+    line = line.replace("localhost:8000", url).replace("curl ", "curl -sS ")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert without_id(json.loads(done.stdout)) == json.loads(shown)
+
+
+def test_the_arrow_lines_give_what_stands_behind_them(url: str) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    found: dict[str, Any] = {}
+    exec(code.replace("http://localhost:8000", url), found)
+    assert repr(found["predictions"]) == code.rstrip().rpartition("# ")[2]
+
+
+def test_every_line_is_run() -> None:
+    assert len(ASKED) == PAGE.count("```sh") >= 7
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = Limits()
+    for text, value in (
+        ("| 10 MB, whole within 30 s |", (limits.max_body, limits.body_s) == (10 * 2**20, 30)),
+        ("| 10,000 |", limits.max_rows == 10_000),
+        ("| 60 s; less", limits.timeout_s == 60),
+        ("| 1,000 |", limits.max_waiting == 1_000),
+    ):
+        assert text in PAGE
+        assert value
