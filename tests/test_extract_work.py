@@ -87,6 +87,32 @@ def many_classes(count: int) -> tuple[str, ...]:
     return (*(f"class C{i}:\n{methods}" for i in range(count)), f"found = [one.m(2) for one in ({made})]")
 
 
+def modules(count: int) -> tuple[str, ...]:
+    """Networks as people write them: modules of modules, each with a state that is handed on and kept."""
+    base = "import library\nfrom library import Base"
+    call = "    def __call__(self, *given):\n        return self.forward(*given)\n"
+    small = (
+        "class Small(Base):\n    def __init__(self, k):\n        super().__init__()\n"
+        "        self.a, self.b = library.Dense(k), library.Drop(k)\n"
+        f"    def forward(self, x, y=None):\n        return self.a(self.b(y) + x)\n{call}"
+    )
+    made = "".join(f"        self.s{i} = Small(k)\n" for i in range(count))
+    used = "".join(f"        x = self.s{i}(x, state[{i}])\n        state[{i}] = x\n" for i in range(count))
+    block = (
+        f"class Block(Base):\n    def __init__(self, k):\n        super().__init__()\n{made}"
+        f"    def forward(self, x, state):\n{used}        return x, state\n{call}"
+    )
+    whole = (
+        "class Whole(Base):\n    def __init__(self, k):\n        super().__init__()\n"
+        "        self.parts = library.Sequential()\n        for i in range(k):\n"
+        "            self.parts.add(Block(k))\n"
+        "    def forward(self, x, state):\n        self.kept = [None] * len(self.parts)\n"
+        "        for i, part in enumerate(self.parts):\n            x, state = part(x, state)\n"
+        f"            self.kept[i] = part.s0.a.weights\n        return x, state\n{call}"
+    )
+    return base, small, block, whole
+
+
 @pytest.mark.parametrize(
     ("made", "size", "most"),
     [
@@ -95,6 +121,7 @@ def many_classes(count: int) -> tuple[str, ...]:
         (comprehensions, 10, 3.0),
         (heirs, 15, 3.0),
         (many_classes, 40, 3.2),
+        (modules, 5, 3.0),
     ],
 )
 def test_twice_the_size_is_not_much_more_work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from nb2prod.extract.things import ANYTHING, NOTHING, SEVERAL, Flow, Summary, Thing, Value, parts, reach
@@ -29,8 +30,13 @@ class Given:
 
 def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
     """What a call gives; what it changes is taken down."""
-    if not flow.world.afford():
-        return unfollowed(flow, given)
+    if flow.world.afford():
+        with suppress(_TooMuch):
+            return _applied(flow, summary, given, key)
+    return unfollowed(flow, given)
+
+
+def _applied(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
     bound = _bound(flow, summary, given, key)
     seen = _Seen(flow, summary, {}, key)
     for name, outside in summary.parameters.items():
@@ -111,6 +117,10 @@ def _join(summary: Summary, into: Thing, things: Iterable[Thing], deep: Thing) -
             into.keep(_outer(summary, held, deep), attribute)
 
 
+class _TooMuch(Exception):
+    """More is looked at than can be."""
+
+
 @dataclass(slots=True)
 class _Seen:
     """Things of a function as its caller sees them."""
@@ -134,12 +144,12 @@ class _Seen:
         if self.flow.is_inside(thing.home):
             return frozenset([thing])
         if thing.whole is not None:
-            return reach(parts(self.of(thing.whole), thing.attribute))
+            return self._within(thing.whole, thing.attribute)
         return self.flow.at_top(thing.name) if thing.name else frozenset([self.flow.root.foreign()])
 
     def _look(self, thing: Thing) -> Value:
         if thing.whole is not None:
-            return reach(parts(self.of(thing.whole), thing.attribute))
+            return self._within(thing.whole, thing.attribute)
         if thing.outer:
             return self.flow.at_top(thing.name) if thing.name else NOTHING
         # one thing for all that a call gives, one for all that these hold: so that their number is bounded
@@ -155,6 +165,13 @@ class _Seen:
         if thing.items is not None and direct:
             own.line_up([self.all(item) for item in thing.items])
         return made
+
+    def _within(self, whole: Thing, attribute: str) -> Value:
+        """All that a part of something may be."""
+        found = reach(parts(self.of(whole), attribute))
+        if not self.flow.world.spend(len(found)):
+            raise _TooMuch
+        return found
 
     def _function(self, inner: Summary) -> Summary:
         """A function that the call makes, as the caller sees it; the same one each time."""

@@ -49,7 +49,7 @@ class Changes:
         self._kinds: dict[str, frozenset[str]] = {}
         self._flows: dict[ast.stmt, Flow] = {}
         self._having: dict[tuple[str, frozenset[str], bool], list[names.Function]] = {}
-        self._calls = 0
+        self._calls = self._looked_at = 0
         self._most_calls = _LEAST_CALLS + _CALLS_EACH * len(self._known.nodes)
         self._settled = self.exhausted = False
         self.coarse: set[ast.AST] = set()
@@ -162,6 +162,12 @@ class Changes:
         self.exhausted |= self._calls >= self._most_calls
         return not self.exhausted
 
+    def spend(self, things: int) -> bool:
+        """Count things that were looked at: false once there are too many, and no more calls are followed."""
+        self._looked_at += 0 if self._settled else things
+        self.exhausted |= self._looked_at >= _MOST_LOOKED_AT
+        return not self.exhausted
+
     def touched(self) -> Iterable[str]:
         """The global names that functions of the notebook use."""
         return self._touched
@@ -271,6 +277,8 @@ class Changes:
 _ROUNDS = 12
 _LEAST_CALLS, _CALLS_EACH = 1_500, 20
 """How many calls are followed, at least and for each statement of the top level."""
+_MOST_LOOKED_AT = 150_000
+"""How many things are looked at inside others; grown notebooks come to some thousands."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -138,6 +138,9 @@ class World(Protocol):
     def afford(self) -> bool:
         """Whether one more call can be followed; else it may do all that functions of the notebook can do."""
 
+    def spend(self, things: int) -> bool:
+        """Count things that were looked at: false once there are too many, and no more calls are followed."""
+
     def touched(self) -> Iterable[str]:
         """The global names that functions of the notebook use."""
 
@@ -338,10 +341,22 @@ def parts(value: Iterable[Thing], attribute: str = "") -> Value:
 def reach(value: Iterable[Thing]) -> Value:
     """A value and all that it holds, however deep."""
     found: set[Thing] = set()
+    looked: set[object] = set()
     todo = list(value)
     while todo:
         thing = todo.pop()
-        if thing not in found:
-            found.add(thing)
-            todo += thing.parts()
+        if thing in found:
+            continue
+        found.add(thing)
+        if thing.outer and thing.whole is None:
+            todo.append(thing.inner())
+        # parts of one thing share what it holds: looked at once
+        origin = thing.origin
+        if origin not in looked:
+            looked.add(origin)
+            todo += origin.holds - found
+        for under in [thing.attribute] if thing.attribute else list(origin.fields):
+            if (origin, under) not in looked:
+                looked.add((origin, under))
+                todo += origin.fields.get(under, set()) - found
     return frozenset(found)
