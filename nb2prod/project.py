@@ -31,12 +31,16 @@ HOME = ".nb2prod"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """[tool.nb2prod]. `host` and `port`: where endpoints answer. `rtol`: relative tolerance of parity."""
+    """[tool.nb2prod]. `host` and `port`: where endpoints answer. `rtol`: relative tolerance of parity.
+
+    `accelerate`: whether onnxruntime may answer for models, where that is proven to be the same.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     num_replicas: int = 1
     rtol: float = 0.0
+    accelerate: bool = True
 
     @classmethod
     def of(cls, table: Mapping[str, Any], file: Path) -> Settings:
@@ -48,7 +52,7 @@ class Settings:
                 hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}."
                 raise UsageError(f"{file}: [tool.nb2prod] has no setting `{name}`", hint=hint)
             fits = isinstance(value, int | float) if known[name] is float else isinstance(value, known[name])
-            if not fits or isinstance(value, bool):
+            if not fits or isinstance(value, bool) != (known[name] is bool):
                 kind = known[name].__name__
                 raise UsageError(
                     f"{file}: `{name}` must be of type {kind}, not {value!r}", hint="Correct it."
@@ -169,7 +173,8 @@ class Project:
         UsageError: NB341 if it is none of these, NB402 for a release that does not exist.
         """
         if _is_notebook(what):
-            return flow.side(self.rooms(), _read(what, name), self.work, rtol=self.settings.rtol)
+            rtol, accelerate = self.settings.rtol, self.settings.accelerate
+            return flow.side(self.rooms(), _read(what, name), self.work, rtol=rtol, accelerate=accelerate)
         if (Path(what) / "manifest.json").is_file():
             return Side(what, _texts(Path(what)))
         model, _, version = what.partition("@")
@@ -196,6 +201,8 @@ class Project:
             clean_run=_late("validation", "clean_run"),
             write_package=_late("validation", "write_package"),
             prove=_late("validation", "prove"),
+            convert=_late("validation", "convert"),
+            prove_accelerated=_late("validation", "prove_accelerated"),
             isolate=functools.partial(_late("validation", "isolate"), envs=self.home / "envs"),
             find_release=lambda name, content: self.registry.find(name, content),
             register=lambda *args, **kwargs: self.registry.register(*args, **kwargs),

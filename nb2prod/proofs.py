@@ -77,13 +77,19 @@ def pinned(
 
 
 def _whole(extract: Extract, notebook: Notebook, evidence: Evidence, report: Report) -> Bundle:
-    proven = replace(evidence, requirements=report.requirements, batch_safe=report.batch_safe)
+    proven = replace(
+        evidence,
+        requirements=report.requirements,
+        batch_safe=report.batch_safe,
+        accelerated=report.accelerated,
+    )
     return extract(notebook, proven)
 
 
 def _but_for_proof(bundle: Bundle) -> Any:
     files = {name: text for name, text in bundle.files.items() if name != "requirements.txt"}
     manifest = {**json.loads(files.pop("manifest.json")), "requirements": None, "batch_safe": None}
+    manifest["state"] = [{**item, "accelerated": None} for item in manifest["state"]]
     return files, manifest, bundle.evidence and bundle.evidence.state
 
 

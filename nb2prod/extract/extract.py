@@ -39,7 +39,15 @@ from nb2prod.extract.units import Slice
 from nb2prod.extract.watches import rebound_later
 
 PACKAGE_FORMAT = 2
-FIXED_FILES = ("runtime.py", "codecs.py", "writer.py", "formats.py", "plain.py", "mlflow_model.py")
+FIXED_FILES = (
+    "runtime.py",
+    "codecs.py",
+    "writer.py",
+    "formats.py",
+    "plain.py",
+    "accelerated.py",
+    "mlflow_model.py",
+)
 """What every package carries as it is: nb2prod/extract/package."""
 
 
@@ -187,6 +195,8 @@ def _init(notebook: Notebook) -> str:
 def _manifest(program: Program, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
     notebook = program.notebook
     captured = {s.key: to_json(s) for s in evidence.state} if evidence else {}
+    for item in evidence.accelerated if evidence else ():
+        captured[item.key] |= {"accelerated": to_json(item.manifest)}
     computed = behind(program, layer.state)
     return {
         "format": PACKAGE_FORMAT,

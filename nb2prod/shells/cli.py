@@ -68,6 +68,8 @@ def _run_options(command: F) -> F:
                      help="Replace a parameter of the notebook; VALUE is read as YAML: 0.3, true, text."),
         click.option("--rtol", type=float, help="Relative tolerance of parity (default: exact)."),
         click.option("--force", is_flag=True, help="Run the notebook even if nothing changed."),
+        click.option("--accelerate/--no-accelerate", default=None, help="Let onnxruntime answer for models "
+                     "where it is proven to answer alike, and quicker (default: do)."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -185,6 +187,7 @@ def validate(
     pairs: tuple[tuple[str, str], ...],
     rtol: float | None,
     force: bool,
+    accelerate: bool | None,
     isolated: bool,
     as_json: bool,
 ) -> None:
@@ -202,6 +205,7 @@ def validate(
         rtol=rtol,
         force=force,
         isolated=isolated,
+        accelerate=accelerate,
         watcher=render.Terminal(),
     )
     data = {"reused": made.reused, "package": made.package, "executed": made.executed, "report": made.report}
@@ -226,6 +230,7 @@ def deploy(
     pairs: tuple[tuple[str, str], ...],
     rtol: float | None,
     force: bool,
+    accelerate: bool | None,
     endpoint: str | None,
     as_json: bool,
 ) -> None:
@@ -243,6 +248,7 @@ def deploy(
         parameters=_parameters(pairs),
         rtol=rtol,
         force=force,
+        accelerate=accelerate,
         watcher=render.Terminal(),
     )
     _emit(made, as_json, lambda: render.deployment(made))

@@ -46,7 +46,8 @@ class Nb2prodMagics(Magics):
 
     @line_magic
     def deploy(self, line: str) -> Result | None:
-        """%deploy [-p NAME VALUE]... [--rtol X] [--force] [--endpoint NAME] [--notebook PATH]
+        """%deploy [-p NAME VALUE]... [--rtol X] [--force] [--no-accelerate] [--endpoint NAME]
+        [--notebook PATH]
 
         Prove this notebook, release it and serve it. Save the notebook first.
         """
@@ -54,7 +55,7 @@ class Nb2prodMagics(Magics):
 
     @line_magic
     def validate(self, line: str) -> Result | None:
-        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--isolated] [--notebook PATH]
+        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--isolated] [--no-accelerate] [--notebook PATH]
 
         Run this notebook clean and prove that the extracted package answers as it does; with
         --isolated also in an empty environment that holds its requirements.txt and nothing else.
