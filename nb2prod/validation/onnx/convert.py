@@ -11,6 +11,7 @@ import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,7 +143,7 @@ def _first(
 ) -> tuple[bytes, Trial]:
     """The first form of a model that gives its answers: with whole numbers as doubles, or as they are."""
     failed: Exception | None = None
-    for made in _forms(model, layout):
+    for made in _forms(model, layout, raw="decision_function" in methods and "predict_proba" not in methods):
         try:
             data = made()
             trial = Trial(model, package.session_of(data), layout, rows, package)
@@ -154,18 +155,19 @@ def _first(
     raise failed
 
 
-def _forms(model: Any, layout: Layout) -> Iterator[Callable[[], bytes]]:
+def _forms(model: Any, layout: Layout, raw: bool) -> Iterator[Callable[[], bytes]]:
     from sklearn.compose import ColumnTransformer
 
     parts = model.get_params(deep=True).values() if hasattr(model, "get_params") else ()
+    made = partial(as_onnx, raw=raw)
     by_name = any(isinstance(part, ColumnTransformer) for part in (model, *parts))
     if not layout.texts and not (by_name and layout.columns is not None):
-        yield lambda: packed(model, layout, as_onnx, split=False, whole=frozenset())
+        yield lambda: packed(model, layout, made, split=False, whole=frozenset())
         return
-    yield lambda: packed(model, layout, as_onnx, split=True, whole=frozenset())
+    yield lambda: packed(model, layout, made, split=True, whole=frozenset())
     integers = frozenset(at for at in layout.numbers if "int" in layout.dtypes[at].lower())
     if integers:
-        yield lambda: packed(model, layout, as_onnx, split=True, whole=integers)
+        yield lambda: packed(model, layout, made, split=True, whole=integers)
 
 
 def import_runtime(package: Path, name: str) -> Any:

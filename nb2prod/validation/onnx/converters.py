@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,14 @@ class Scored:
     """A forest, and what makes an answer of its scores.
 
     `link`: "identity", "sigmoid" (of `scale` times the score), "softmax" or "exp". `above` is the operator
-    that two classes are told apart by, with their one score and 0.
+    that two classes are told apart by, with their one score and 0. `raw` asks for the scores themselves.
     """
 
     forest: Forest
     link: str = "identity"
     scale: float = 1.0
     above: str = "Greater"
+    raw: bool = False
 
 
 # --- what each model's scores mean ---------------------------------------------------------------
@@ -96,11 +97,12 @@ def _lightgbm(model: Any) -> Scored:
 
 
 class Graph:
-    """Nodes written into one of skl2onnx's containers."""
+    """Nodes written into one of skl2onnx's containers. `kind` is the type of its numbers."""
 
-    def __init__(self, scope: Any, container: Any) -> None:
+    def __init__(self, scope: Any, container: Any, kind: int = DOUBLE) -> None:
         self._scope = scope
         self._container = container
+        self.kind = kind
 
     def node(self, kind: str, inputs: list[str], output: str = "", domain: str = "", **given: Any) -> str:
         """A node; the name of its one output."""
@@ -109,9 +111,9 @@ class Graph:
         self._container.add_node(kind, inputs, [output], op_domain=domain, name=name, **given)
         return output
 
-    def constant(self, value: Any, kind: int = DOUBLE) -> str:
+    def constant(self, value: Any, kind: int | None = None) -> str:
         """An array as a value of the graph."""
-        array = np.asarray(value)
+        array, kind = np.asarray(value), self.kind if kind is None else kind
         name: str = self._scope.get_unique_variable_name("constant")
         self._container.add_initializer(name, kind, list(array.shape), array.ravel().tolist())
         return name
@@ -122,13 +124,12 @@ class Graph:
 
 
 def _scores(graph: Graph, value: str, forest: Forest) -> str:
-    """The forest's scores of each row, as doubles."""
+    """The forest's scores of each row."""
     if forest.single:
         value = graph.cast(value, FLOAT)
     given, table = attributes(forest)
-    trees = graph.node(
-        "TreeEnsemble", [graph.cast(value, DOUBLE)], domain="ai.onnx.ml", op_version=3, **given
-    )
+    numbers = graph.cast(value, graph.kind)
+    trees = graph.node("TreeEnsemble", [numbers], domain="ai.onnx.ml", op_version=3, **given)
     if table is None:
         base = np.broadcast_to(np.asarray(forest.base, np.float64), (forest.targets,))
         return graph.node("Add", [graph.constant(base), trees])
@@ -138,13 +139,23 @@ def _scores(graph: Graph, value: str, forest: Forest) -> str:
 
 
 def _linked(graph: Graph, scores: str, scored: Scored) -> str:
+    """What the scores mean; in doubles, as onnxruntime's own functions of floats are approximations."""
+    if scored.link == "sigmoid" and graph.kind == FLOAT:  # as xgboost rounds it, step by step
+        ones = graph.constant([1.0])
+        power = graph.node("Exp", [graph.cast(graph.node("Neg", [scores]), DOUBLE)])
+        return graph.node("Div", [ones, graph.node("Add", [graph.cast(power, FLOAT), ones])])
+    made = _link(graph, graph.cast(scores, DOUBLE), scored)
+    return graph.cast(made, graph.kind)
+
+
+def _link(graph: Graph, scores: str, scored: Scored) -> str:
     if scored.link == "softmax":
         return graph.node("Softmax", [scores], axis=1)
     if scored.link == "exp":
         return graph.node("Exp", [scores])
     if scored.link == "sigmoid":
         if scored.scale != 1.0:
-            scores = graph.node("Mul", [scores, graph.constant([scored.scale])])
+            scores = graph.node("Mul", [scores, graph.constant([scored.scale], DOUBLE)])
         return graph.node("Sigmoid", [scores])
     return scores
 
@@ -160,12 +171,13 @@ def _write_classifier(scored: Scored, graph: Graph, operator: Any) -> None:
     label, probabilities = operator.outputs
     if scored.link == "sigmoid":
         rest = graph.node("Sub", [graph.constant([1.0]), values])
-        graph.node("Concat", [rest, values], probabilities.full_name, axis=1)
+        pair = [graph.node("Neg", [scores]), scores] if scored.raw else [rest, values]
+        graph.node("Concat", pair, probabilities.full_name, axis=1)
         above = graph.node(scored.above, [scores, graph.constant([0.0])])
         flat = graph.node("Reshape", [above, graph.constant([-1], INT64)])
         chosen = graph.cast(flat, INT64)
     else:
-        graph.node("Identity", [values], probabilities.full_name)
+        graph.node("Identity", [scores if scored.raw else values], probabilities.full_name)
         chosen = graph.node("ArgMax", [values], axis=1, keepdims=0)
     kind, classes = _labels(operator.raw_operator)
     graph.node("Gather", [graph.constant(classes, kind), chosen], label.full_name, axis=0)
@@ -210,9 +222,13 @@ def _check_imputer(model: Any, operator: Any) -> None:
 Convert = Callable[[Any, Any, Any], None]
 
 
-def _converter(scored: Callable[[Any], Scored], write: Callable[[Scored, Graph, Any], None]) -> Convert:
+def _converter(of: Callable[[Any], Scored], write: Callable[[Scored, Graph, Any], None]) -> Convert:
     def convert(scope: Any, operator: Any, container: Any) -> None:
-        write(scored(operator.raw_operator), Graph(scope, container), operator)
+        model = operator.raw_operator
+        scored = of(model)
+        if container.get_options(model, {"raw_scores": False})["raw_scores"]:
+            scored = replace(scored, raw=True)
+        write(scored, Graph(scope, container, FLOAT if scored.forest.floats else DOUBLE), operator)
 
     return convert
 
@@ -221,19 +237,25 @@ def _impute(scope: Any, operator: Any, container: Any) -> None:
     _write_imputer(Graph(scope, container), operator)
 
 
+def _numbers(model: Any) -> Any:
+    """The type of a model's numbers: xgboost has single precision."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    return FloatTensorType if type(model).__module__.startswith("xgboost") else DoubleTensorType
+
+
 def _classifier_shape(operator: Any) -> None:
-    from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
+    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
 
     rows, model = operator.inputs[0].get_first_dimension(), operator.raw_operator
     kind, _ = _labels(model)
     operator.outputs[0].type = (StringTensorType if kind == STRING else Int64TensorType)([rows])
-    operator.outputs[1].type = DoubleTensorType([rows, len(model.classes_)])
+    operator.outputs[1].type = _numbers(model)([rows, len(model.classes_)])
 
 
 def _regressor_shape(operator: Any) -> None:
-    from skl2onnx.common.data_types import DoubleTensorType
-
-    operator.outputs[0].type = DoubleTensorType([operator.inputs[0].get_first_dimension(), 1])
+    numbers = _numbers(operator.raw_operator)
+    operator.outputs[0].type = numbers([operator.inputs[0].get_first_dimension(), 1])
 
 
 def _imputer_shape(operator: Any) -> None:
@@ -271,24 +293,37 @@ def register(modules: frozenset[str]) -> None:
     for kind, is_classifier, scored in _tree_classes(modules):
         shape = _classifier_shape if is_classifier else _regressor_shape
         write = _write_classifier if is_classifier else _write_regressor
-        options = {"zipmap": [True, False], "raw_scores": [False]} if is_classifier else None
+        options: dict[str, list[bool]] = {"raw_scores": [True, False]}
+        options |= {"zipmap": [True, False]} if is_classifier else {}
         update_registered_converter(
             kind, f"Nb2prod{kind.__name__}", shape, _converter(scored, write), options=options
         )
     update_registered_converter(SimpleImputer, "Nb2prodSimpleImputer", _imputer_shape, _impute)
 
 
-def as_onnx(model: Any, inputs: list[tuple[str, Any]]) -> Any:
-    """A fitted model as an ONNX model; skl2onnx raises errors of many kinds where it cannot.
+def as_onnx(model: Any, inputs: list[tuple[str, Any]], *, raw: bool) -> Any:
+    """A fitted model as an ONNX model, `raw` with scores for probabilities.
+
+    skl2onnx raises errors of many kinds where it cannot; NameError for an option that a model has not.
 
     skl2onnx knows version 3 of ONNX's operators for machine learning; TreeEnsemble came with version 5, which
     has the older ones as they were.
     """
-    from skl2onnx import to_onnx
-
-    options = {id(model): {"zipmap": False}} if hasattr(model, "classes_") else None
-    made = to_onnx(model, initial_types=inputs, options=options, target_opset={"": 21, "ai.onnx.ml": 3})
+    options = {"raw_scores": True} if raw else {}
+    try:
+        made = _to_onnx(model, inputs, {**options, "zipmap": False} if hasattr(model, "classes_") else {})
+    except NameError:  # there are classifiers without probabilities
+        made = _to_onnx(model, inputs, options)
     for opset in made.opset_import:
         if opset.domain == "ai.onnx.ml":
             opset.version = 5
     return made
+
+
+def _to_onnx(model: Any, inputs: list[tuple[str, Any]], options: dict[str, Any]) -> Any:
+    from skl2onnx import to_onnx
+
+    # skl2onnx hands a pipeline's option `zipmap` on to its last step, and no other
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    given = {id(last): options} if options else None
+    return to_onnx(model, initial_types=inputs, options=given, target_opset={"": 21, "ai.onnx.ml": 3})

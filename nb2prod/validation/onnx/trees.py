@@ -46,7 +46,8 @@ class Tree:
 class Forest:
     """Trees whose leaves add up to `targets` scores, beginning at `base`.
 
-    `tables`: the leaves hold a row of scores each, and the forest's are their mean.
+    `tables`: the leaves hold a row of scores each, and the forest's are their mean. `floats`: scores are
+    added up in single precision, and answers are made of them in it.
     """
 
     trees: Sequence[Tree]
@@ -55,6 +56,7 @@ class Forest:
     mode: int = LEQ
     single: bool = False
     tables: bool = False
+    floats: bool = False
 
 
 # --- scikit-learn --------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def xgboost_of(model: Any) -> tuple[Forest, str]:
     if booster["name"] != "gbtree":
         raise Unsupported(f"the booster {booster['name']} has no such form")
     rounds = booster["model"]["iteration_indptr"]
-    best = getattr(model, "best_iteration", None) if hasattr(learner, "attributes") else _best(learner)
+    best = _best(learner)
     last = rounds[best + 1] if best is not None else rounds[-1]
     targets = booster["model"]["tree_info"][:last]
     trees = [
@@ -141,7 +143,15 @@ def xgboost_of(model: Any) -> tuple[Forest, str]:
     base = np.atleast_1d(json.loads(learner["learner_model_param"]["base_score"])).astype(np.float64)
     if objective in ("binary:logistic", "reg:logistic"):
         base = np.log(base / (1 - base))
-    return Forest(trees, count, base, mode=LT, single=True), objective
+    # xgboost begins at the base, and adds the trees in their order
+    bases = [_leaf(value, k) for k, value in enumerate(np.broadcast_to(base, (count,)))]
+    return Forest([*bases, *trees], count, mode=LT, single=True, floats=True), objective
+
+
+def _leaf(value: float, target: int) -> Tree:
+    """A tree that is one leaf."""
+    none = np.array([-1])
+    return Tree(np.array([0]), np.array([0.0]), none, none, np.array([False]), np.array([value]), target)
 
 
 def _best(learner: Any) -> int | None:
@@ -282,6 +292,7 @@ def attributes(forest: Forest) -> tuple[dict[str, Any], Any]:
             made.add(tree, tree.target, tree.value[tree.leaves], forest.mode)
         rows += count
     table = np.concatenate([tree.value[tree.leaves] for tree in forest.trees]) if forest.tables else None
+    dtype = np.float32 if forest.floats else np.float64
     return {
         "n_targets": len(forest.trees) if forest.tables else forest.targets,
         "aggregate_function": 1,
@@ -289,12 +300,12 @@ def attributes(forest: Forest) -> tuple[dict[str, Any], Any]:
         "tree_roots": made.roots,
         "nodes_modes": numpy_helper.from_array(np.array(made.modes, np.uint8), "modes"),
         "nodes_featureids": made.features,
-        "nodes_splits": numpy_helper.from_array(np.array(made.splits, np.float64), "splits"),
+        "nodes_splits": numpy_helper.from_array(np.array(made.splits, dtype), "splits"),
         "nodes_truenodeids": made.children["true"],
         "nodes_trueleafs": made.children["true leaf"],
         "nodes_falsenodeids": made.children["false"],
         "nodes_falseleafs": made.children["false leaf"],
         "nodes_missing_value_tracks_true": made.missing,
         "leaf_targetids": made.targets,
-        "leaf_weights": numpy_helper.from_array(np.array(made.weights, np.float64), "weights"),
+        "leaf_weights": numpy_helper.from_array(np.array(made.weights, dtype), "weights"),
     }, table
