@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2prod import flow
-from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Side
+from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Report, Side
 from nb2prod.errors import UsageError
 from nb2prod.flow import Rooms
 
@@ -184,6 +184,20 @@ class Project:
             )
             raise UsageError(f"{what} is nothing to compare", code="NB341", hint=hint)
         return self._side_of(self.registry.get(model, version or "champion"))
+
+    def package(self, what: str) -> tuple[Path, Report | None]:
+        """A package on disk and its report: a folder (it has no report), or a release as `side` takes it.
+
+        UsageError: NB341 if it is neither, NB402 for a release that does not exist.
+        """
+        if (Path(what) / "manifest.json").is_file():
+            return Path(what), None
+        model, _, version = what.partition("@")
+        if not re.fullmatch(r"[\w.-]+", model) or Path(what).exists():
+            hint = "Name a release (NAME, NAME@3, NAME@champion) or a package's folder."
+            raise UsageError(f"{what} is neither release nor package", code="NB341", hint=hint)
+        release = self.registry.get(model, version or "champion")
+        return release.path, self.registry.report(release)
 
     def _side_of(self, release: Release) -> Side:
         known = f" ({', '.join(release.aliases)})" if release.aliases else ""

@@ -270,6 +270,24 @@ def diff(a: str, b: str | None, name: str | None, code: bool, exit_code: bool, a
     sys.exit(1 if exit_code and found.breaks == "yes" else 0)
 
 
+@cli.command()
+@click.argument("what", metavar="NAME")
+@click.option(
+    "--onnx", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="The file to write."
+)
+@click.option("--state", metavar="KEY", help="Which model, where the release has several.")
+@_json_option
+def export(what: str, onnx: str, state: str | None, as_json: bool) -> None:
+    """Write a model of a release as an ONNX file: the one that serves, for use elsewhere.
+
+    NAME is a release (NAME, NAME@VERSION or NAME@ALIAS) or a package's folder.
+    """
+    from nb2prod.shells import api, render
+
+    made = api.export(what, onnx=onnx, state=state)
+    _emit(made, as_json, lambda: render.exported(made))
+
+
 # --- what is live --------------------------------------------------------------------------------
 
 

@@ -22,7 +22,18 @@ NOTEBOOK_VERBS = frozenset({"check", "explain", "build", "validate", "deploy"})
 CLEAN_RUN = "NB2PROD_CLEAN_RUN"
 """Set in the kernel of a clean run: a notebook that holds `%deploy` must not deploy itself from there."""
 
-VERBS = NOTEBOOK_VERBS | {"diff", "predict", "status", "logs", "dashboard", "up", "down", "doctor", "new"}
+VERBS = NOTEBOOK_VERBS | {
+    "diff",
+    "export",
+    "predict",
+    "status",
+    "logs",
+    "dashboard",
+    "up",
+    "down",
+    "doctor",
+    "new",
+}
 
 
 class Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from nb2prod.domain import (
     Accelerated,
@@ -18,6 +18,9 @@ from nb2prod.domain import (
     sized,
 )
 from nb2prod.errors import Nb2prodError, ParityError, RequestError, RunError
+
+if TYPE_CHECKING:
+    from nb2prod.shells.api import Exported
 
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
 SHOWN_PROBLEMS = 20
@@ -102,6 +105,15 @@ def _accelerated(item: Accelerated) -> str:
     alike = f"largest difference {item.difference:.1g} over {item.rows} rows"
     left = "".join(f"; {name} by the original ({why})" for name, why in item.left.items())
     return f"  accelerated {item.key}: {', '.join(item.methods)}: {costs}; {alike}{left}"
+
+
+def exported(made: Exported) -> Iterator[str]:
+    """What the file takes and gives."""
+    yield f"{made.file}: the model {made.key}"
+    kinds = {"numbers": "float64", "texts": "string"}
+    for name, columns in made.inputs.items():
+        yield f"  {name:<8} {kinds[name]} (rows, {len(columns)}): {', '.join(map(str, columns))}"
+    yield from (f"  output   {output}: what {method} answers" for method, output in made.outputs.items())
 
 
 def _requirements(found: Report) -> Iterator[str]:

@@ -74,7 +74,7 @@ def main(job_file: str) -> None:
             predictor.run(request)
     register(LIBRARIES & sys.modules.keys())
     models = [
-        _tried(key, watched, package, Path(job["folder"])) for key, watched in found.items() if watched.seen
+        tried(key, watched, package, Path(job["folder"])) for key, watched in found.items() if watched.seen
     ]
     Path(job["result"]).write_text(json.dumps(to_json(models)), "utf-8")
 
@@ -95,7 +95,7 @@ def _load(package: Path, found: dict[str, Watched]) -> tuple[ModuleType, Any]:
     return sys.modules[f"{name}.accelerated"], runtime.load()
 
 
-def _tried(key: str, watched: Watched, package: ModuleType, folder: Path) -> Accelerated:
+def tried(key: str, watched: Watched, package: ModuleType, folder: Path) -> Accelerated:
     watched.release()
     model = watched.model
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
