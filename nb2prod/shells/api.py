@@ -172,9 +172,7 @@ def _exported(what: str | Path, found: Mapping[str, Any], report: Report | None,
         known = report.acceleration if report is not None else ()
         reasons = [f"{m.key}: {m.why}." for m in known if m.why and state in (None, m.key)]
         there = [f"There is: {', '.join(found)}."] if found else []
-        hint = (
-            " ".join([*reasons, *there]) or "Validate it without --no-accelerate; the report then says why."
-        )
+        hint = " ".join([*reasons, *there]) or "Validate it with --accelerate: the report then says why."
         raise UsageError(f"{what} has no {state or 'model'} in ONNX", code="NB343", hint=hint)
     if state is None and len(found) > 1:
         hint = f"Name one: --state {next(iter(found))}"

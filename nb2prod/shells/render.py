@@ -94,7 +94,9 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
     yield from _requirements(found)
     one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
     if one is not None and load is not None:
-        costs = f"loads in {load:.0f} ms, one instance takes {one:.1f} ms, {found.peak_rss_mb:.0f} MB"
+        before = found.latency_ms.get("original")
+        one_ms = f"{one:.1f} ms" + (f" (the originals: {before:.1f} ms)" if before is not None else "")
+        costs = f"loads in {load:.0f} ms, one instance takes {one_ms}, {found.peak_rss_mb:.0f} MB"
         yield f"  in process  {costs}"
 
 

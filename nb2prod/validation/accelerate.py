@@ -80,7 +80,7 @@ def _refused(report: Report, why: str) -> Report:
     found = tuple(
         item
         if item.why
-        else Accelerated(item.key, item.type, why=f"answers of the whole package differ: {why}")
+        else Accelerated(item.key, item.type, why=f"the package answers otherwise with it: {why}")
         for item in report.acceleration
     )
     return replace(report, acceleration=found)
