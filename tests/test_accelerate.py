@@ -35,7 +35,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.svm import LinearSVC
 
 from nb2prod.domain import Accelerated
@@ -212,6 +219,45 @@ def test_what_has_no_form_is_left_to_the_original(convert: Convert, name: str, w
     assert why in found.why
 
 
+NONE: dict[str, tuple[Any, str]] = {
+    "zero is missing": (xgboost.XGBRegressor(n_estimators=3, missing=0.0), "takes 0.0 for missing"),
+    "linear booster": (xgboost.XGBRegressor(n_estimators=3, booster="gblinear"), "booster gblinear"),
+    "counts": (xgboost.XGBRegressor(n_estimators=3, objective="count:poisson"), "objective count:poisson"),
+    "linear trees": (lightgbm.LGBMRegressor(linear_tree=True, verbose=-1), "linear models"),
+    "zeros are gaps": (lightgbm.LGBMRegressor(zero_as_missing=True, verbose=-1), "zero for missing"),
+    "tweedie": (lightgbm.LGBMRegressor(objective="tweedie", verbose=-1), "objective tweedie"),
+    "own guess": (GradientBoostingRegressor(init=LinearRegression(), n_estimators=3), "a model of its own"),
+    "categories": (HistGradientBoostingRegressor(categorical_features=[0]), "splits by categories"),
+}
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_trees_of_another_kind_are_left_to_the_original(convert: Convert, name: str) -> None:
+    model, why = NONE[name]
+    numbers = X[NUMBERS].assign(x0=np.arange(ROWS) % 4)
+    found, _, _ = convert(clone(model).fit(numbers, SCORE.abs()), numbers, "predict")
+    assert why in found.why
+
+
+def test_early_stopping_is_kept(convert: Convert) -> None:
+    model = xgboost.XGBRegressor(n_estimators=50, early_stopping_rounds=1, learning_rate=1.0)
+    model.fit(X[NUMBERS][:200], SCORE[:200], eval_set=[(X[NUMBERS][200:], SCORE[200:])], verbose=False)
+    assert model.best_iteration < 49
+    found, stand_in, _ = convert(model, X[NUMBERS], "predict")
+    assert found.why == ""
+    assert same(model.predict(X[NUMBERS]), stand_in.predict(X[NUMBERS]), 1e-5)
+
+
+SCALERS = (StandardScaler(), MinMaxScaler(), RobustScaler(), MaxAbsScaler())
+
+
+@pytest.mark.parametrize("scaler", SCALERS, ids=lambda scaler: type(scaler).__name__)
+def test_scaled_numbers_are_the_same_to_the_last_bit(convert: Convert, scaler: Any) -> None:
+    # behind them stand thresholds of trees, which often lie on a value of the training data
+    found, _, _ = convert(clone(scaler).fit(X[NUMBERS]), X[NUMBERS], "transform")
+    assert (found.why, found.difference) == ("", 0.0)
+
+
 def test_a_booster_is_left_to_the_original(convert: Convert) -> None:
     model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1).fit(X[NUMBERS], SCORE).booster_
     found, _, _ = convert(model, X[NUMBERS], "predict")
@@ -329,6 +375,13 @@ def test_copies_are_of_the_original(logistic: Any) -> None:
     _, stand_in, _ = logistic
     for made in (copy.deepcopy(stand_in), copy.copy(stand_in), clone(stand_in)):
         assert type(made) is Pipeline
+
+
+def test_a_model_that_is_fitted_anew_answers_itself(convert: Convert) -> None:
+    model = LinearRegression().fit(X[NUMBERS], SCORE)
+    _, stand_in, _ = convert(model, X[NUMBERS], "predict")
+    stand_in.fit(X[NUMBERS], -SCORE)
+    assert same(model.predict(X[NUMBERS]), stand_in.predict(X[NUMBERS]))
 
 
 def test_a_changed_model_answers_itself(logistic: Any) -> None:

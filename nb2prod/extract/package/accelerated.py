@@ -19,7 +19,7 @@ from typing import Any
 from . import codecs
 
 HIGHEST = 2.0**53
-"""No number beyond it is handed on: integers lose digits, and the original may refuse what float32 lacks."""
+"""Only smaller numbers are handed on: beyond it integers lose digits, and models may refuse."""
 
 FEW = 64
 """Rows up to which a table of mixed columns is quickest read as one array of objects."""
@@ -161,10 +161,10 @@ class Inputs:
         """Whether all numbers are ones that the proof knows: NaN only where it may be."""
         if not all(number in values for at, values in self._only.items() for number in numbers[:, at]):
             return False
-        if (abs(numbers) <= HIGHEST).all():
+        if (abs(numbers) < HIGHEST).all():
             return True
         missing = numbers != numbers
-        return not missing[:, self._whole].any() and bool((abs(numbers[~missing]) <= HIGHEST).all())
+        return not missing[:, self._whole].any() and bool((abs(numbers[~missing]) < HIGHEST).all())
 
 
 def _are_known(texts: Any, known: frozenset[str] | None) -> bool:
@@ -172,6 +172,10 @@ def _are_known(texts: Any, known: frozenset[str] | None) -> bool:
     return all(
         type(text) is str and (text in known if known is not None else "\0" not in text) for text in texts
     )
+
+
+_CHANGING = ("fit", "partial_fit", "set_")
+"""How methods begin after which a model is no longer the one that was converted."""
 
 
 class StandIn:
@@ -192,10 +196,11 @@ class StandIn:
 
     def __getattr__(self, name: str) -> Any:
         accelerated = self._accelerated
+        if name.startswith(_CHANGING):
+            accelerated.methods.clear()
         return accelerated.methods.get(name) or getattr(accelerated.original, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # a changed model is no longer the one that was converted
         self._accelerated.methods.clear()
         setattr(self._accelerated.original, name, value)
 

@@ -102,12 +102,12 @@ def boosted_of(model: Any) -> Forest:
 
 def histogram_of(model: Any) -> Forest:
     """Gradient boosting over histograms."""
+    if model.is_categorical_ is not None:
+        raise Unsupported("it splits by categories itself: encode them in a step before it")
     trees = []
     for stage in model._predictors:
         for k, one in enumerate(stage):
             nodes, leaf = one.nodes, one.nodes["is_leaf"].astype(bool)
-            if nodes["is_categorical"].any():
-                raise Unsupported("it splits by categories itself: encode them in a step before it")
             trees.append(
                 Tree(
                     nodes["feature_idx"].astype(int),
@@ -127,6 +127,8 @@ def histogram_of(model: Any) -> Forest:
 
 def xgboost_of(model: Any) -> tuple[Forest, str]:
     """The trees of an xgboost model in single precision, and the name of its objective."""
+    if model.missing is not None and model.missing == model.missing:
+        raise Unsupported(f"it takes {model.missing} for missing")
     learner = json.loads(model.get_booster().save_raw("json"))["learner"]
     booster = learner["gradient_booster"]
     if booster["name"] != "gbtree":
@@ -180,8 +182,8 @@ def lightgbm_of(model: Any) -> tuple[Forest, str]:
     """The trees of a lightgbm model, and its objective with its parameters."""
     best = model.booster_.best_iteration
     dumped = model.booster_.dump_model(num_iteration=best if best > 0 else None)
-    if dumped.get("average_output"):
-        raise Unsupported("it answers the mean of its trees")
+    if dumped.get("average_output") or model.get_params().get("linear_tree"):
+        raise Unsupported("its trees are averaged, or hold linear models")
     count = dumped["num_tree_per_iteration"]
     trees = [_lightgbm_tree(one["tree_structure"], i % count) for i, one in enumerate(dumped["tree_info"])]
     return Forest(trees, count), dumped.get("objective") or ""
