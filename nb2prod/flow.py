@@ -20,7 +20,6 @@ from typing import Any, Protocol, TypeVar
 
 from nb2prod._version import __version__
 from nb2prod.domain import (
-    Accelerated,
     Bundle,
     CapturePlan,
     CleanRun,
@@ -37,7 +36,7 @@ from nb2prod.domain import (
     digest,
 )
 from nb2prod.errors import NotebookError, ParityError
-from nb2prod.proofs import FAILED, Validated, kept, move, pinned, write
+from nb2prod.proofs import FAILED, Validated, kept, move, pinned, remaking, write
 
 CURL_BYTES = 2_000
 """Longest example body (bytes) shown in the curl line; a longer one is cut to its first instance."""
@@ -75,10 +74,18 @@ class Prover(Protocol):
     def __call__(self, bundle: Bundle, run: CleanRun, package: Path, *, rtol: float) -> Report: ...
 
 
-class AcceleratedProver(Protocol):
-    """`validation.prove_accelerated`."""
+class Accelerator(Protocol):
+    """`validation.accelerate`. `remake` writes the package for a report anew, and gives its bundle."""
 
-    def __call__(self, bundle: Bundle, run: CleanRun, package: Path, report: Report) -> Report: ...
+    def __call__(
+        self,
+        run: CleanRun,
+        package: Path,
+        report: Report,
+        remake: Callable[[Report], Bundle],
+        *,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> Report: ...
 
 
 class Isolator(Protocol):
@@ -120,8 +127,7 @@ class Rooms:
     clean_run: CleanRunner
     write_package: Callable[[Bundle, Path | None, Path], None]
     prove: Prover
-    convert: Callable[[CleanRun, Path], tuple[Accelerated, ...]]
-    prove_accelerated: AcceleratedProver
+    accelerate: Accelerator
     isolate: Isolator
     find_release: Callable[[str, str], Release | None]
     register: Registrar
@@ -333,7 +339,8 @@ def _prove(
         rooms.write_package(bundle, scratch, package)
         report = rooms.prove(bundle, run, package, rtol=how.rtol)
         if how.accelerate:
-            report = _accelerated(rooms, notebook, run, bundle, package, report)
+            remake = remaking(rooms.extract, rooms.write_package, notebook, run, bundle, package)
+            report = rooms.accelerate(run, package, report, remake, progress=timer.progress("validate"))
         bundle, report = pinned(rooms.extract, notebook, run.evidence, bundle, report)
         rooms.write_package(bundle, scratch, package)
     except NotebookError as error:
@@ -348,18 +355,6 @@ def _prove(
     write(scratch / "evidence.json", run.evidence)
     move(scratch, folder)
     return Validated(bundle, report, folder, reused=False)
-
-
-def _accelerated(
-    rooms: Rooms, notebook: Notebook, run: CleanRun, bundle: Bundle, package: Path, report: Report
-) -> Report:
-    """The report with the models for which onnxruntime may answer, proven in a package of their own."""
-    report = replace(report, acceleration=rooms.convert(run, package))
-    if not report.accelerated:
-        return report
-    made, _ = pinned(rooms.extract, notebook, run.evidence, bundle, report)
-    rooms.write_package(made, run.folder, package)
-    return rooms.prove_accelerated(made, run, package, report)
 
 
 def _isolated(rooms: Rooms, proven: Validated, timer: _Timer) -> Validated:

@@ -19,6 +19,7 @@ from typing import Any
 
 from nb2prod.domain import (
     Bundle,
+    CleanRun,
     Evidence,
     Notebook,
     Report,
@@ -74,6 +75,24 @@ def pinned(
     if _but_for_proof(made) != _but_for_proof(bundle):
         raise Nb2prodError(f"the proof changes other files of {bundle.name}: a mistake in nb2prod")
     return made, replace(report, bundle_digest=made.digest)
+
+
+def remaking(
+    extract: Extract,
+    write_package: Callable[[Bundle, Path | None, Path], None],
+    notebook: Notebook,
+    run: CleanRun,
+    bundle: Bundle,
+    package: Path,
+) -> Callable[[Report], Bundle]:
+    """A function that writes the proven package anew, as a report says, and gives its bundle."""
+
+    def remake(report: Report) -> Bundle:
+        made, _ = pinned(extract, notebook, run.evidence, bundle, report)
+        write_package(made, run.folder, package)
+        return made
+
+    return remake
 
 
 def _whole(extract: Extract, notebook: Notebook, evidence: Evidence, report: Report) -> Bundle:

@@ -50,7 +50,13 @@ CELLS = (
     ),
 )
 
-TEXTS = (*CELLS[:-1], ("postprocess", "[f'{one!r}' for one in p]"))
+DIGITS = "[f'{one!r} {two!r}' for one, two in zip(p, scaler.transform(rows[['a']])[:, 0])]"
+
+TEXTS = (
+    (*CELLS[0][:1], TRAINING + "scaler = StandardScaler().fit(df[['a']])\n"),
+    *CELLS[1:-1],
+    ("postprocess", DIGITS),
+)
 """Answers with every digit written out: no rounding passes."""
 
 
@@ -123,6 +129,15 @@ def test_without_acceleration_the_package_has_none(project: Path, validated: Val
     assert "--accelerate" in str(caught.value.hint)
 
 
+def test_a_setting_leaves_acceleration_out(project: Path, validated: Validated) -> None:
+    settings = project / "pyproject.toml"
+    settings.write_text("[tool.nb2prod]\naccelerate = false\n")
+    plain = nb2prod.validate(project / "two.ipynb")
+    settings.unlink()
+    assert plain.reused
+    assert plain.report.acceleration == ()
+
+
 def test_a_model_is_exported(project: Path, validated: Validated) -> None:
     made = nb2prod.export(validated.package, onnx=project / "model.onnx")
     assert made.inputs == {"numbers": ["a", "b", "c"], "texts": ["city"]}
@@ -134,10 +149,10 @@ def test_a_model_is_exported(project: Path, validated: Validated) -> None:
 
 def test_answers_that_differ_leave_the_original(project: Path) -> None:
     made = nb2prod.validate(notebook(project, *TEXTS, name="texts"))
-    (model,) = made.report.acceleration
-    assert model.why.startswith("the package answers otherwise with it: ")
-    assert not [*made.package.glob("state/*.onnx")]
-    assert "onnxruntime" not in (made.package / "requirements.txt").read_text("utf-8")
+    model, scaler = made.report.acceleration
+    assert model.why.startswith("the package answers otherwise with it: example, row 0: ")
+    assert (scaler.key, scaler.why, scaler.difference) == ("scaler", "", 0.0)
+    assert [file.name for file in made.package.glob("state/*.onnx")] == ["scaler.onnx"]
 
 
 def test_a_notebook_without_models_has_nothing_to_say(project: Path) -> None:

@@ -6,16 +6,49 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nb2prod.domain import ACCELERATED_RTOL, Accelerated, Bundle, CleanRun, Report
+from nb2prod.domain import Accelerated, Bundle, CleanRun, Report
 from nb2prod.errors import ParityError
+from nb2prod.validation.installed import canonical
 from nb2prod.validation.prove import ask, environment
 from nb2prod.validation.requirements import required
 from nb2prod.validation.verdict import differences_in
+
+Progress = Callable[[int, int, str], None]
+
+
+def accelerate(
+    run: CleanRun,
+    package: Path,
+    report: Report,
+    remake: Callable[[Report], Bundle],
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """The report on a proven package (a folder), with the models for which onnxruntime may answer.
+
+    `remake` writes the package as a report says, and gives its bundle. It is asked all that it was asked
+    before; as long as it answers otherwise, the model whose numbers differ most is left to its original.
+    """
+    show, started = progress or (lambda done, total, what: None), time.perf_counter()
+    show(0, 2, "models as ONNX")
+    report = replace(report, acceleration=convert(run, package))
+    while report.accelerated:
+        show(1, 2, f"{report.rows_compared} answers with onnxruntime")
+        proven = _proven(remake(report), run, package, report)
+        if isinstance(proven, Report):
+            report = proven
+            break
+        worst = max(report.accelerated, key=lambda item: item.difference)
+        left = Accelerated(worst.key, worst.type, why=f"the package answers otherwise with it: {proven}")
+        found = (left if item is worst else item for item in report.acceleration)
+        report = replace(report, acceleration=tuple(found))
+    return replace(report, seconds={**report.seconds, "accelerate": time.perf_counter() - started})
 
 
 def convert(run: CleanRun, package: Path) -> tuple[Accelerated, ...]:
@@ -41,24 +74,20 @@ def convert(run: CleanRun, package: Path) -> tuple[Accelerated, ...]:
         return tuple(Accelerated.from_json(item) for item in json.loads(result.read_text("utf-8")))
 
 
-def prove_accelerated(bundle: Bundle, run: CleanRun, package: Path, report: Report) -> Report:
-    """The report on a package, with what is proven of its accelerated form: `bundle`, the folder `package`.
-
-    It is asked all that it was asked before. If an answer differs by more than rounding, or anything else is
-    otherwise, the original serves, and the report says why.
-    """
+def _proven(bundle: Bundle, run: CleanRun, package: Path, report: Report) -> Report | str:
+    """The report on an accelerated package; or in what it is otherwise, beyond rounding."""
     try:
-        result = ask(package, run.folder / "cases.pkl", max(report.tolerance, ACCELERATED_RTOL))
+        result = ask(package, run.folder / "cases.pkl", report.within)
     except ParityError as error:
-        return _refused(report, str(error))
+        return str(error)
     if why := _otherwise(result, report):
-        return _refused(report, why)
+        return why
     needed, _ = required(bundle, result["imports"])
     known = {item.name for item in report.requirements}
-    more = tuple(item for item in needed if item.name not in known)
+    found = [*report.requirements, *(item for item in needed if item.name not in known)]
     return replace(
         report,
-        requirements=tuple(sorted((*report.requirements, *more), key=lambda item: item.name.lower())),
+        requirements=tuple(sorted(found, key=lambda r: (bool(r.via), r.optional, canonical(r.name)))),
         batch_reason=result["batch_reason"],
         latency_ms={**result["latency_ms"], "original": report.latency_ms["one"]},
         peak_rss_mb=result["peak_rss_mb"],
@@ -74,13 +103,3 @@ def _otherwise(result: Mapping[str, Any], report: Report) -> str:
     if result["batch_safe"] != report.batch_safe:
         return f"rows together: {result['batch_reason']}"
     return ""
-
-
-def _refused(report: Report, why: str) -> Report:
-    found = tuple(
-        item
-        if item.why
-        else Accelerated(item.key, item.type, why=f"the package answers otherwise with it: {why}")
-        for item in report.acceleration
-    )
-    return replace(report, acceleration=found)
