@@ -34,6 +34,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -44,6 +45,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from nb2prod.domain import Accelerated
 from nb2prod.validation.compare import same
@@ -78,6 +80,13 @@ def encoded(last: Any, numbers: Any = None, categories: Any = None) -> Pipeline:
     return Pipeline([("columns", ColumnTransformer(columns)), ("model", last)])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads of trees wait for each other where there are fewer processors."""
+    with threadpool_limits(1):
+        yield
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The module of stand-ins, as a package has it; skl2onnx knows our converters."""
@@ -104,7 +113,9 @@ def convert(package: ModuleType, tmp_path: Path) -> Convert:
         found = tried("model", watched, package, tmp_path)
         if found.why:
             return found, None, lambda: len(loads)
-        entry = {"accelerated": found.manifest}
+        # how many rows are quicker depends on the machine
+        inputs = {**found.serving["inputs"], "rows": 1_000}
+        entry = {"accelerated": {**found.manifest, "inputs": inputs}}
         return found, package.load(tmp_path, entry, lambda: loads.append(1) or model), lambda: len(loads)
 
     return converting
@@ -158,6 +169,12 @@ MODELS: dict[str, tuple[Any, Any, Any, tuple[str, ...]]] = {
     "linear": (LinearRegression(), X[NUMBERS], SCORE, ("predict",)),
     "margin": (LinearSVC(), X[NUMBERS], YES, ("predict", "decision_function")),
     "clusters": (KMeans(4, random_state=0), X[NUMBERS], None, ("predict", "transform")),
+    "searched": (
+        GridSearchCV(encoded(LogisticRegression()), {"model__C": [0.1, 1.0]}, cv=2),
+        X,
+        YES,
+        ("predict", "predict_proba"),
+    ),
     "components": (make_pipeline(StandardScaler(), PCA(3)), X[NUMBERS].to_numpy(), None, ("transform",)),
 }
 

@@ -276,7 +276,7 @@ def test_requirements_must_change_nothing_else(book: Notebook, tmp_path: Path) -
 
     paper = Paper()
     paper.requirements = (Requirement("pytest", version("pytest"), ("model",)),)
-    with pytest.raises(Nb2prodError, match="change other files"):
+    with pytest.raises(Nb2prodError, match="changes other files"):
         flow.validate(replace(paper.rooms(), extract=unsteady), book, tmp_path / "work")
 
 

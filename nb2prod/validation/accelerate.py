@@ -19,6 +19,9 @@ from nb2prod.validation.prove import ask, environment
 from nb2prod.validation.requirements import required
 from nb2prod.validation.verdict import differences_in
 
+MAX_SECONDS = 600.0
+"""Longest time for converting a package's models."""
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -54,20 +57,24 @@ def accelerate(
 def convert(run: CleanRun, package: Path) -> tuple[Accelerated, ...]:
     """The fitted models of a package (a folder): each as ONNX in the run's folder, or why not.
 
-    Conversion has a process of its own. If that dies, there is one entry that says so.
+    Conversion has a process of its own. If that dies or takes too long, there is one entry that says so.
     """
     with tempfile.TemporaryDirectory(prefix="nb2prod-convert-") as work:
         result, job = Path(work, "result.json"), Path(work, "job.json")
         told = {"package": package, "cases": run.folder / "cases.pkl", "folder": run.folder, "result": result}
         job.write_text(json.dumps({name: str(path.resolve()) for name, path in told.items()}), "utf-8")
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "nb2prod.validation.onnx.convert", str(job)],
-            cwd=work,
-            env=environment(own=False),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "nb2prod.validation.onnx.convert", str(job)],
+                cwd=work,
+                env=environment(own=False),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=MAX_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return (Accelerated("", "", why=f"converting took longer than {MAX_SECONDS:.0f} seconds"),)
         if not result.exists():
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             return (Accelerated("", "", why=f"the process that converts models died: {last}"[:300]),)

@@ -158,6 +158,7 @@ def _first(
 def _forms(model: Any, layout: Layout, raw: bool) -> Iterator[Callable[[], bytes]]:
     from sklearn.compose import ColumnTransformer
 
+    model = getattr(model, "best_estimator_", model)  # a search over parameters answers by what it found
     parts = model.get_params(deep=True).values() if hasattr(model, "get_params") else ()
     made = partial(as_onnx, raw=raw)
     by_name = any(isinstance(part, ColumnTransformer) for part in (model, *parts))

@@ -35,7 +35,7 @@ class Layout:
     def inputs(
         self,
         nan: Sequence[int] = (),
-        known: Mapping[int, Sequence[str]] | None = None,
+        known: Mapping[int, Sequence[str] | None] | None = None,
         only: Mapping[int, Sequence[float]] | None = None,
         rows: int = ANY_ROWS,
     ) -> dict[str, Any]:
