@@ -413,12 +413,53 @@ class SeenValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Accelerated:
+    """A fitted model in the state, and how onnxruntime answers for it; or `why` the original answers alone.
+
+    `file` holds it as ONNX, relative to the package. `methods` are those that it takes over, `left` says of
+    others why not. `difference` is the largest relative one between their numbers and the original's, over
+    `rows` rows. `before_ms` and `after_ms` are one call of one row; with more than `most_rows` in a call the
+    original is quicker, and answers. `serving` is what the package's manifest says.
+    """
+
+    key: str
+    type: str
+    why: str = ""
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    methods: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+    difference: float = 0.0
+    rows: int = 0
+    before_ms: float = 0.0
+    after_ms: float = 0.0
+    most_rows: int = 0
+    serving: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What the manifest says of it; nothing if the original answers alone."""
+        return {} if self.why else {"file": self.file, "sha256": self.sha256, **self.serving}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Accelerated:
+        """A model of a report."""
+        return cls(**{**data, "methods": tuple(data["methods"])})
+
+
+ACCELERATED_RTOL = 1e-5
+"""Relative difference that the numbers of an accelerated package may have to the notebook's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What the clean run and the proof add to what the text says: contract, state files, requirements.
 
     `rehomed` are the notebook functions and classes that captured state really refers to, `decoding` the
-    modules that a request is rebuilt with, `values` what passed between the roles. The requirements, and
-    whether rows of several requests may be asked together, are known last: `prove` sees them.
+    modules that a request is rebuilt with, `values` what passed between the roles. The requirements,
+    whether rows of several requests may be asked together, and which models are accelerated are known last:
+    `prove` and `accelerate` see them.
     """
 
     contract: Contract
@@ -428,6 +469,7 @@ class Evidence:
     requirements: tuple[Requirement, ...] = ()
     values: tuple[SeenValue, ...] = ()
     batch_safe: bool | None = None
+    accelerated: tuple[Accelerated, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
@@ -648,7 +690,7 @@ class Report:
     """What validation saw. `passed` covers parity, checks and gates; `seconds` is keyed by step.
 
     `requirements` are what answering really imported. `isolated` tells of the proof with these alone, if
-    it was asked for.
+    it was asked for. `acceleration` has each fitted model for which onnxruntime was tried.
     """
 
     name: str
@@ -672,6 +714,17 @@ class Report:
     peak_rss_mb: float = 0.0
     requirements: tuple[Requirement, ...] = ()
     isolated: Isolation | None = None
+    acceleration: tuple[Accelerated, ...] = ()
+
+    @property
+    def accelerated(self) -> tuple[Accelerated, ...]:
+        """The models for which onnxruntime answers."""
+        return tuple(item for item in self.acceleration if not item.why)
+
+    @property
+    def within(self) -> float:
+        """The relative difference that numbers of the package may have to the notebook's."""
+        return max(self.tolerance, ACCELERATED_RTOL) if self.accelerated else self.tolerance
 
     @property
     def pickled(self) -> tuple[StateFile, ...]:
@@ -687,6 +740,7 @@ class Report:
             "diagnostics": tuple(Diagnostic(**item) for item in data["diagnostics"]),
             "requirements": tuple(Requirement.from_json(item) for item in data["requirements"]),
             "isolated": Isolation(**data["isolated"]) if data["isolated"] else None,
+            "acceleration": tuple(Accelerated.from_json(item) for item in data["acceleration"]),
         }
         return cls(**{**data, **nested})
 

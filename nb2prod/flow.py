@@ -36,7 +36,7 @@ from nb2prod.domain import (
     digest,
 )
 from nb2prod.errors import NotebookError, ParityError
-from nb2prod.proofs import FAILED, Validated, kept, move, pinned, write
+from nb2prod.proofs import FAILED, Validated, kept, move, pinned, remaking, write
 
 CURL_BYTES = 2_000
 """Longest example body (bytes) shown in the curl line; a longer one is cut to its first instance."""
@@ -72,6 +72,20 @@ class Prover(Protocol):
     """`validation.prove`."""
 
     def __call__(self, bundle: Bundle, run: CleanRun, package: Path, *, rtol: float) -> Report: ...
+
+
+class Accelerator(Protocol):
+    """`validation.accelerate`. `remake` writes the package for a report anew, and gives its bundle."""
+
+    def __call__(
+        self,
+        run: CleanRun,
+        package: Path,
+        report: Report,
+        remake: Callable[[Report], Bundle],
+        *,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> Report: ...
 
 
 class Isolator(Protocol):
@@ -113,12 +127,22 @@ class Rooms:
     clean_run: CleanRunner
     write_package: Callable[[Bundle, Path | None, Path], None]
     prove: Prover
+    accelerate: Accelerator
     isolate: Isolator
     find_release: Callable[[str, str], Release | None]
     register: Registrar
     promote: Callable[[Release], Release]
     serving: Callable[[str], Endpoint | None]
     deploy: Callable[[Release, str], Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a notebook is validated: its parameters, the tolerance of parity, and whether it is accelerated."""
+
+    parameters: Mapping[str, Any]
+    rtol: float
+    accelerate: bool
 
 
 class _Timer:
@@ -163,15 +187,18 @@ def validate(
     rtol: float = 0.0,
     force: bool = False,
     isolated: bool = False,
+    accelerate: bool = True,
     watcher: Watcher | None = None,
 ) -> Validated:
     """A notebook proven: run clean, extracted, its package equal to it. Kept under `work`.
 
-    `isolated` asks to prove it in an environment of its requirements alone as well. Raises NotebookError
-    (and its kinds); the executed notebook then lies in `work`/last-failed.
+    `isolated` asks to prove it in an environment of its requirements alone as well; `accelerate` lets
+    onnxruntime answer for models where that is proven to be the same. Raises NotebookError (and its kinds);
+    the executed notebook then lies in `work`/last-failed.
     """
     timer = _Timer(watcher)
-    proven = _validate(rooms, notebook, work, parameters or {}, rtol, force, timer)
+    how = How(parameters or {}, rtol, accelerate)
+    proven = _validate(rooms, notebook, work, how, force, timer)
     return _isolated(rooms, proven, timer) if isolated else proven
 
 
@@ -184,11 +211,13 @@ def deploy(
     parameters: Mapping[str, Any] | None = None,
     rtol: float = 0.0,
     force: bool = False,
+    accelerate: bool = True,
     watcher: Watcher | None = None,
 ) -> Deployment:
     """A notebook live: whatever of the line is not already done for this very content."""
     timer, name = _Timer(watcher), endpoint or notebook.name
-    proven = _validate(rooms, notebook, work, parameters or {}, rtol, force, timer)
+    how = How(parameters or {}, rtol, accelerate)
+    proven = _validate(rooms, notebook, work, how, force, timer)
     release, new = timer.run(
         "register",
         lambda: _register(rooms, proven, notebook),
@@ -204,10 +233,10 @@ def deploy(
     return Deployment(release, live, tuple(timer.steps), curl_line(live, contract), changed or new)
 
 
-def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0) -> Side:
+def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0, accelerate: bool = True) -> Side:
     """A notebook to compare: as proven, if its very content was, else its draft. Raises NotebookError."""
     notebook = rooms.expand(notebook)
-    folder = work / notebook.name / content_key(notebook, {}, rtol)[:16]
+    folder = work / notebook.name / content_key(notebook, How({}, rtol, accelerate))[:16]
     proven = kept(rooms.extract, notebook, folder)
     if proven is not None:
         return Side(f"{notebook.path.name} (validated)", proven.bundle.files, proven.report)
@@ -230,29 +259,29 @@ def _validate(
     rooms: Rooms,
     notebook: Notebook,
     work: Path,
-    parameters: Mapping[str, Any],
-    rtol: float,
+    how: How,
     force: bool,
     timer: _Timer,
 ) -> Validated:
     notebook = rooms.expand(notebook)
     timer.run("check", lambda: _check(rooms, notebook), lambda found: (_counted(found), False))
     draft = timer.run("build", lambda: rooms.extract(notebook, None), lambda b: (_described(b), False))
-    folder = work / notebook.name / content_key(notebook, parameters, rtol)[:16]
+    folder = work / notebook.name / content_key(notebook, how)[:16]
     return timer.run(
         "validate",
         lambda: (
             (None if force else kept(rooms.extract, notebook, folder))
-            or _prove(rooms, notebook, draft, folder, parameters, rtol, timer)
+            or _prove(rooms, notebook, draft, folder, how, timer)
         ),
         lambda proven: (_proof(proven), proven.reused),
     )
 
 
-def content_key(notebook: Notebook, parameters: Mapping[str, Any], rtol: float) -> str:
-    """What a proof is valid for: the notebook's code, its parameters, the tolerance and the tools."""
+def content_key(notebook: Notebook, how: How) -> str:
+    """What a proof is valid for: the notebook's code, how it was validated, and the tools."""
     tools = f"{__version__} {platform.python_version()}"
-    return digest(notebook.digest, json.dumps(parameters, sort_keys=True, default=str), repr(rtol), tools)
+    parameters = json.dumps(how.parameters, sort_keys=True, default=str)
+    return digest(notebook.digest, parameters, repr((how.rtol, how.accelerate)), tools)
 
 
 def _check(rooms: Rooms, notebook: Notebook) -> tuple[Diagnostic, ...]:
@@ -275,7 +304,10 @@ def _described(bundle: Bundle) -> str:
 
 def _proof(proven: Validated) -> str:
     report = proven.report
-    return f"{report.rows_compared} answers equal to the notebook's"
+    found = f"{report.rows_compared} answers equal to the notebook's"
+    quicker = ", ".join(f"{m.key} {m.before_ms / m.after_ms:.0f} times as fast" for m in report.accelerated)
+    slow = ", ".join(f"{m.key or 'models'} not accelerated" for m in report.acceleration if m.why)
+    return "; ".join(filter(None, (found, quicker, slow)))
 
 
 def _alone(report: Report) -> str:
@@ -288,8 +320,7 @@ def _prove(
     notebook: Notebook,
     draft: Bundle,
     folder: Path,
-    parameters: Mapping[str, Any],
-    rtol: float,
+    how: How,
     timer: _Timer,
 ) -> Validated:
     scratch = folder.parent / f".{folder.name}.{os.getpid()}"
@@ -297,12 +328,19 @@ def _prove(
     scratch.mkdir(parents=True)
     try:
         run = rooms.clean_run(
-            notebook, draft.plan, folder=scratch, parameters=parameters, progress=timer.progress("validate")
+            notebook,
+            draft.plan,
+            folder=scratch,
+            parameters=how.parameters,
+            progress=timer.progress("validate"),
         )
         bundle = rooms.extract(notebook, run.evidence)
         package = scratch / "package" / bundle.name
         rooms.write_package(bundle, scratch, package)
-        report = rooms.prove(bundle, run, package, rtol=rtol)
+        report = rooms.prove(bundle, run, package, rtol=how.rtol)
+        if how.accelerate:
+            remake = remaking(rooms.extract, rooms.write_package, notebook, run, bundle, package)
+            report = rooms.accelerate(run, package, report, remake, progress=timer.progress("validate"))
         bundle, report = pinned(rooms.extract, notebook, run.evidence, bundle, report)
         rooms.write_package(bundle, scratch, package)
     except NotebookError as error:

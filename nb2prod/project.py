@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2prod import flow
-from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Side
+from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Report, Side
 from nb2prod.errors import UsageError
 from nb2prod.flow import Rooms
 
@@ -31,12 +31,16 @@ HOME = ".nb2prod"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """[tool.nb2prod]. `host` and `port`: where endpoints answer. `rtol`: relative tolerance of parity."""
+    """[tool.nb2prod]. `host` and `port`: where endpoints answer. `rtol`: relative tolerance of parity.
+
+    `accelerate`: whether onnxruntime may answer for models, where that is proven to be the same.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     num_replicas: int = 1
     rtol: float = 0.0
+    accelerate: bool = True
 
     @classmethod
     def of(cls, table: Mapping[str, Any], file: Path) -> Settings:
@@ -48,7 +52,7 @@ class Settings:
                 hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}."
                 raise UsageError(f"{file}: [tool.nb2prod] has no setting `{name}`", hint=hint)
             fits = isinstance(value, int | float) if known[name] is float else isinstance(value, known[name])
-            if not fits or isinstance(value, bool):
+            if not fits or isinstance(value, bool) != (known[name] is bool):
                 kind = known[name].__name__
                 raise UsageError(
                     f"{file}: `{name}` must be of type {kind}, not {value!r}", hint="Correct it."
@@ -169,7 +173,8 @@ class Project:
         UsageError: NB341 if it is none of these, NB402 for a release that does not exist.
         """
         if _is_notebook(what):
-            return flow.side(self.rooms(), _read(what, name), self.work, rtol=self.settings.rtol)
+            rtol, accelerate = self.settings.rtol, self.settings.accelerate
+            return flow.side(self.rooms(), _read(what, name), self.work, rtol=rtol, accelerate=accelerate)
         if (Path(what) / "manifest.json").is_file():
             return Side(what, _texts(Path(what)))
         model, _, version = what.partition("@")
@@ -179,6 +184,20 @@ class Project:
             )
             raise UsageError(f"{what} is nothing to compare", code="NB341", hint=hint)
         return self._side_of(self.registry.get(model, version or "champion"))
+
+    def package(self, what: str) -> tuple[Path, Report | None]:
+        """A package on disk and its report: a folder (it has no report), or a release as `side` takes it.
+
+        UsageError: NB341 if it is neither, NB402 for a release that does not exist.
+        """
+        if (Path(what) / "manifest.json").is_file():
+            return Path(what), None
+        model, _, version = what.partition("@")
+        if not re.fullmatch(r"[\w.-]+", model) or Path(what).exists():
+            hint = "Name a release (NAME, NAME@3, NAME@champion) or a package's folder."
+            raise UsageError(f"{what} is neither release nor package", code="NB341", hint=hint)
+        release = self.registry.get(model, version or "champion")
+        return release.path, self.registry.report(release)
 
     def _side_of(self, release: Release) -> Side:
         known = f" ({', '.join(release.aliases)})" if release.aliases else ""
@@ -212,6 +231,7 @@ class Project:
             clean_run=_late("validation", "clean_run"),
             write_package=_late("validation", "write_package"),
             prove=_late("validation", "prove"),
+            accelerate=_late("validation", "accelerate"),
             isolate=functools.partial(_late("validation", "isolate"), envs=self.home / "envs"),
             find_release=lambda name, content: self.registry.find(name, content),
             register=lambda *args, **kwargs: self.registry.register(*args, **kwargs),

@@ -19,6 +19,7 @@ from typing import Any
 
 from nb2prod.domain import (
     Bundle,
+    CleanRun,
     Evidence,
     Notebook,
     Report,
@@ -76,14 +77,38 @@ def pinned(
     return made, replace(report, bundle_digest=made.digest)
 
 
+def remaking(
+    extract: Extract,
+    write_package: Callable[[Bundle, Path | None, Path], None],
+    notebook: Notebook,
+    run: CleanRun,
+    bundle: Bundle,
+    package: Path,
+) -> Callable[[Report], Bundle]:
+    """A function that writes the proven package anew, as a report says, and gives its bundle."""
+
+    def remake(report: Report) -> Bundle:
+        made, _ = pinned(extract, notebook, run.evidence, bundle, report)
+        write_package(made, run.folder, package)
+        return made
+
+    return remake
+
+
 def _whole(extract: Extract, notebook: Notebook, evidence: Evidence, report: Report) -> Bundle:
-    proven = replace(evidence, requirements=report.requirements, batch_safe=report.batch_safe)
+    proven = replace(
+        evidence,
+        requirements=report.requirements,
+        batch_safe=report.batch_safe,
+        accelerated=report.accelerated,
+    )
     return extract(notebook, proven)
 
 
 def _but_for_proof(bundle: Bundle) -> Any:
     files = {name: text for name, text in bundle.files.items() if name != "requirements.txt"}
     manifest = {**json.loads(files.pop("manifest.json")), "requirements": None, "batch_safe": None}
+    manifest["state"] = [{**item, "accelerated": None} for item in manifest["state"]]
     return files, manifest, bundle.evidence and bundle.evidence.state
 
 

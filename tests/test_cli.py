@@ -25,6 +25,7 @@ VERBS = [
     "doctor",
     "down",
     "explain",
+    "export",
     "logs",
     "new",
     "predict",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,7 @@ def test_every_tag_and_setting_is_in_the_readme() -> None:
     for tag in TAGS:
         assert f"`{tag}`" in README
     table = README.split("[tool.nb2prod]")[1].split("```")[0]
-    documented = dict(line.split("#")[0].split("=") for line in table.strip().split("\n"))
-    assert {k.strip(): ast.literal_eval(v.strip()) for k, v in documented.items()} == {
+    assert tomllib.loads(table) == {
         field: getattr(Settings(), field) for field in Settings.__dataclass_fields__
     }
 

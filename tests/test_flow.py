@@ -77,6 +77,17 @@ class Paper:
         assert (package / "requirements.txt").read_text() == "", "what predicting imports is not known yet"
         return report(bundle, requirements=self.requirements)
 
+    def accelerate(
+        self,
+        run: CleanRun,
+        package: Path,
+        report: Report,
+        remake: Callable[[Report], Bundle],
+        *,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> Report:
+        return report
+
     def isolate(
         self,
         bundle: Bundle,
@@ -123,6 +134,7 @@ class Paper:
             clean_run=self.clean_run,
             write_package=self.write_package,
             prove=self.prove,
+            accelerate=self.accelerate,
             isolate=self.isolate,
             find_release=lambda name, content: next((r for r in self.releases if r.content == content), None),
             register=self.register,
@@ -187,7 +199,7 @@ def test_force_runs_again(book: Notebook, tmp_path: Path) -> None:
     assert paper.asked[:2] == ["run", "prove"]
 
 
-@pytest.mark.parametrize("change", ["parameters", "rtol", "installed", "code", "tampered"])
+@pytest.mark.parametrize("change", ["parameters", "rtol", "accelerate", "installed", "code", "tampered"])
 def test_whatever_a_proof_rests_on_asks_for_a_new_one(change: str, book: Notebook, tmp_path: Path) -> None:
     paper, options = Paper(), {}
     paper.requirements = (Requirement("pytest", "0.1", ("model",)),) if change == "installed" else ()
@@ -196,6 +208,8 @@ def test_whatever_a_proof_rests_on_asks_for_a_new_one(change: str, book: Noteboo
         options = {"parameters": {"k": 2}}
     elif change == "rtol":
         options = {"rtol": 1e-9}
+    elif change == "accelerate":
+        options = {"accelerate": False}
     elif change == "installed":
         paper.requirements = (Requirement("pytest", version("pytest"), ("model",)),)
     elif change == "code":

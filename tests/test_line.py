@@ -113,7 +113,8 @@ class Live:
 def live(request: pytest.FixtureRequest, project: Project) -> Live:
     name = request.param
     shutil.copy(NOTEBOOKS / f"{name}.ipynb", project.folder)
-    return Live(name, project.json("deploy", f"{name}.ipynb"))
+    # the very bits are those of the original models
+    return Live(name, project.json("deploy", f"{name}.ipynb", "--no-accelerate"))
 
 
 def own_answer(name: str) -> Any:
@@ -171,7 +172,7 @@ def test_a_release_holds_what_it_needs(live: Live, project: Project) -> None:
 
 
 def test_deploying_again_changes_nothing_and_runs_nothing(live: Live, project: Project) -> None:
-    result = project.run("deploy", f"{live.name}.ipynb")
+    result = project.run("deploy", f"{live.name}.ipynb", "--no-accelerate")
     assert f"Nothing changed: {live.name} version 1 already serves." in result.stdout
     assert "= validate" in result.stderr
     assert "cell" not in result.stderr

@@ -42,7 +42,15 @@ from nb2prod.extract.warmed import warmed
 from nb2prod.extract.watches import rebound_later
 
 PACKAGE_FORMAT = 2
-FIXED_FILES = ("runtime.py", "codecs.py", "writer.py", "formats.py", "plain.py", "mlflow_model.py")
+FIXED_FILES = (
+    "runtime.py",
+    "codecs.py",
+    "writer.py",
+    "formats.py",
+    "plain.py",
+    "accelerated.py",
+    "mlflow_model.py",
+)
 """What every package carries as it is: nb2prod/extract/package."""
 
 
@@ -189,6 +197,8 @@ def _init(notebook: Notebook) -> str:
 def _manifest(slice_: Slice, layer: Layer, evidence: Evidence | None) -> Mapping[str, Any]:
     notebook = slice_.layout.program.notebook
     captured = {s.key: to_json(s) for s in evidence.state} if evidence else {}
+    for item in evidence.accelerated if evidence else ():
+        captured[item.key] |= {"accelerated": to_json(item.manifest)}
     computed = behind(slice_, layer.state)
     return {
         "format": PACKAGE_FORMAT,

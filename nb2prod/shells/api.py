@@ -21,6 +21,7 @@ from nb2prod.domain import (
     EndpointStatus,
     Explanation,
     Notebook,
+    Report,
 )
 from nb2prod.errors import ClusterError, DeployError, Nb2prodError, RequestError, UsageError
 from nb2prod.flow import Watcher
@@ -73,6 +74,7 @@ def validate(
     rtol: float | None = None,
     force: bool = False,
     isolated: bool = False,
+    accelerate: bool | None = None,
     watcher: Watcher | None = None,
 ) -> Validated:
     """Run the notebook clean and prove that the extracted package answers as it does.
@@ -80,7 +82,8 @@ def validate(
     `parameters` replace those of the cell tagged so; `rtol` is a relative tolerance (default: exact,
     or the project's). Raises RunError, StateError or ParityError. An unchanged notebook is not run again.
     `isolated` proves it in an empty environment as well, with its requirements.txt installed and nothing
-    else; SetupError if they cannot be installed.
+    else; SetupError if they cannot be installed. `accelerate` (default: the project's, True) lets onnxruntime
+    answer for scikit-learn, xgboost and lightgbm models, where it is proven to answer alike, and quicker.
     """
     project = _not_in_clean_run()
     return flow.validate(
@@ -91,6 +94,7 @@ def validate(
         rtol=project.settings.rtol if rtol is None else rtol,
         force=force,
         isolated=isolated,
+        accelerate=project.settings.accelerate if accelerate is None else accelerate,
         watcher=watcher,
     )
 
@@ -103,6 +107,7 @@ def deploy(
     parameters: Mapping[str, Any] | None = None,
     rtol: float | None = None,
     force: bool = False,
+    accelerate: bool | None = None,
     watcher: Watcher | None = None,
 ) -> Deployment:
     """A notebook live behind HTTP: check, build, validate, register, deploy, as far as not yet done."""
@@ -115,6 +120,7 @@ def deploy(
         parameters=parameters,
         rtol=project.settings.rtol if rtol is None else rtol,
         force=force,
+        accelerate=project.settings.accelerate if accelerate is None else accelerate,
         watcher=watcher,
     )
 
@@ -130,6 +136,49 @@ def diff(a: str | Path, b: str | Path | None = None, *, name: str | None = None)
 
     project = Project.find()
     return compare(*project.sides(str(a), None if b is None else str(b), name))
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A model as an ONNX file. `inputs` has the columns of `numbers` (doubles) and `texts`, in order;
+    `outputs` which output gives a method's answers."""
+
+    file: Path
+    key: str
+    inputs: Mapping[str, Sequence[str | int]]
+    outputs: Mapping[str, str]
+
+
+def export(what: str | Path, *, onnx: str | Path, state: str | None = None) -> Exported:
+    """Write a model of a release (NAME, NAME@VERSION, or a package's folder) to `onnx`, for use elsewhere.
+
+    `state` names the model, where there are several. It is the file that serves: UsageError NB343 if the
+    proof left the model to its library, NB344 if it is not clear which.
+    """
+    package, report = Project.find().package(str(what))
+    manifest = json.loads((package / "manifest.json").read_text("utf-8"))
+    found = {item["key"]: item["accelerated"] for item in manifest["state"] if item.get("accelerated")}
+    key = _exported(what, found, report, state)
+    target = Path(onnx)
+    target.write_bytes((package / found[key]["file"]).read_bytes())
+    given, methods = found[key]["inputs"], found[key]["methods"]
+    names = given["columns"] or range(len(given["dtypes"]))
+    inputs = {kind: [names[at] for at in given[kind]] for kind in ("numbers", "texts") if given[kind]}
+    return Exported(target, key, inputs, {name: answer["output"] for name, answer in methods.items()})
+
+
+def _exported(what: str | Path, found: Mapping[str, Any], report: Report | None, state: str | None) -> str:
+    """Which of the models that there are in ONNX is meant."""
+    if not found or (state is not None and state not in found):
+        known = report.acceleration if report is not None else ()
+        reasons = [f"{m.key}: {m.why}." for m in known if m.why and state in (None, m.key)]
+        there = [f"There is: {', '.join(found)}."] if found else []
+        hint = " ".join([*reasons, *there]) or "Validate it with --accelerate: the report then says why."
+        raise UsageError(f"{what} has no {state or 'model'} in ONNX", code="NB343", hint=hint)
+    if state is None and len(found) > 1:
+        hint = f"Name one: --state {next(iter(found))}"
+        raise UsageError(f"{what} has several models: {', '.join(found)}", code="NB344", hint=hint)
+    return state or next(iter(found))
 
 
 def _not_in_clean_run() -> Project:

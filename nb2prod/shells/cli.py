@@ -68,6 +68,8 @@ def _run_options(command: F) -> F:
                      help="Replace a parameter of the notebook; VALUE is read as YAML: 0.3, true, text."),
         click.option("--rtol", type=float, help="Relative tolerance of parity (default: exact)."),
         click.option("--force", is_flag=True, help="Run the notebook even if nothing changed."),
+        click.option("--accelerate/--no-accelerate", default=None, help="Let onnxruntime answer for models "
+                     "where it is proven to answer alike, and quicker (default: do)."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -185,6 +187,7 @@ def validate(
     pairs: tuple[tuple[str, str], ...],
     rtol: float | None,
     force: bool,
+    accelerate: bool | None,
     isolated: bool,
     as_json: bool,
 ) -> None:
@@ -202,6 +205,7 @@ def validate(
         rtol=rtol,
         force=force,
         isolated=isolated,
+        accelerate=accelerate,
         watcher=render.Terminal(),
     )
     data = {"reused": made.reused, "package": made.package, "executed": made.executed, "report": made.report}
@@ -226,6 +230,7 @@ def deploy(
     pairs: tuple[tuple[str, str], ...],
     rtol: float | None,
     force: bool,
+    accelerate: bool | None,
     endpoint: str | None,
     as_json: bool,
 ) -> None:
@@ -243,6 +248,7 @@ def deploy(
         parameters=_parameters(pairs),
         rtol=rtol,
         force=force,
+        accelerate=accelerate,
         watcher=render.Terminal(),
     )
     _emit(made, as_json, lambda: render.deployment(made))
@@ -262,6 +268,24 @@ def diff(a: str, b: str | None, name: str | None, code: bool, exit_code: bool, a
     data = {**to_json(found), "breaks": found.breaks}
     _emit(data, as_json, lambda: difference.lines(found, code=code))
     sys.exit(1 if exit_code and found.breaks == "yes" else 0)
+
+
+@cli.command()
+@click.argument("what", metavar="NAME")
+@click.option(
+    "--onnx", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="The file to write."
+)
+@click.option("--state", metavar="KEY", help="Which model, where the release has several.")
+@_json_option
+def export(what: str, onnx: str, state: str | None, as_json: bool) -> None:
+    """Write a model of a release as an ONNX file: the one that serves, for use elsewhere.
+
+    NAME is a release (NAME, NAME@VERSION or NAME@ALIAS) or a package's folder.
+    """
+    from nb2prod.shells import api, render
+
+    made = api.export(what, onnx=onnx, state=state)
+    _emit(made, as_json, lambda: render.exported(made))
 
 
 # --- what is live --------------------------------------------------------------------------------

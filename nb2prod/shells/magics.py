@@ -22,7 +22,18 @@ NOTEBOOK_VERBS = frozenset({"check", "explain", "build", "validate", "deploy"})
 CLEAN_RUN = "NB2PROD_CLEAN_RUN"
 """Set in the kernel of a clean run: a notebook that holds `%deploy` must not deploy itself from there."""
 
-VERBS = NOTEBOOK_VERBS | {"diff", "predict", "status", "logs", "dashboard", "up", "down", "doctor", "new"}
+VERBS = NOTEBOOK_VERBS | {
+    "diff",
+    "export",
+    "predict",
+    "status",
+    "logs",
+    "dashboard",
+    "up",
+    "down",
+    "doctor",
+    "new",
+}
 
 
 class Result:
@@ -46,7 +57,8 @@ class Nb2prodMagics(Magics):
 
     @line_magic
     def deploy(self, line: str) -> Result | None:
-        """%deploy [-p NAME VALUE]... [--rtol X] [--force] [--endpoint NAME] [--notebook PATH]
+        """%deploy [-p NAME VALUE]... [--rtol X] [--force] [--no-accelerate] [--endpoint NAME]
+        [--notebook PATH]
 
         Prove this notebook, release it and serve it. Save the notebook first.
         """
@@ -54,7 +66,7 @@ class Nb2prodMagics(Magics):
 
     @line_magic
     def validate(self, line: str) -> Result | None:
-        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--isolated] [--notebook PATH]
+        """%validate [-p NAME VALUE]... [--rtol X] [--force] [--isolated] [--no-accelerate] [--notebook PATH]
 
         Run this notebook clean and prove that the extracted package answers as it does; with
         --isolated also in an empty environment that holds its requirements.txt and nothing else.

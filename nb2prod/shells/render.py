@@ -5,10 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from nb2prod.domain import Bundle, Deployment, Diagnostic, EndpointStatus, Report, Step, sized
+from nb2prod.domain import (
+    Accelerated,
+    Bundle,
+    Deployment,
+    Diagnostic,
+    EndpointStatus,
+    Report,
+    Step,
+    sized,
+)
 from nb2prod.errors import Nb2prodError, ParityError, RequestError, RunError
+
+if TYPE_CHECKING:
+    from nb2prod.shells.api import Exported
 
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
 SHOWN_PROBLEMS = 20
@@ -71,18 +83,39 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
     """What validation saw."""
     again = " (nothing changed since: not run again)" if reused else ""
     yield f"{found.name}: proven{again}"
-    tolerance = "exactly" if not found.tolerance else f"within a relative tolerance of {found.tolerance:g}"
+    tolerance = "exactly" if not found.within else f"within a relative tolerance of {found.within:g}"
     yield f"  parity      {found.rows_compared} answers equal {tolerance}"
     if found.batch_safe is not None:
         yield f"  batching    {'safe' if found.batch_safe else 'unsafe'}: {found.batch_reason}"
     yield from (f"  metric      {name} = {value:.6g}" for name, value in found.metrics.items())
     yield from (f"  state       {s.key}: {s.type}, {sized(s.bytes)}, {s.codec}" for s in found.state)
     yield from (f"  pickle      {s.key} ({s.type}): {s.why}" for s in found.pickled)
+    yield from map(_accelerated, found.acceleration)
     yield from _requirements(found)
     one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
     if one is not None and load is not None:
-        costs = f"loads in {load:.0f} ms, one instance takes {one:.1f} ms, {found.peak_rss_mb:.0f} MB"
+        before = found.latency_ms.get("original")
+        one_ms = f"{one:.1f} ms" + (f" (the originals: {before:.1f} ms)" if before is not None else "")
+        costs = f"loads in {load:.0f} ms, one instance takes {one_ms}, {found.peak_rss_mb:.0f} MB"
         yield f"  in process  {costs}"
+
+
+def _accelerated(item: Accelerated) -> str:
+    if item.why:
+        return f"  original    {item.key or 'models'}: {item.why}"
+    costs = f"one row {item.before_ms:.2f} ms, now {item.after_ms:.3f} ms"
+    alike = f"largest difference {item.difference:.1g} over {item.rows} rows"
+    left = "".join(f"; {name} by the original ({why})" for name, why in item.left.items())
+    return f"  accelerated {item.key}: {', '.join(item.methods)}: {costs}; {alike}{left}"
+
+
+def exported(made: Exported) -> Iterator[str]:
+    """What the file takes and gives."""
+    yield f"{made.file}: the model {made.key}"
+    kinds = {"numbers": "float64", "texts": "string"}
+    for name, columns in made.inputs.items():
+        yield f"  {name:<8} {kinds[name]} (rows, {len(columns)}): {', '.join(map(str, columns))}"
+    yield from (f"  output   {output}: what {method} answers" for method, output in made.outputs.items())
 
 
 def _requirements(found: Report) -> Iterator[str]:

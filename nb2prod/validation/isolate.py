@@ -63,7 +63,7 @@ def _environment(bundle: Bundle, report: Report, envs: Path, tell: Callable[[str
 
 def _answered(package: Path, cases: Path, report: Report, environment: Environment) -> dict[str, Any]:
     try:
-        return ask(package, cases, report.tolerance, environment.python)
+        return ask(package, cases, report.within, environment.python)
     except ParityError as error:
         raise _otherwise(error) from error
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nb2prod.domain import Bundle, StateFile
+from nb2prod.domain import Accelerated, Bundle, StateFile
 from nb2prod.errors import UsageError
 
 
@@ -38,11 +38,12 @@ def _fill(folder: Path, bundle: Bundle, run_folder: Path | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8", newline="\n")
     if bundle.evidence is not None and run_folder is not None:
-        for item in bundle.evidence.state:
+        files: tuple[StateFile | Accelerated, ...] = (*bundle.evidence.state, *bundle.evidence.accelerated)
+        for item in files:
             _copy_state(item, run_folder, folder)
 
 
-def _copy_state(item: StateFile, run_folder: Path, folder: Path) -> None:
+def _copy_state(item: StateFile | Accelerated, run_folder: Path, folder: Path) -> None:
     data = (run_folder / item.file).read_bytes()
     if hashlib.sha256(data).hexdigest() != item.sha256:
         raise ValueError(f"{run_folder / item.file} is not the state that was captured")

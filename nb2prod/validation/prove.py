@@ -113,7 +113,7 @@ def ask(
         )
         # -P: the folder of our script must not become a place to import from
         command = [python or sys.executable, "-P", str(Path(__file__).with_name("child.py")), str(job)]
-        env = _environment(own=python is not None)
+        env = environment(own=python is not None)
         env |= {"PYTHONHASHSEED": str(seed)} if seed is not None else {}
         done = subprocess.run(
             command, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -124,7 +124,7 @@ def ask(
         return answer
 
 
-def _environment(own: bool) -> dict[str, str]:
+def environment(own: bool) -> dict[str, str]:
     """This process's, without what makes it a session; and without what leads to modules, for an own one."""
     ours: tuple[str, ...] = ("JPY_", "IPY", "NB2PROD_", "PYTHONSTARTUP", "MPLBACKEND")
     if own:

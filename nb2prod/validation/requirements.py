@@ -110,6 +110,8 @@ def _asked(bundle: Bundle) -> Iterator[tuple[Role, str]]:
     """Role by role, the modules that its code, its state and, for the first one, its requests need."""
     assert bundle.evidence is not None
     stored = {item.key: item.modules for item in bundle.evidence.state}
+    for item in bundle.evidence.accelerated:
+        stored[item.key] = (*stored[item.key], "onnxruntime")
     for role, needs in bundle.needs.items():
         yield from ((role, item.module) for item in needs.imports)
         yield from ((role, module) for key in needs.state for module in stored.get(key, ()))

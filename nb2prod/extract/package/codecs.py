@@ -29,7 +29,7 @@ from .formats import ALONE, TENSORS, TREE, DamagedState, Home, NoForm
 from .plain import JOIN
 from .writer import Written, write
 
-__all__ = ["DamagedState", "Home", "NoForm", "Unpickler", "Written", "load", "read", "write"]
+__all__ = ["DamagedState", "Home", "NoForm", "Unpickler", "Written", "load", "proven", "read", "write"]
 
 
 def find_here(home: Home) -> Any:
@@ -59,13 +59,21 @@ class Unpickler(pickle.Unpickler):
 
 
 def load(folder: Path, entry: Mapping[str, Any], find: Callable[[Home], Any] = find_here) -> Any:
-    """The value of a manifest's entry for the package in `folder`.
+    """The value of a manifest's entry for the package in `folder`; DamagedState as `proven` says."""
+    data = proven(folder, entry)
+    try:
+        return read(data, entry["codec"], entry.get("trusted", ()), find)
+    except DamagedState as error:
+        raise DamagedState(f"{entry['file']}: {error}") from error
 
-    DamagedState, before anything is read, if its file is missing, lies elsewhere, or is not the one that was
-    proven.
+
+def proven(folder: Path, entry: Mapping[str, Any]) -> bytes:
+    """The bytes of the file that an entry names, in the package in `folder`.
+
+    DamagedState, before it is read, if it is missing, lies elsewhere, or is not the one that was proven.
     """
-    name = entry["file"]
-    path = (folder / name).resolve()
+    name: str = entry["file"]
+    path: Path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise DamagedState(f"{name} is no file of this package: the manifest was changed")
     try:
@@ -74,10 +82,7 @@ def load(folder: Path, entry: Mapping[str, Any], find: Callable[[Home], Any] = f
         raise DamagedState(f"{name}: {error}") from error
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise DamagedState(f"{name} is not the file that was proven: its SHA-256 differs")
-    try:
-        return read(data, entry["codec"], entry.get("trusted", ()), find)
-    except DamagedState as error:
-        raise DamagedState(f"{name}: {error}") from error
+    return data
 
 
 def read(
