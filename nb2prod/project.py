@@ -206,7 +206,7 @@ class Project:
 
     # -- serving without a cluster
 
-    def package(self, what: str) -> tuple[Path, str, int]:
+    def served(self, what: str) -> tuple[Path, str, int]:
         """Package, name and version of what to serve: NAME, NAME@VERSION, NAME@ALIAS or a folder.
 
         UsageError: NB511 if the folder holds no package, NB402 for a release that does not exist.

@@ -275,7 +275,7 @@ def serve(
         hint = "Name a release (NAME, NAME@3, NAME@champion) or a package's folder."
         raise UsageError("there is nothing to serve", code="NB511", hint=hint)
     try:
-        package, name, version = Project.find().package(str(what or place.folder))
+        package, name, version = Project.find().served(str(what or place.folder))
         drain = local.DRAIN_S if drain_s is None else drain_s
         address = host or place.host, place.port if port is None else port
         local.serve(
