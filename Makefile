@@ -14,7 +14,7 @@ INTO := --python $(BIN)/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-torch chaos lint format lock clean
+.PHONY: help setup demo test test-torch chaos bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ test-torch: setup ## run the tests that need PyTorch, which they install
 chaos: setup ## the slow searches: 2,000 random notebooks; 50,000 mutated bodies
 	NB2PROD_PROGRAMS=2000 $(BIN)/python -m pytest tests/test_extract_property.py
 	NB2PROD_BODIES=50000 $(BIN)/python -m pytest tests/test_serving_fuzz.py
+
+bench: setup ## one pipeline behind every server, ours and others', driven with wrk (apt install wrk); an hour
+	@[ -x .venv-peers/bin/python ] || { $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers && \
+		$(BIN)/uv pip install --python .venv-peers/bin/python --quiet --compile-bytecode -r bench/peers/requirements.txt; }
+	$(BIN)/python -m bench.serving --peers .venv-peers/bin/python $(ARGS)
 
 lint: setup ## ruff, formatting, strict types, the architecture
 	$(BIN)/ruff check .
