@@ -18,18 +18,6 @@ from tests.harness import Refused, StateChanged, package_answer, same_answers, w
 from tests.test_traps import PAGES, book_of, ran_in
 from tests.traps import Trap, fresh, shell, trap
 
-_SAME_CELL = "changed by another name in the cell that defines it: the proof compares what the package holds"
-KNOWN = dict.fromkeys(
-    [
-        "class_attribute_holds_what_changes",
-        "class_changed_under_another_name",
-        "registry_changed_by_alias",
-        "registry_of_subclasses_changed_by_alias",
-    ],
-    _SAME_CELL,
-)
-"""Traps that answer otherwise once joined, which is not seen without the proof."""
-
 
 def joined(found: Trap) -> Trap:
     """The trap with neighbouring untagged cells in one; not those that a magic or a `__future__` begins."""
@@ -47,11 +35,7 @@ def _stands_alone(cell: tuple[str, str]) -> bool:
 
 def merged() -> list[Any]:
     found = [trap(page) for page in PAGES]
-    return [pytest.param(joined(t), id=t.name, marks=_known(t.name)) for t in found if joined(t) != t]
-
-
-def _known(name: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(reason=KNOWN[name], raises=AssertionError)] if name in KNOWN else []
+    return [pytest.param(joined(t), id=t.name) for t in found if joined(t) != t]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +53,7 @@ def test_joined_cells_are_refused_or_answer_alike(
     try:
         ran = ran_in(fresh(one_shell), book)
         bundle = whole(book, ran)
-        answer = repr(package_answer(bundle, ran.state, ran.request, tmp_path))
+        answer = repr(package_answer(bundle, ran.state, ran.request, tmp_path, ran.portraits))
         same_answers(bundle, ran, tmp_path)
     except (NotebookError, Refused, StateChanged):
         return
