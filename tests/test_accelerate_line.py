@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,19 @@ def test_requirements_have_both_libraries(validated: Validated) -> None:
     assert f"onnxruntime=={onnxruntime.__version__}  # model\n" in pins
     assert "scikit-learn==" in pins
     assert "skl2onnx" not in pins
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.skops"])
+def test_a_damaged_model_or_original_is_refused_at_once(
+    validated: Validated, tmp_path: Path, name: str
+) -> None:
+    package = Path(shutil.copytree(validated.package, tmp_path / "two"))
+    file = package / "state" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(RuntimeError, match=rf"^state/{name} is not the file that was proven"):
+        load(package, "two", 1)
 
 
 def test_the_package_answers_and_keeps_the_original(validated: Validated) -> None:

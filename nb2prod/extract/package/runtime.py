@@ -78,7 +78,10 @@ def load_state(key: str) -> Any:
     if entry is None or "sha256" not in entry:
         raise DamagedState(f"no captured state {key!r}: this package is a draft; run `nb2prod validate`")
     original = functools.partial(codecs.load, HERE, entry)
-    return accelerated.load(HERE, entry, original) if entry.get("accelerated") else original()
+    if not entry.get("accelerated"):
+        return original()
+    codecs.proven(HERE, entry)  # it is read only when it is needed; that it is damaged must show now
+    return accelerated.load(HERE, entry, original)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
