@@ -231,7 +231,7 @@ def described(answer: Callable[[], Any]) -> str:
     """An answer as text; what it raises by its type."""
     try:
         return repr(answer())
-    except StateChanged:
+    except (StateChanged, Refused):
         raise
     except Exception as error:
         return type(error).__name__

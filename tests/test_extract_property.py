@@ -308,7 +308,7 @@ def outcome(folder: Path, cells: list[tuple[str, str]]) -> str:
     note("\n".join(f"## {n}\n{t}" for n, t in bundle.files.items() if n in CODE))
     try:
         got = described(lambda: package_answer(bundle, ran.state, ran.request, folder, ran.portraits))
-    except StateChanged:
+    except (StateChanged, Refused):
         return "refused"
     assert got == repr(ran.answer)
     want = [described(lambda: answer_to(value, cells, bundle.plan, folder)) for value in OTHERS]  # noqa: B023

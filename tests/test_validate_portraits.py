@@ -95,6 +95,26 @@ def test_the_hint_for_a_constant_holds(tmp_path: Path) -> None:
     proved(tmp_path, mended, "r = {'plan': 1, 'age': 2, 'spend': 9}", "sum(r[c] for c in FEATURES)")
 
 
+def test_constants_that_are_bound_anew_later(tmp_path: Path) -> None:
+    source = """
+    LOW = 3
+    first = LOW
+    LOW = 0
+    HIGH = 7
+    """
+    notebook = book(
+        tmp_path,
+        ("", dedent(source)),
+        ("", "second = HIGH\nHIGH = 0"),
+        ("example", "x = 1"),
+        ("model", "def score(x):\n    return [x, first, second]"),
+    )
+    run = plans.run(notebook, extract(notebook).plan)
+    bundle = extract(notebook, run.evidence)
+    write_package(bundle, run.folder, tmp_path / "package")
+    assert prove(bundle, run, tmp_path / "package").passed
+
+
 def test_a_portrait_ends() -> None:
     class Node:
         def __init__(self) -> None:

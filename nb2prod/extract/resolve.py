@@ -77,7 +77,7 @@ class Resolver:
             if seen and (key := self._captures.literal(name, point, reaching.only)):
                 return Target("state", name, (reaching.only,), key)
             self.define(reaching.only, Use(point))
-            self._slice.watched.setdefault(Watched("constant", name, *_place(reaching.only, point)))
+            self._watch_constant(name, reaching.only, point)
             return Target("constant", name, (reaching.only,))
         filling = () if rebinds else registered(self._program, name, reaching.only)
         if reaching.only is not None and filling and self._is_filled(filling):
@@ -170,6 +170,12 @@ class Resolver:
         """Have the clean run see whether a definition is still the same by then."""
         where = _place(definition, until)
         self._slice.watched.setdefault(Watched("definition", name, *where, self._remembered, embedded))
+
+    def _watch_constant(self, name: str, binding: Statement, point: Point) -> None:
+        """Have the proof see whether a constant is in the package what it was in the notebook."""
+        until = self._while_bound(name, Point("after", binding.cell), point)
+        if self._program.reaching(name, self._at(until)).only is binding:  # not bound anew in its own cell
+            self._slice.watched.setdefault(Watched("constant", name, *_place(binding, until)))
 
     def _watch_from(self, name: str, definition: Statement, until: Point, *, embedded: bool = False) -> None:
         """Watch a definition, and a class that each class below it changes from one to the next."""
