@@ -482,7 +482,7 @@ def server(registry: Registry, tmp_path: Path) -> Iterator[str]:
     ) as it:
         try:
             assert it.stderr is not None
-            assert any("Application startup complete" in line for line in it.stderr)
+            assert any("Uvicorn running on" in line for line in it.stderr)  # only now it listens
             yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(it.pid, 9)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,9 +31,11 @@ def load(folder: Path, entry: Mapping[str, Any], original: Callable[[], Any]) ->
     if os.environ.get("NB2PROD_ACCELERATE") == "0":
         return original()
     data = codecs.proven(folder, entry["accelerated"])
-    try:
+    session = None
+    # no onnxruntime, or one that does not know the file: each has errors of its own
+    with suppress(Exception):
         session = session_of(data)
-    except Exception:  # no onnxruntime, or one that does not know the file: each has errors of its own
+    if session is None:
         return original()
     return StandIn(Accelerated(session, entry["accelerated"], original))
 
@@ -163,7 +166,7 @@ class Inputs:
             return False
         if (abs(numbers) < HIGHEST).all():
             return True
-        missing = numbers != numbers
+        missing = operator.ne(numbers, numbers)
         return not missing[:, self._whole].any() and bool((abs(numbers[~missing]) < HIGHEST).all())
 
 
@@ -228,7 +231,7 @@ class StandIn:
     def __bool__(self) -> bool:
         return bool(self._accelerated.original)
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return self is other or bool(self._accelerated.original == other)
 
     def __hash__(self) -> int:

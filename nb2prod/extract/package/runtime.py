@@ -480,7 +480,7 @@ class Predictor:
 
         def counted(value: Any) -> str | None:
             expected = check(value)
-            if expected is None and value is not None and value == value and not was_seen(value):
+            if expected is None and not is_missing(value) and not was_seen(value):
                 if self.on_unseen == "refuse":
                     return told
                 self.unseen[name] = self.unseen.get(name, 0) + 1
@@ -491,7 +491,7 @@ class Predictor:
     def _categories(self, name: str, check: Check) -> Check:
         def counted(value: Any) -> str | None:
             expected = check(value)
-            unknown = isinstance(value, str | int | float) and value == value
+            unknown = isinstance(value, str | int | float) and not is_missing(value)
             if expected is None or not unknown or self.on_unseen != "take":
                 return expected
             self.unseen[name] = self.unseen.get(name, 0) + 1
