@@ -54,16 +54,7 @@ class Resolver:
         reaching = self._program.reaching(name, position)
         kinds = {b.kind_of(name) for b in reaching.bindings}
         if not reaching.bindings:
-            if is_builtin(name):
-                return None
-            own = self._program.bound_after(name, position)
-            if own is not None and own.cell is point.cell and own.kind_of(name) == "import":
-                return Target("import", name, (own,))  # a helper that a role cell calls below its imports
-            if star := refusals.unknown_star(self._program, position, name):
-                unit.findings.append(refusals.from_star(name, star, reader))
-                return Target("import", name, (star,))
-            unit.findings.append(refusals.unbound(self._program, name, position, reader))
-            return None
+            return self._unbound(name, point, position, reader, unit)
         if kinds == {"import"}:
             for event in self._program.events(name, 0, position):
                 if patched := patch_of(event.node, name):
@@ -88,6 +79,21 @@ class Resolver:
                 unit.note(refusals.filled_with_others(name, decorated, own=True))
             return None  # or that a call of the definition changes is refused itself
         return self._state(name, point, position, reaching.bindings, reader, unit)
+
+    def _unbound(
+        self, name: str, point: Point, position: int, reader: Statement, unit: Unit
+    ) -> Target | None:
+        """What a name is that nothing above has bound."""
+        if is_builtin(name):
+            return None
+        own = self._program.bound_after(name, position)
+        if own is not None and own.cell is point.cell and own.kind_of(name) == "import":
+            return Target("import", name, (own,))  # a helper that a role cell calls below its imports
+        if star := refusals.unknown_star(self._program, position, name):
+            unit.findings.append(refusals.from_star(name, star, reader))
+            return Target("import", name, (star,))
+        unit.findings.append(refusals.unbound(self._program, name, position, reader))
+        return None
 
     def _is_filled(self, filling: tuple[Statement, ...]) -> bool:
         """Whether a registry is full before any role reads it, and with nothing of the request."""

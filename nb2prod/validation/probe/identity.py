@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from .finding import Finding
 from .pickling import Homes, Unstorable, path_to, pickled, restore
+from .unchanged import LEAVES
 
 MAX_PARTS = 100_000
 """Parts of a piece of state that are looked at."""
-
-_LEAVES = (
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    bool,
-    type(None),
-    type,
-    ModuleType,
-    FunctionType,
-    BuiltinFunctionType,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +34,7 @@ def parts_of(value: Any) -> Parts:
     todo = [value]
     while todo and len(objects) < MAX_PARTS:
         part = todo.pop()
-        if isinstance(part, _LEAVES) or id(part) in objects:
+        if isinstance(part, LEAVES) or id(part) in objects:
             continue
         objects[id(part)] = part
         if isinstance(part, Mapping | set | frozenset):

@@ -25,7 +25,7 @@ MAX_DEPTH = 20
 MAX_OBJECTS = 100_000
 """Objects looked at to find one that two values share."""
 
-_LEAVES = (
+LEAVES = (
     str,
     bytes,
     int,
@@ -219,7 +219,7 @@ def _reached(value: Any) -> set[int]:
     todo = [value]
     while todo and len(found) < MAX_OBJECTS:
         item = todo.pop()
-        if isinstance(item, _LEAVES) or id(item) in found:
+        if isinstance(item, LEAVES) or id(item) in found:
             continue
         root = _root(item)
         if not isinstance(item, tuple | frozenset):
