@@ -558,11 +558,15 @@ class Predictor:
     def _frame(self, instances: Sequence[Mapping[str, Any]]) -> Any:
         return self.frame({name: [row[name] for row in instances] for name in self._fields})
 
+    @functools.cached_property
+    def _frames(self) -> Any:
+        from .frames import Frames
+
+        return Frames(self._fields, _column)
+
     def frame(self, columns: Mapping[str, Any]) -> Any:
         """The request of kind `frame` whose columns keep the contract: lists, or arrays of numbers."""
-        import pandas as pd
-
-        return pd.DataFrame({name: _column(columns[name], field) for name, field in self._fields.items()})
+        return self._frames.make(columns)
 
     def fits(self, name: str, values: Sequence[Any]) -> bool:
         """Whether values keep the contract of a field; False as well where their parts must be looked at."""
@@ -629,10 +633,18 @@ def _column(values: Any, field: Mapping[str, Any]) -> Any:
     if python == "object" or (dtype == "datetime" and "[" not in python):
         cast = _caster(field)
         return pd.Series([cast(value) for value in values], dtype=object)
-    if _NUMPY.fullmatch(python):
+    if NUMPY.fullmatch(python):
         # the same column, made in a tenth of the time
         return importlib.import_module("numpy").array(values, dtype=python)
-    return pd.Series(values, dtype=python).array  # without an index: pandas need not align it
+    dtype = _pandas_dtype(python)
+    if isinstance(dtype, pd.api.extensions.ExtensionDtype):
+        return pd.array(values, dtype=dtype)
+    return pd.Series(values, dtype=dtype).array  # without an index: pandas need not align it
+
+
+@functools.cache
+def _pandas_dtype(python: str) -> Any:
+    return importlib.import_module("pandas").api.types.pandas_dtype(python)
 
 
 def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
@@ -714,14 +726,15 @@ _PART_CASTS: dict[str, Callable[[Mapping[str, Cast]], Cast]] = {
 
 def _number(value: float, python: str) -> Any:
     """A number of numpy's where the example held one: `{"age": df["age"].max()}`."""
-    if python in ("int", "float") or not _NUMPY.fullmatch(python):
+    if python in ("int", "float") or not NUMPY.fullmatch(python):
         return value
     import numpy as np
 
     return np.dtype(python).type(value)
 
 
-_NUMPY = re.compile(r"(?:u?int|float)(?:8|16|32|64)")
+NUMPY = re.compile(r"(?:u?int|float)(?:8|16|32|64)")
+"""Types of numbers that numpy makes of JSON's as pandas would."""
 
 
 def _cast_datetime(value: str, python: str) -> Any:
