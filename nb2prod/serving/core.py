@@ -28,7 +28,7 @@ class Call:
     """A request for predictions, under the id `asked` and in the trace `trace`, in the words of its protocol.
 
     `parse` gives its instances, or Columns of them; `render` makes the answer of as many predictions.
-    Both may raise Refused, of which `refuse` makes an answer.
+    Both may raise Refused, of which `refuse` makes an answer. `brief` says that its body is short.
     """
 
     asked: str
@@ -36,6 +36,7 @@ class Call:
     render: Callable[[LoadedRelease, list[Any]], Response]
     refuse: Refuse = problem
     trace: str = ""
+    brief: bool = True
 
 
 class Columns:
@@ -90,7 +91,7 @@ async def ask(host: Host, predict: Work, call: Call, seconds: float, limits: Lim
         raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
     try:
         async with asyncio.timeout(seconds):
-            response: Response = await host.run(predict, call)
+            response: Response = await host.run(predict, call, brief=call.brief)
     except TimeoutError:
         raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
     return response
