@@ -436,7 +436,7 @@ class Predictor:
         self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
-        self._casts = {name: _caster(field) for name, field in self._fields.items()}
+        self._casts = {name: caster(field) for name, field in self._fields.items()}
         self._run = run
 
     def predict(self, instances: Sequence[Any]) -> list[Any]:
@@ -562,7 +562,7 @@ class Predictor:
     def _frames(self) -> Any:
         from .frames import Frames
 
-        return Frames(self._fields, _column)
+        return Frames(self._fields)
 
     def frame(self, columns: Mapping[str, Any]) -> Any:
         """The request of kind `frame` whose columns keep the contract: lists, or arrays of numbers."""
@@ -617,38 +617,8 @@ def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | Non
     return [dict(zip(columns, row, strict=True)) for row in zip(*there, strict=True)]
 
 
-def _column(values: Any, field: Mapping[str, Any]) -> Any:
-    import pandas as pd
-
-    python, dtype = field["python"], field["dtype"]
-    if hasattr(values, "dtype"):
-        return pd.Series(values, dtype=python)
-    if dtype == "category":
-        return _categorical(values, field)
-    if dtype == "integer" and None not in values:
-        values = [int(value) for value in values]
-    if python == "object" and not field.get("missing"):
-        field = {**field, "missing": "np.nan"}
-    # Python's own dates stand in a column of objects, too
-    if python == "object" or (dtype == "datetime" and "[" not in python):
-        cast = _caster(field)
-        return pd.Series([cast(value) for value in values], dtype=object)
-    if NUMPY.fullmatch(python):
-        # the same column, made in a tenth of the time
-        return importlib.import_module("numpy").array(values, dtype=python)
-    dtype = _pandas_dtype(python)
-    if isinstance(dtype, pd.api.extensions.ExtensionDtype):
-        return pd.array(values, dtype=dtype)
-    return pd.Series(values, dtype=dtype).array  # without an index: pandas need not align it
-
-
-@functools.cache
-def _pandas_dtype(python: str) -> Any:
-    return importlib.import_module("pandas").api.types.pandas_dtype(python)
-
-
-def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
-    """`python` says what the categories are, if not texts: `category[int64]`, `category[str, ordered]`."""
+def categorical(values: Sequence[Any], field: Mapping[str, Any]) -> Any:
+    """A column of a field of categories. `python` says what the categories are, if not texts: `category[int64]`, `category[str, ordered]`."""
     import pandas as pd
 
     texts = list(field["categories"])
@@ -669,12 +639,12 @@ Cast = Callable[[Any], Any]
 """From a JSON value to what the notebook's code had in its place."""
 
 
-def _caster(field: Mapping[str, Any]) -> Cast:
+def caster(field: Mapping[str, Any]) -> Cast:
     dtype, python, parts = field["dtype"], field["python"], field.get("parts") or ()
     as_it_comes = (dtype, python) == ("number", "object")
     missing = _missing(field)
     if parts:
-        cast = _PART_CASTS[dtype]({part["name"]: _caster(part) for part in parts})
+        cast = _PART_CASTS[dtype]({part["name"]: caster(part) for part in parts})
     elif dtype in _CASTS and not as_it_comes:
         cast = _scalar_cast(_CASTS[dtype], python)
     else:
