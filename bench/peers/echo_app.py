@@ -1,6 +1,6 @@
-"""The floor: a raw ASGI app that reads a request and answers it. uvicorn: echo_app:app; Ray: python echo_app.py PORT
+"""The floor: a raw ASGI app that reads a request and answers it. uvicorn: echo_app:app; Ray: echo_app.py PORT
 
-In Ray it is the smallest replica that there can be, behind HAProxy, with the settings that nb2prod's clusters have.
+In Ray it is the smallest replica that there can be, behind HAProxy, with the settings of nb2prod's clusters.
 """
 
 from __future__ import annotations
