@@ -33,9 +33,6 @@ from nb2prod.serving.routes import Request, Table
 from nb2prod.serving.tracing import TRACEPARENT, Tracing, trace_id, traceparent
 
 LIMITS = Limits()
-BRIEF = 2**16
-"""A longer body, in bytes, does not hold the event loop, however quick the release is."""
-
 CLOSE = ("connection", "close")
 
 
@@ -104,8 +101,8 @@ class _Application:
             seconds = self.limits.seconds(request.header(HEADER))
             body = await _body(scope, receive, self.limits)
             call = route.calls(request, body)
-            if parent or len(body) > BRIEF:
-                call = replace(call, trace=trace_id(parent), brief=len(body) <= BRIEF)
+            if parent:
+                call = replace(call, trace=trace_id(parent))
             return await core.ask(self.host, self.predict, call, seconds, self.limits)
         except Refused as refused:
             return refuse(refused, asked)

@@ -28,7 +28,7 @@ class Call:
     """A request for predictions, under the id `asked` and in the trace `trace`, in the words of its protocol.
 
     `parse` gives its instances, or Columns of them; `render` makes the answer of as many predictions.
-    Both may raise Refused, of which `refuse` makes an answer. `brief` says that its body is short.
+    Both may raise Refused, of which `refuse` makes an answer.
     """
 
     asked: str
@@ -36,7 +36,6 @@ class Call:
     render: Callable[[LoadedRelease, list[Any]], Response]
     refuse: Refuse = problem
     trace: str = ""
-    brief: bool = True
 
 
 class Columns:
@@ -91,7 +90,7 @@ async def ask(host: Host, predict: Work, call: Call, seconds: float, limits: Lim
         raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
     try:
         async with asyncio.timeout(seconds):
-            response: Response = await host.run(predict, call, brief=call.brief)
+            response: Response = await host.run(predict, call)
     except TimeoutError:
         raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
     return response
@@ -161,7 +160,7 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
 def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
     try:
         found = _found(release.predictor, [one.instances for one in group])
-    except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
+    except BaseException as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
             group[0].response = _failed(release, error, group[0].call)
             return

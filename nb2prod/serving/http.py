@@ -115,12 +115,15 @@ def header(scope: Scope, name: bytes) -> str | None:
 _PLAIN = re.compile(r"[!-~]{1,128}")
 
 
-_chance = random.Random(os.urandom(16))  # noqa: S311  (ids must differ, not be hard to guess)
+_chance = random.Random(os.urandom(16))  # ids must differ, not be hard to guess
 
 
 def plain_id(*asked: str | None) -> str:
     """The first of these that is short and plain enough for a log, else a new one."""
-    return next((text for text in asked if text and _PLAIN.fullmatch(text)), "") or f"{_chance.getrandbits(128):032x}"
+    return (
+        next((text for text in asked if text and _PLAIN.fullmatch(text)), "")
+        or f"{_chance.getrandbits(128):032x}"
+    )
 
 
 def request_id(scope: Scope) -> str:

@@ -6,32 +6,26 @@ notebook live side by side in one process.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import itertools
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 _count = itertools.count(1)
 
-QUICK_S = 0.001
-"""A release that answers one row sooner than this, in seconds, is quick: to change threads would cost it a tenth."""
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedRelease:
-    """A release in this process. `module` is the name that its package was imported under.
-
-    `quick` says that an answer takes so little time that the event loop can spare it.
-    """
+    """A release in this process. `module` is the name that its package was imported under."""
 
     model_name: str
     version: int
@@ -39,7 +33,6 @@ class LoadedRelease:
     module: str
     predictor: Any
     runtime: Any
-    quick: bool = False
 
     @property
     def contract(self) -> Mapping[str, Any]:
@@ -94,22 +87,18 @@ def load_warm(path: Path | str, model_name: str, version: int) -> LoadedRelease:
     release = load(path, model_name, version)
     try:
         warm(release)
-        return replace(release, quick=_is_quick(release))
+        return release
     except BaseException:
         unload(release)
         raise
 
 
-def _is_quick(release: LoadedRelease) -> bool:
-    """Asked once it is warm. The best of a few tries counts: the machine may be busy."""
-    one = list(release.contract["example"])[:1]
-    for _ in range(5 if one else 0):
-        began = time.perf_counter()
-        release.predictor.predict(one)
-        took = time.perf_counter() - began
-        if took < QUICK_S or took > 20 * QUICK_S:
-            return took < QUICK_S
-    return False
+def settle() -> None:
+    """Keep what is loaded by now out of the garbage collector's full rounds, which take 100 ms and more.
+
+    Call it once a release serves.
+    """
+    gc.freeze()
 
 
 def _note_lines(error: BaseException, runtime: Any) -> None:

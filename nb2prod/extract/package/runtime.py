@@ -618,7 +618,10 @@ def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | Non
 
 
 def categorical(values: Sequence[Any], field: Mapping[str, Any]) -> Any:
-    """A column of a field of categories. `python` says what the categories are, if not texts: `category[int64]`, `category[str, ordered]`."""
+    """A column of a field of categories.
+
+    `python` says what they are, if not texts: `category[int64]`, `category[str, ordered]`.
+    """
     import pandas as pd
 
     texts = list(field["categories"])
