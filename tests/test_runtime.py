@@ -138,6 +138,52 @@ def test_a_column_comes_back_as_it_was(name: str) -> None:
     check()
 
 
+@lenient
+@given(
+    st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=6).flatmap(
+        lambda names: st.tuples(*(COLUMNS[name] for name in names))
+    )
+)
+def test_a_frame_of_known_columns_is_the_one_that_pandas_makes(columns: tuple[Any, ...]) -> None:
+    count = min(map(len, columns))
+    frame = pd.DataFrame({f"c{i}": column[:count] for i, column in enumerate(columns)})
+    model = observe(frame)
+    instances = json.loads(json.dumps(runtime.to_instances(frame, "frame")))
+    by_pandas, known = model.decode(instances)[0], model.decode(instances)[0]
+    pd.testing.assert_frame_equal(known, by_pandas, check_exact=True, check_freq=True)
+    assert list(mismatches(by_pandas, known)) == []
+    # what numpy or the notebook's own code sees of it
+    assert known.to_numpy().dtype == by_pandas.to_numpy().dtype
+    assert all(
+        known[name].to_numpy().flags.writeable == by_pandas[name].to_numpy().flags.writeable for name in frame
+    )
+    known["c0"], by_pandas["c0"] = known["c0"].iloc[::-1], by_pandas["c0"].iloc[::-1]
+    known.insert(0, "new", 1)
+    by_pandas.insert(0, "new", 1)
+    pd.testing.assert_frame_equal(known, by_pandas)
+
+
+def test_what_is_done_to_one_frame_does_not_show_in_the_next() -> None:
+    model = observe(pd.DataFrame({"a": [1.5], "b": ["x"], "c": [2.5]}))
+    instances = [{"a": 1.5, "b": "x", "c": 2.5}]
+    for _ in range(3):
+        frame = model.decode(instances)[0]
+        assert frame.columns.name is None
+        assert frame.index.name is None
+        assert frame.to_dict("records") == instances
+        frame.columns.name = frame.index.name = "mine"
+        frame.loc[0, "a"] = 7.0
+        frame["d"] = 1
+
+
+def test_numbers_that_json_writes_otherwise_are_taken_alike() -> None:
+    model = observe(pd.DataFrame({"a": [1, 2], "b": [0.5, math.nan], "c": [2**63 - 1, 3]}))
+    instances = [{"a": 1.0, "b": None, "c": 2**63 - 1}, {"a": 2, "b": 1, "c": 3.0}]
+    by_pandas, known = model.decode(instances)[0], model.decode(instances)[0]
+    pd.testing.assert_frame_equal(known, by_pandas, check_exact=True)
+    assert known["c"][0] == 2**63 - 1
+
+
 def through_json(request: Any) -> Any:
     """What the package's code gets for a request that was sent as JSON."""
     model = observe(request)

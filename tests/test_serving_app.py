@@ -233,8 +233,9 @@ def test_a_failing_model_tells_its_log_and_not_the_caller(app: App, caplog: pyte
     assert ask(app, "POST", "/predict", json={"instances": [ROW]}).status_code == 200
 
 
-def test_a_model_that_exits_does_not_end_the_process(tmp_path: Path) -> None:
-    model = "import sys\ndef model(pairs):\n    sys.exit(1)\n"
+@pytest.mark.parametrize("way", ["SystemExit(1)", "KeyboardInterrupt", "GeneratorExit", "StopIteration"])
+def test_a_model_that_exits_does_not_end_the_process(tmp_path: Path, way: str) -> None:
+    model = f"def model(pairs):\n    raise {way}\n"
     app = application(Host(load(write_package(tmp_path / "p", model=model), "quitter", 1)))
     assert ask(app, "POST", "/predict", json={"instances": [ROW]}).status_code == 500
     assert ask(app, "GET", "/health").status_code == 200

@@ -48,6 +48,7 @@ FIXED_FILES = (
     "writer.py",
     "formats.py",
     "plain.py",
+    "frames.py",
     "accelerated.py",
     "mlflow_model.py",
 )

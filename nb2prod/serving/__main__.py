@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nb2prod.serving import containers
 from nb2prod.serving.local import DRAIN_S, UNSEEN, CannotServe, Serve, Serving, package_in, serve
+from nb2prod.serving.processors import cpus, fit_threads
 
 FOLDER = "a package's folder, or that of an MLflow model which holds one (default: SageMaker's /opt/ml/model)"
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(words)
     place = containers.place(os.environ, named=asked.folder is not None)
+    fit_threads(os.environ, cpus())
     folder = asked.folder or place.folder
     if folder is None:
         parser.error(f"name FOLDER: {FOLDER}")

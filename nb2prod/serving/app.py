@@ -6,12 +6,12 @@ Works under any prefix, in a Ray Serve replica and under plain uvicorn alike.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nb2prod.serving import core
 from nb2prod.serving.core import Refuse
-from nb2prod.serving.host import Host
+from nb2prod.serving.host import Host, Work
 from nb2prod.serving.http import (
     App,
     Disconnected,
@@ -51,60 +51,69 @@ def application(
     `echo_request_id` is off where the server already returns x-request-id, as Ray Serve does.
     """
     predict = partial(core.predict, host, limits.max_rows)
+    return _Application(host, prefix, limits, table, echo_request_id, tracing, predict)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Application:
+    host: Host
+    prefix: str
+    limits: Limits
+    table: Table
+    echo_request_id: bool
+    tracing: Tracing | None
+    predict: Work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await lifespan(receive, send)
         elif scope["type"] == "http":
-            await serve(scope, receive, send)
+            await self._serve(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1003})
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked, parent = request_id(scope), traceparent(scope)
         try:
-            if tracing is not None:
-                respond_in = partial(respond, scope, receive, asked)
-                response = await tracing.answer(scope, _name(scope, prefix, table), asked, respond_in)
+            if self.tracing is not None:
+                respond = partial(self._respond, scope, receive, asked)
+                response = await self.tracing.answer(scope, self._name(scope), asked, respond)
             else:
-                response = await respond(scope, receive, asked, parent)
+                response = await self._respond(scope, receive, asked, parent)
                 if parent:
                     response = response.with_header(TRACEPARENT, parent)
         except Disconnected:
             return
-        if echo_request_id:
+        if self.echo_request_id:
             response = response.with_header("x-request-id", asked)
         await send_response(send, response, body=scope["method"] != "HEAD")
 
-    async def respond(scope: Scope, receive: Receive, asked: str, parent: str) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive, asked: str, parent: str) -> Response:
         refuse: Refuse = problem
         try:
-            route, names = table.find(scope["method"], inner_path(scope, prefix))
+            route, names = self.table.find(scope["method"], inner_path(scope, self.prefix))
             refuse = route.refuse
             request = Request(asked, dict(scope["headers"]), names)
             if route.calls is None:
-                return route.tell(request, host)
+                return route.tell(request, self.host)
             if request.header(b"content-encoding") not in ("", "identity"):
                 raise Refused(415, "bodies are not compressed here: send it without content-encoding")
-            seconds = limits.seconds(request.header(HEADER))
-            body = await _body(scope, receive, limits)
+            seconds = self.limits.seconds(request.header(HEADER))
+            body = await _body(scope, receive, self.limits)
             call = route.calls(request, body)
             if parent:
                 call = replace(call, trace=trace_id(parent))
-            return await core.ask(host, predict, call, seconds, limits)
+            return await core.ask(self.host, self.predict, call, seconds, self.limits)
         except Refused as refused:
             return refuse(refused, asked)
 
-    return app
-
-
-def _name(scope: Scope, prefix: str, table: Table) -> str:
-    """What a span is called: the path as its route has it, so that there are few."""
-    method: str = scope["method"]
-    try:
-        return f"{method} {table.find(method, inner_path(scope, prefix))[0].path}"
-    except Refused:
-        return method
+    def _name(self, scope: Scope) -> str:
+        """What a span is called: the path as its route has it, so that there are few."""
+        method: str = scope["method"]
+        try:
+            return f"{method} {self.table.find(method, inner_path(scope, self.prefix))[0].path}"
+        except Refused:
+            return method
 
 
 async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:

@@ -160,7 +160,7 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
 def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
     try:
         found = _found(release.predictor, [one.instances for one in group])
-    except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
+    except BaseException as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
             group[0].response = _failed(release, error, group[0].call)
             return

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -114,9 +115,15 @@ def header(scope: Scope, name: bytes) -> str | None:
 _PLAIN = re.compile(r"[!-~]{1,128}")
 
 
+_chance = random.Random(os.urandom(16))  # ids must differ, not be hard to guess
+
+
 def plain_id(*asked: str | None) -> str:
     """The first of these that is short and plain enough for a log, else a new one."""
-    return next((text for text in asked if text and _PLAIN.fullmatch(text)), "") or uuid.uuid4().hex
+    return (
+        next((text for text in asked if text and _PLAIN.fullmatch(text)), "")
+        or f"{_chance.getrandbits(128):032x}"
+    )
 
 
 def request_id(scope: Scope) -> str:

@@ -25,7 +25,7 @@ import uvicorn
 from nb2prod.serving.app import LIMITS, application
 from nb2prod.serving.host import Host
 from nb2prod.serving.limits import Limits
-from nb2prod.serving.loader import LoadedRelease, load_warm
+from nb2prod.serving.loader import LoadedRelease, load_warm, settle
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Table
 from nb2prod.serving.tracing import from_environment
@@ -111,6 +111,7 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
         _check_grpc(what.host, what.grpc_port)
     with _bound(what.host, what.port) as sock:
         host = Host(_loaded(what))
+        settle()
         tracing = from_environment(os.environ)
         config = uvicorn.Config(
             application(host, limits=what.limits, table=what.table, tracing=tracing),

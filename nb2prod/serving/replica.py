@@ -23,7 +23,7 @@ from ray import serve
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
-from nb2prod.serving.loader import LoadedRelease, load_warm, unload
+from nb2prod.serving.loader import LoadedRelease, load_warm, settle, unload
 from nb2prod.serving.tracing import from_environment
 
 POLL_S = 1.0
@@ -118,6 +118,7 @@ class Replica:
     def _serve(self, generation: int, release: LoadedRelease) -> None:
         self._host.swap(release)
         self._generation, self._failed = generation, (0, 0.0)
+        settle()
         logger.info("%s version %s serves (generation %s)", release.model_name, release.version, generation)
 
     # -- the table

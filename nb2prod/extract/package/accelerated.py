@@ -22,7 +22,7 @@ from . import codecs
 HIGHEST = 2.0**53
 """Only smaller numbers are handed on: beyond it integers lose digits, and models may refuse."""
 
-FEW = 64
+FEW = 1_000
 """Rows up to which a table of mixed columns is quickest read as one array of objects."""
 
 

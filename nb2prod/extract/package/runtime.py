@@ -436,7 +436,7 @@ class Predictor:
         self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
-        self._casts = {name: _caster(field) for name, field in self._fields.items()}
+        self._casts = {name: caster(field) for name, field in self._fields.items()}
         self._run = run
 
     def predict(self, instances: Sequence[Any]) -> list[Any]:
@@ -558,11 +558,15 @@ class Predictor:
     def _frame(self, instances: Sequence[Mapping[str, Any]]) -> Any:
         return self.frame({name: [row[name] for row in instances] for name in self._fields})
 
+    @functools.cached_property
+    def _frames(self) -> Any:
+        from .frames import Frames
+
+        return Frames(self._fields)
+
     def frame(self, columns: Mapping[str, Any]) -> Any:
         """The request of kind `frame` whose columns keep the contract: lists, or arrays of numbers."""
-        import pandas as pd
-
-        return pd.DataFrame({name: _column(columns[name], field) for name, field in self._fields.items()})
+        return self._frames.make(columns)
 
     def fits(self, name: str, values: Sequence[Any]) -> bool:
         """Whether values keep the contract of a field; False as well where their parts must be looked at."""
@@ -613,30 +617,11 @@ def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | Non
     return [dict(zip(columns, row, strict=True)) for row in zip(*there, strict=True)]
 
 
-def _column(values: Any, field: Mapping[str, Any]) -> Any:
-    import pandas as pd
+def categorical(values: Sequence[Any], field: Mapping[str, Any]) -> Any:
+    """A column of a field of categories.
 
-    python, dtype = field["python"], field["dtype"]
-    if hasattr(values, "dtype"):
-        return pd.Series(values, dtype=python)
-    if dtype == "category":
-        return _categorical(values, field)
-    if dtype == "integer" and None not in values:
-        values = [int(value) for value in values]
-    if python == "object" and not field.get("missing"):
-        field = {**field, "missing": "np.nan"}
-    # Python's own dates stand in a column of objects, too
-    if python == "object" or (dtype == "datetime" and "[" not in python):
-        cast = _caster(field)
-        return pd.Series([cast(value) for value in values], dtype=object)
-    if _NUMPY.fullmatch(python):
-        # the same column, made in a tenth of the time
-        return importlib.import_module("numpy").array(values, dtype=python)
-    return pd.Series(values, dtype=python).array  # without an index: pandas need not align it
-
-
-def _categorical(values: list[Any], field: Mapping[str, Any]) -> Any:
-    """`python` says what the categories are, if not texts: `category[int64]`, `category[str, ordered]`."""
+    `python` says what they are, if not texts: `category[int64]`, `category[str, ordered]`.
+    """
     import pandas as pd
 
     texts = list(field["categories"])
@@ -657,12 +642,12 @@ Cast = Callable[[Any], Any]
 """From a JSON value to what the notebook's code had in its place."""
 
 
-def _caster(field: Mapping[str, Any]) -> Cast:
+def caster(field: Mapping[str, Any]) -> Cast:
     dtype, python, parts = field["dtype"], field["python"], field.get("parts") or ()
     as_it_comes = (dtype, python) == ("number", "object")
     missing = _missing(field)
     if parts:
-        cast = _PART_CASTS[dtype]({part["name"]: _caster(part) for part in parts})
+        cast = _PART_CASTS[dtype]({part["name"]: caster(part) for part in parts})
     elif dtype in _CASTS and not as_it_comes:
         cast = _scalar_cast(_CASTS[dtype], python)
     else:
@@ -714,14 +699,15 @@ _PART_CASTS: dict[str, Callable[[Mapping[str, Cast]], Cast]] = {
 
 def _number(value: float, python: str) -> Any:
     """A number of numpy's where the example held one: `{"age": df["age"].max()}`."""
-    if python in ("int", "float") or not _NUMPY.fullmatch(python):
+    if python in ("int", "float") or not NUMPY.fullmatch(python):
         return value
     import numpy as np
 
     return np.dtype(python).type(value)
 
 
-_NUMPY = re.compile(r"(?:u?int|float)(?:8|16|32|64)")
+NUMPY = re.compile(r"(?:u?int|float)(?:8|16|32|64)")
+"""Types of numbers that numpy makes of JSON's as pandas would."""
 
 
 def _cast_datetime(value: str, python: str) -> Any:
