@@ -778,7 +778,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A stable URL and its routing table; `generation` grows by one with each change of its routes."""
+    """A stable URL and its routing table; `generation` grows by one with each change of its routes.
+
+    `grpc` is where it answers over gRPC, asked by its name: host and port, "" if nowhere.
+    """
 
     name: str
     url: str
@@ -786,6 +789,7 @@ class Endpoint:
     generation: int
     updated: str
     num_replicas: int = 1
+    grpc: str = ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Endpoint:

@@ -31,13 +31,15 @@ HOME = ".nb2prod"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """[tool.nb2prod]. `host` and `port`: where endpoints answer. `rtol`: relative tolerance of parity.
+    """[tool.nb2prod]. `host`, `port` and `grpc_port` (0: the one after `port`): where endpoints answer.
 
+    `rtol`: relative tolerance of parity.
     `accelerate`: whether onnxruntime may answer for models, where that is proven to be the same.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int = 0
     num_replicas: int = 1
     rtol: float = 0.0
     accelerate: bool = True
@@ -119,12 +121,19 @@ class Project:
 
     # -- the cluster
 
-    def up(self, *, host: str | None = None, port: int | None = None) -> ClusterInfo:
+    def up(
+        self, *, host: str | None = None, port: int | None = None, grpc_port: int | None = None
+    ) -> ClusterInfo:
         """The cluster, started if it does not run; every endpoint of the project restored."""
         from nb2prod import control
 
         home = self.prepared_home()
-        info = control.up(home, host=host or self.settings.host, port=port or self.settings.port)
+        info = control.up(
+            home,
+            host=host or self.settings.host,
+            port=port or self.settings.port,
+            grpc_port=grpc_port or self.settings.grpc_port,
+        )
         control.restore(info, home)
         return info
 
@@ -143,7 +152,8 @@ class Project:
         from nb2prod import control
 
         home = self.prepared_home()
-        info = control.find(home) or control.up(home, host=self.settings.host, port=self.settings.port)
+        place = self.settings
+        info = control.find(home) or control.up(home, place.host, place.port, grpc_port=place.grpc_port)
         return control.deploy(release, info, home, name, num_replicas=self.settings.num_replicas)
 
     # -- comparing

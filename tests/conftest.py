@@ -42,7 +42,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real Ray cluster, once for all tests, its endpoints at a free port."""
     home = tmp_path_factory.mktemp("project") / ".nb2prod"
     try:
-        yield Cluster(control.up(home, port=free_ports(1)[0]), home)
+        port, grpc_port = free_ports(2)
+        yield Cluster(control.up(home, port=port, grpc_port=grpc_port), home)
     finally:
         control.down(home)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -19,11 +20,13 @@ import pytest
 
 from nb2prod import control
 from nb2prod.control import environment, haproxy, processes
+from nb2prod.control.cluster import beside
 from nb2prod.errors import ClusterError
 from tests.conftest import Cluster, eventually
 from tests.packages import write_release
 
 ROW = {"x": 1.5, "n": 1, "colour": "red"}
+FRONT = haproxy.FRONT
 OTHER = "NB2PROD_TEST_OTHER_RAY"
 
 
@@ -50,6 +53,17 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path, held_port: 
     assert "--port" in str(caught.value.hint)
     assert not (tmp_path / "cluster.json").exists()
     assert temporary_folders() == before
+
+
+def test_a_port_for_grpc_that_is_taken(tmp_path: Path, held_port: int) -> None:
+    with pytest.raises(ClusterError, match=f"port {held_port} is taken") as caught:
+        control.up(tmp_path, port=processes.free_ports(1)[0], grpc_port=held_port)
+    assert caught.value.code == "NB501"
+    found = re.fullmatch(r".* nb2prod up --grpc-port (\d+)", str(caught.value.hint))
+    assert found
+    assert processes.taken("127.0.0.1", int(found[1])) is None
+    assert [beside(8000), beside(65_535)] == [8001, 65_534]
+    assert not (tmp_path / "cluster.json").exists()
 
 
 def test_a_host_that_is_not_this_machine(tmp_path: Path) -> None:
@@ -94,7 +108,9 @@ def test_an_unreadable_record(tmp_path: Path, text: str) -> None:
 def test_the_url_is_one_to_ask_from_here() -> None:
     info = control.ClusterInfo("", "", "0.0.0.0", 8000, "")
     assert info.url == "http://127.0.0.1:8000"
-    assert control.ClusterInfo("", "", "::1", 8000, "").url == "http://[::1]:8000"
+    assert info.grpc == ""
+    info = control.ClusterInfo("", "", "::1", 8000, "", grpc_port=8001)
+    assert (info.url, info.grpc) == ("http://[::1]:8000", "[::1]:8001")
 
 
 def test_haproxy_shows_its_statistics_on_loopback_only() -> None:
@@ -108,6 +124,30 @@ def test_haproxy_shows_its_statistics_on_loopback_only() -> None:
         "frontend http_frontend\n    bind *:8000\n"
         "listen stats\n  bind 127.0.0.1:8404\n  stats enable\n"
     )
+
+
+def test_haproxy_names_the_endpoint_of_a_grpc_call() -> None:
+    config = (
+        "frontend http_frontend\n    mode http\n"
+        "frontend grpc_frontend\n    bind 127.0.0.1:8001 proto h2\n    mode http\n    log global\n"
+        "    acl is_grpc-a req.hdr(application) -m str a\n    use_backend grpc-a if is_grpc-a\n"
+        "    acl is_grpc-b req.hdr(application) -m str b\n    use_backend grpc-b if is_grpc-b\n"
+        "backend grpc-a\n    mode http\n"
+    )
+    front = "    acl is_grpc-f req.hdr(application) -m str nb2prod.front\n"
+    for text, rest in (
+        (config, "a"),
+        (config.replace("backend grpc-a\n", f"{front}backend grpc-a\n"), FRONT),
+    ):
+        added = [line for line in haproxy.by_model_name(text).splitlines() if line not in text.splitlines()]
+        assert len(added) == 4
+        assert " -m str a b" in added[2]
+        assert f"set-header application {rest} if " in added[3]
+
+
+def test_haproxy_knows_no_grpc_where_there_is_none() -> None:
+    for config in ("frontend http_frontend\n    mode http\n", "frontend grpc_frontend\n    mode http\n"):
+        assert haproxy.by_model_name(config) == config
 
 
 # --- a cluster -----------------------------------------------------------------------------------
@@ -137,7 +177,7 @@ def test_the_token_is_its_owners_alone(cluster: Cluster) -> None:
 def test_all_listens_on_loopback(cluster: Cluster) -> None:
     # HAProxy may just be handing its port to its next process, and a replica that is just starting has
     # not its title yet: what is wrong for good stays wrong
-    assert eventually(lambda: cluster.info.port in _ports(cluster))
+    assert eventually(lambda: {cluster.info.port, cluster.info.grpc_port} <= _ports(cluster))
     assert eventually(lambda: not _elsewhere(cluster))
 
 

@@ -39,10 +39,10 @@ def test_a_table_that_knows_no_replicas_has_one(tmp_path: Path) -> None:
 
 def test_a_cluster_on_another_port_moves_the_url_and_nothing_else(tmp_path: Path) -> None:
     table = written(tmp_path)
-    tables.move(tmp_path, "http://127.0.0.1:8010")
+    tables.move(tmp_path, "http://127.0.0.1:8010", "127.0.0.1:8011")
     found = tables.read(table)
     assert found is not None
-    assert found.url == "http://127.0.0.1:8010/a"
+    assert (found.url, found.grpc) == ("http://127.0.0.1:8010/a", "127.0.0.1:8011")
     assert (found.generation, found.routes, found.num_replicas) == (7, ENDPOINT.routes, 2)
 
 

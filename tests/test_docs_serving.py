@@ -13,16 +13,22 @@ import pytest
 
 from nb2prod.serving.limits import Limits
 from tests.packages import write_package
-from tests.processes import serving
+from tests.processes import Served, serving
 
 PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
 ASKED: list[tuple[str, str]] = re.findall(r"```sh\n(.*?)```\n```json\n(.*?)```", PAGE, re.S)
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(write_package(tmp_path_factory.mktemp("docs") / "doubler")) as served:
-        yield served.url
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    package = write_package(tmp_path_factory.mktemp("docs") / "doubler")
+    with serving(package, "--grpc-port", "0") as served:
+        yield served
+
+
+@pytest.fixture
+def url(served: Served) -> str:
+    return served.url
 
 
 def without_id(answer: Any) -> Any:
@@ -37,10 +43,10 @@ def test_a_line_gets_the_answer_that_stands_below_it(url: str, line: str, shown:
     assert without_id(json.loads(done.stdout)) == json.loads(shown)
 
 
-def test_the_arrow_lines_give_what_stands_behind_them(url: str) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.S), ids=["grpc", "arrow"])
+def test_python_lines_give_what_stands_behind_them(served: Served, code: str) -> None:
     found: dict[str, Any] = {}
-    exec(code.replace("http://localhost:8000", url), found)
+    exec(code.replace("http://localhost:8000", served.url).replace("localhost:8001", served.grpc), found)
     assert repr(found["predictions"]) == code.rstrip().rpartition("# ")[2]
 
 

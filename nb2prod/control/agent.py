@@ -68,7 +68,7 @@ class _Handler(socketserver.StreamRequestHandler):
 def stay(info: Mapping[str, Any], home: Path) -> None:
     """Start Serve on a new local cluster, bring its endpoints back, and answer until the end."""
     driver.connect(info["address"], wait=True)
-    driver.start_serve(info["host"], info["port"])
+    driver.start_serve(info["host"], info["port"], info["grpc_port"])
     driver.restore({"home": str(home)})
     path = os.path.join(info["folder"], "agent.sock")
     with _Server(path) as server:

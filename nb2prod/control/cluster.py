@@ -40,7 +40,8 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """A cluster. `host` and `port`: where its endpoints answer; `dashboard`: a URL, "" if unknown.
+    """A cluster. `host`, `port`, `grpc_port` (0 if none): where its endpoints answer. `dashboard`: a URL,
+    "" if unknown.
 
     A local one has `pid` and `created` (epoch seconds) of its head, `folder` (its temporary files) and
     `token` (a file). An external one is what RAY_ADDRESS named.
@@ -56,12 +57,22 @@ class ClusterInfo:
     folder: str = ""
     token: str = ""
     external: bool = False
+    grpc_port: int = 0
 
     @property
     def url(self) -> str:
         """Where the endpoints answer, as seen from this machine."""
+        return f"http://{self._near}:{self.port}"
+
+    @property
+    def grpc(self) -> str:
+        """Where they answer over gRPC, as seen from this machine; "" if nowhere."""
+        return f"{self._near}:{self.grpc_port}" if self.grpc_port else ""
+
+    @property
+    def _near(self) -> str:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"[{host}]" if ":" in host else host
 
     @property
     def socket(self) -> Path | None:
@@ -78,10 +89,13 @@ def find(home: Path) -> ClusterInfo | None:
     return info if info is not None and processes.alive(info.pid, info.created) else None
 
 
-def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float = UP_S) -> ClusterInfo:
+def up(
+    home: Path, host: str = "127.0.0.1", port: int = 8000, *, grpc_port: int = 0, limit_s: float = UP_S
+) -> ClusterInfo:
     """The cluster of a project, started if it does not run; then its endpoints are on their way back.
 
-    Raises ClusterError: NB501 if the port is taken (nothing was started then), NB500 if the cluster does
+    gRPC is at `grpc_port`, or else at the port after `port`.
+    Raises ClusterError: NB501 if a port is taken (nothing was started then), NB500 if the cluster does
     not come up within `limit_s` seconds or RAY_ADDRESS cannot be reached.
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -91,12 +105,14 @@ def up(home: Path, host: str = "127.0.0.1", port: int = 8000, *, limit_s: float 
         if (info := find(home)) is not None:
             return info
         _clear(home)
-        _check_port(host, port)
+        grpc_port = grpc_port or beside(port)
+        _check_port(host, port, "--port")
+        _check_port(host, grpc_port, "--grpc-port")
         try:
-            return _start(home, host, port, limit_s)
+            return _start(home, host, port, grpc_port, limit_s)
         except _Ended:
             # Ray gives its node 30 s to register, with no setting: a busy machine may need a second try
-            return _start(home, host, port, limit_s)
+            return _start(home, host, port, grpc_port, limit_s)
 
 
 def down(home: Path) -> bool:
@@ -151,7 +167,12 @@ def _clear(home: Path) -> bool:
 # --- a local cluster -----------------------------------------------------------------------------
 
 
-def _check_port(host: str, port: int) -> None:
+def beside(port: int) -> int:
+    """The port for gRPC beside one for HTTP, as Triton has it."""
+    return port + 1 if port < 65_535 else port - 1
+
+
+def _check_port(host: str, port: int, option: str) -> None:
     reason = processes.taken(host, port)
     if reason is None:
         return
@@ -161,11 +182,17 @@ def _check_port(host: str, port: int) -> None:
     raise ClusterError(
         f"port {port} is taken by {processes.holder(port)}",
         code="NB501",
-        hint=f"Free it, or choose another: nb2prod up --port {port + 1}",
+        hint=f"Free it, or choose another: nb2prod up {option} {_free_after(host, port)}",
     )
 
 
-def _start(home: Path, host: str, port: int, limit_s: float) -> ClusterInfo:
+def _free_after(host: str, port: int) -> int:
+    """A port above this one that can be had together with the next; 8000 if there is none."""
+    pairs = ((p, p + 1) for p in range(port + 1, 65_535))
+    return next((pair[0] for pair in pairs if not any(processes.taken(host, p) for p in pair)), 8000)
+
+
+def _start(home: Path, host: str, port: int, grpc_port: int, limit_s: float) -> ClusterInfo:
     # Unix sockets need a short path: not in the home, nor in a long TMPDIR as macOS has
     folder = Path(tempfile.mkdtemp(prefix="nb2prod-", dir="/tmp"))
     ports = environment.Ports.free()
@@ -177,11 +204,12 @@ def _start(home: Path, host: str, port: int, limit_s: float) -> ClusterInfo:
         dashboard=f"http://127.0.0.1:{ports.dashboard}",
         folder=str(folder),
         token=str(environment.new_token(home / "ray-token")),
+        grpc_port=grpc_port,
     )
-    env = environment.local(info.id, home, folder, Path(info.token), ports)
+    env = environment.local(info.id, home, folder, Path(info.token), ports, host)
     # before anything runs, so that `down` finds all of it, whatever happens to us
     _record(home / LOCAL, info)
-    tables.move(home, info.url)
+    tables.move(home, info.url, info.grpc)
     try:
         head = processes.spawn(environment.head_command(folder, ports), env, folder, folder / "head.log")
         info = _record(home / LOCAL, replace(info, pid=head.pid, created=head.create_time()))

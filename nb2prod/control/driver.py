@@ -20,13 +20,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nb2prod.control import tables
+from nb2prod.control.haproxy import FRONT as FRONT_NAME
 from nb2prod.domain import Endpoint, Route, to_json
 from nb2prod.errors import DeployError
 
 REPLICA = "nb2prod.serving.replica"
 FRONT = "nb2prod.serving.front"
-FRONT_NAME = "nb2prod.front"
-"""The front's application name; no endpoint's, for it holds a dot."""
+GRPC = "nb2prod.serving.ingress.add_to_server"
 
 CONNECT_S = 120.0
 ROLLBACK_S = 20.0
@@ -84,28 +84,38 @@ def _listens(address: str) -> bool:
     return False
 
 
-def start_serve(host: str, port: int) -> None:
-    """Start Serve, its proxy on this node alone. Does nothing where it runs."""
+def start_serve(host: str, port: int, grpc_port: int = 0) -> None:
+    """Start Serve, its proxy on this node alone; gRPC with a port for it. Does nothing where it runs."""
     from ray import serve
 
-    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    # reflection would name the service and know nothing of its messages
+    grpc = {"port": grpc_port, "grpc_servicer_functions": [GRPC], "enable_reflection": False}
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": host, "port": port},
+        grpc_options=grpc if grpc_port else None,
+    )
 
 
 def describe(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Host, port and dashboard of the cluster that RAY_ADDRESS names; Serve is started if need be."""
+    """Host, ports and dashboard of the cluster that RAY_ADDRESS names; Serve is started if need be."""
     import ray
     from ray import serve
     from ray.serve.context import _get_global_client
 
     if not serve.status().proxies:
+        # without gRPC: Ray would open a port for it on all interfaces of every node, and ask for nothing
         start_serve(request["host"], request["port"])
     # no public call tells these
-    options = _get_global_client().http_config
+    client = _get_global_client()
+    options, grpc = client.http_config, ray.get(client._controller.get_grpc_config.remote())
     node = ray._private.worker._global_node
     dashboard = node.webui_url if node is not None else ""
     return {
         "host": options.host or "127.0.0.1",
         "port": options.port,
+        # who set it up may have other services, or none
+        "grpc_port": grpc.port if GRPC in grpc.grpc_servicer_functions else 0,
         "dashboard": f"http://{dashboard}" if dashboard else "",
     }
 
@@ -239,8 +249,8 @@ def _delete(name: str) -> None:
 def deploy(request: Mapping[str, Any]) -> dict[str, Any]:
     """Bring a release into service behind an endpoint: the Endpoint, as JSON.
 
-    `home`, `name`, `route`, `url` (of the endpoint), `num_replicas`, `limit_s`. Raises DeployError; the
-    endpoint then is as it was.
+    `home`, `name`, `route`, `url` and `grpc` (of the endpoint), `num_replicas`, `limit_s`. Raises
+    DeployError; the endpoint then is as it was.
     """
     home, name, deadline = Path(request["home"]), request["name"], Deadline(request["limit_s"])
     table = tables.path(home, name)
@@ -251,7 +261,7 @@ def deploy(request: Mapping[str, Any]) -> dict[str, Any]:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         route = Route.from_json(request["route"])
         replicas = previous.num_replicas if previous else request["num_replicas"]
-        endpoint = Endpoint(name, request["url"], (route,), generation, moment, replicas)
+        endpoint = Endpoint(name, request["url"], (route,), generation, moment, replicas, request["grpc"])
         try:
             _bring_up(name, table, replicas, deadline)
             _switch(endpoint, table, deadline)

@@ -54,6 +54,7 @@ def deploy(
         "home": str(home.resolve()),
         "name": endpoint_name,
         "url": f"{info.url}/{endpoint_name}",
+        "grpc": info.grpc,
         "route": to_json(route),
         "num_replicas": num_replicas,
         "limit_s": limit_s,
@@ -105,7 +106,7 @@ def status(info: ClusterInfo | None, home: Path) -> tuple[EndpointStatus, ...]:
     except ClusterError as error:
         return tuple(EndpointStatus(e, "down", 0, error.message) for e in endpoints)
     # the cluster may listen elsewhere than when the table was written
-    here = [replace(e, url=f"{info.url}/{e.name}") for e in endpoints]
+    here = [replace(e, url=f"{info.url}/{e.name}", grpc=info.grpc) for e in endpoints]
     with ThreadPoolExecutor(8) as pool:
         return tuple(pool.map(lambda e: _status(e, applications.get(e.name)), here))
 

@@ -1,7 +1,7 @@
 """How our local Ray clusters are set up: environment and command line.
 
 Ray reads its levers from the environment of its processes, so all of it stands here. What listens:
-HTTP on the host asked for (and each replica's own HTTP port with it); everything else on loopback,
+HTTP and gRPC on the host asked for (and each replica's own HTTP port with it); everything else on loopback,
 except one port of each replica, for calls between replicas, which Ray opens on all interfaces and
 gives no setting for. It refuses callers without the cluster's token.
 """
@@ -19,32 +19,36 @@ from pathlib import Path
 from nb2prod.control import haproxy
 from nb2prod.control.processes import CLUSTER_HOME, CLUSTER_ID, free_ports
 
+GRPC_HOST = "NB2PROD_GRPC_HOST"
+"""The environment variable that says where Serve's own gRPC servers listen: see serving/ingress.py."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The TCP ports of a cluster beside its HTTP port. Ray's defaults would meet another Ray's."""
+    """The TCP ports of a cluster beside those of HTTP and gRPC. Ray's defaults would meet another Ray's."""
 
     gcs: int
     dashboard: int
     agent: int
     dashboard_metrics: int
     fallback: int
+    fallback_grpc: int
     haproxy_stats: int
     haproxy_metrics: int
 
     @classmethod
     def free(cls) -> Ports:
         """Ports that are free now."""
-        return cls(*free_ports(7))
+        return cls(*free_ports(8))
 
 
-def local(cluster_id: str, home: Path, folder: Path, token: Path, ports: Ports) -> dict[str, str]:
+def local(cluster_id: str, home: Path, folder: Path, token: Path, ports: Ports, host: str) -> dict[str, str]:
     """The environment of a local cluster of the project in `home`. `folder` is its temporary one.
 
     What the caller's environment says of Ray's tuning stays; what makes the cluster ours does not.
     """
     ours = {CLUSTER_HOME: str(home.resolve())}
-    return driver(cluster_id, token) | ours | _ports(ports) | _proxy(folder, ports)
+    return driver(cluster_id, token) | ours | _ports(ports) | _proxy(folder, ports, host)
 
 
 def driver(cluster_id: str, token: Path) -> dict[str, str]:
@@ -96,19 +100,23 @@ def _ports(ports: Ports) -> dict[str, str]:
         "RAY_START_HOOK": "nb2prod.control.hook.trim",
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "nb2prod.serving.ingress.confine",
     }
 
 
-def _proxy(folder: Path, ports: Ports) -> dict[str, str]:
+def _proxy(folder: Path, ports: Ports, host: str) -> dict[str, str]:
     binary = haproxy.find()
     if binary is None or os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "0":
-        return {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
+        return {"RAY_SERVE_ENABLE_HA_PROXY": "0", GRPC_HOST: f"[{host}]" if ":" in host else host}
     script = haproxy.script(folder)
     # Ray puts a directory with a name of 56 characters between folder and file, and HAProxy a suffix
     # behind its socket's name, of which the system takes 107 bytes
     files = folder / "h"
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        # HAProxy alone asks the replicas
+        GRPC_HOST: "127.0.0.1",
         haproxy.BINARY: binary,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(script or binary),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(files / "c"),

@@ -56,12 +56,12 @@ def write(table: Path, endpoint: Endpoint) -> None:
     scratch.replace(table)
 
 
-def move(home: Path, base_url: str) -> None:
+def move(home: Path, base_url: str, grpc: str) -> None:
     """Note in every table where its endpoint answers now: the cluster may listen elsewhere than before."""
     for endpoint in read_all(home):
-        url = f"{base_url}/{endpoint.name}"
-        if endpoint.url != url:
-            write(path(home, endpoint.name), replace(endpoint, url=url))
+        moved = replace(endpoint, url=f"{base_url}/{endpoint.name}", grpc=grpc)
+        if moved != endpoint:
+            write(path(home, endpoint.name), moved)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ core      requests of any protocol become one call of the model
 protocols what each protocol's requests and answers look like: routes over the core
 app       a release over HTTP (ASGI)
 rpc       … and over gRPC
+ingress   … and that over gRPC where Ray Serve listens
 local     both under plain uvicorn, without Ray; `python -m nb2prod.serving`
 replica   the Ray Serve deployment around them
 front     what answers where no endpoint does

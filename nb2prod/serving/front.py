@@ -1,17 +1,20 @@
-"""What answers where no endpoint does: names the endpoints that exist.
+"""What answers where no endpoint does: names the endpoints that exist, over HTTP and over gRPC.
 
-Ray's own answers here are plain text that sends the reader on to /-/routes.
+Ray's own answers here are plain text that sends the reader on to /-/routes. Over gRPC it also answers what
+is asked of the server and not of a model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import serve
 
+from nb2prod.serving import rpc
 from nb2prod.serving.http import (
     App,
     Receive,
@@ -22,18 +25,22 @@ from nb2prod.serving.http import (
     answer,
     inner_path,
     lifespan,
+    plain_id,
     problem,
     request_id,
     send_response,
 )
+from nb2prod.serving.ingress import Methods
+from nb2prod.serving.messages import messages
 
 
 @serve.ingress()
-class Front:
+class Front(Methods):
     """The application at "/". `tables` is the directory of the endpoints' routing tables."""
 
     def __init__(self, tables: str) -> None:
         self._tables = Path(tables)
+        self.answers = Calls(self._tables).answer
 
     def __serve_build_asgi_app__(self) -> App:
         return application(self._tables)
@@ -52,6 +59,41 @@ def application(tables: Path) -> App:
             await send({"type": "websocket.close", "code": 1003})
 
     return app
+
+
+UNREACHED = (
+    "the call did not reach the endpoint {0}: it does not run yet, or the message is compressed, so that "
+    "its name could not be seen on the way; then send it as metadata, application: {0}"
+)
+
+
+class Calls:
+    """What is answered over gRPC: that there is a server, and which models there are."""
+
+    def __init__(self, tables: Path) -> None:
+        self._tables = tables
+        self._messages = messages()
+
+    async def answer(self, name: str, data: bytes, sent: rpc.Sent) -> Response:
+        """The response of a method to a message."""
+        if name in SERVER:
+            return rpc.respond(self._messages[f"{name}Response"](**SERVER[name]()))
+        names = [item["name"] for item in await asyncio.to_thread(_endpoints, self._tables)]
+        try:
+            asked = rpc.model_of(rpc.read(self._messages, name, data))
+            if asked in names:
+                raise Refused(503, UNREACHED.format(asked))
+            known = ", ".join(names) or "none yet"
+            raise Refused(404, f"no endpoint answers for a model {asked!r:.80}; the endpoints are: {known}")
+        except Refused as refused:
+            return rpc.refused(refused, plain_id(sent.get("x-request-id")))
+
+
+SERVER: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "ServerLive": lambda: {"live": True},
+    "ServerReady": lambda: {"ready": True},
+    "ServerMetadata": rpc.about,
+}
 
 
 def _respond(scope: Scope, endpoints: list[dict[str, Any]]) -> Response:

@@ -20,9 +20,11 @@ from typing import Any
 
 from ray import serve
 
-from nb2prod.serving.app import application
+from nb2prod.serving import rpc
+from nb2prod.serving.app import LIMITS, application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
+from nb2prod.serving.ingress import Methods
 from nb2prod.serving.loader import LoadedRelease, load_warm, settle, unload
 from nb2prod.serving.tracing import from_environment
 
@@ -40,7 +42,7 @@ logger = logging.getLogger("nb2prod.serving")
 
 
 @serve.ingress()
-class Replica:
+class Replica(Methods):
     """One replica of an endpoint. `table` is the path of the endpoint's routing table.
 
     Without a table it waits, empty, for its first release. With one whose release will not load it
@@ -52,6 +54,7 @@ class Replica:
         _log_to_serve()
         self._table = Path(table)
         self._host = Host()
+        self.answers = rpc.Service(self._host, LIMITS, alias=self._table.stem).answer
         self._lock = threading.Lock()
         self._following = threading.Lock()
         self._generation = 0

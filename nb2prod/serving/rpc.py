@@ -2,12 +2,14 @@
 
 ServerLive, ServerReady, ModelReady, ServerMetadata, ModelMetadata, ModelInfer. Tensors come as values or as
 raw bytes, and are answered as raw bytes. A refusal is a gRPC status with the words that HTTP has for it.
+Here with a server of its own; `ingress` has it in a replica, where Ray Serve listens.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +20,14 @@ from nb2prod.serving import core, tensors
 from nb2prod.serving.core import Call, loaded, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, plain_id
-from nb2prod.serving.limits import Limits
+from nb2prod.serving.limits import HEADER, Limits
 from nb2prod.serving.loader import LoadedRelease
 from nb2prod.serving.messages import SERVICE, messages
 from nb2prod.serving.protocols import v2
 from nb2prod.serving.protocols.v1 import check
 from nb2prod.serving.routes import Request
 from nb2prod.serving.tensors import BadTensor, Tensor
-from nb2prod.serving.tracing import trace_id, valid
+from nb2prod.serving.tracing import TRACEPARENT, trace_id, valid
 
 CODES = {
     404: grpc.StatusCode.NOT_FOUND,
@@ -53,7 +55,11 @@ CONTENTS = {
 LONGEST = 600
 """Characters of a status's details: clients refuse trailers over 8 kB, where one may take 12 bytes."""
 
-Method = Callable[[Any, Any], Awaitable[Any]]
+Sent = Mapping[str, str]
+"""A call's metadata."""
+
+Answer = Callable[[str, bytes, Sent], Awaitable[Response]]
+"""From a method's name, a message and metadata to the response."""
 
 
 class CannotListen(Exception):
@@ -79,79 +85,90 @@ async def start(host: Host, limits: Limits, address: str) -> tuple[Any, int]:
 
 
 def _handlers(service: Service) -> Any:
-    methods = {
-        name: grpc.unary_unary_rpc_method_handler(
-            _parsed(service.messages[f"{name}Request"], method),
-            response_serializer=lambda response: response.body,
-        )
-        for name, method in service.methods().items()
-    }
+    # bytes in, bytes out: what gRPC itself makes of a broken message is an unknown error
+    methods = {name: grpc.unary_unary_rpc_method_handler(partial(_call, service, name)) for name in METHODS}
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def _parsed(message: Any, method: Method) -> Method:
-    """A method that takes bytes: what gRPC itself makes of broken ones is an unknown error."""
-
-    async def call(data: bytes, context: Any) -> Any:
-        try:
-            request = message.FromString(data)
-        except DecodeError:
-            await _abort(context, 400, f"the message is no {message.DESCRIPTOR.name}")
-        return await method(request, context)
-
-    return call
+async def _call(service: Service, name: str, data: bytes, context: Any) -> bytes:
+    response = await service.answer(name, data, sent(context), context.time_remaining())
+    return settle(response, context)
 
 
-class Service:
-    """The methods of the service; each gives a Response whose body is the message."""
-
-    def __init__(self, host: Host, limits: Limits) -> None:
-        self._host = host
-        self._limits = limits
-        self.messages = messages()
-        self._predict = partial(core.predict, host, limits.max_rows)
-
-    def methods(self) -> dict[str, Method]:
-        """Each by its name."""
-        told = {name: partial(self._tell, name, tell) for name, tell in TOLD.items()}
-        return {**told, "ModelInfer": self._infer}
-
-    async def _tell(
-        self, name: str, tell: Callable[[Any, Host], Mapping[str, Any]], request: Any, context: Any
-    ) -> Response:
-        try:
-            members = tell(request, self._host)
-        except Refused as refused:
-            await _abort(context, refused.status, refused.detail)
-        return _response(self.messages[f"{name}Response"](**members))
-
-    async def _infer(self, request: Any, context: Any) -> Response:
-        sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        asked = plain_id(sent.get("x-request-id"), request.id)
-        render = partial(_answer, self.messages["ModelInferResponse"], request)
-        trace = trace_id(valid(sent.get("traceparent")))
-        call = Call(asked, partial(_instances, request), render, _refused, trace)
-        left = context.time_remaining()
-        seconds = self._limits.timeout_s if left is None else min(left, self._limits.timeout_s)
-        try:
-            response = await core.ask(self._host, self._predict, call, seconds, self._limits)
-        except Refused as refused:
-            response = _refused(refused, asked)
-        if response.status != 200:
-            await _abort(context, response.status, response.body.decode())
-        return response
+def sent(context: Any) -> Sent:
+    """The metadata that are text."""
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
-def _response(message: Any) -> Response:
-    return Response(200, message.SerializeToString(), "application/grpc")
+def settle(response: Response, context: Any) -> bytes:
+    """The message of a response, once the call's status and metadata are set to it."""
+    context.set_trailing_metadata(list(response.headers))
+    if response.status == 200:
+        return response.body
+    context.set_code(CODES.get(response.status, grpc.StatusCode.INVALID_ARGUMENT))
+    context.set_details(response.body.decode()[:LONGEST])
+    return b""
 
 
-def _refused(refused: Refused, asked: str) -> Response:
+def refused(refused: Refused, asked: str) -> Response:
+    """A refusal as a response."""
     return Response(refused.status, refused.detail.encode(), "text/plain")
 
 
-async def _abort(context: Any, status: int, detail: str) -> None:
-    await context.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), detail[:LONGEST])
+class Service:
+    """The methods of the service. A model has the name of its release, and here also the name `alias`."""
+
+    def __init__(self, host: Host, limits: Limits, alias: str = "") -> None:
+        self._host = host
+        self._limits = limits
+        self._alias = alias
+        self._messages = messages()
+        self._predict = partial(core.predict, host, limits.max_rows)
+
+    async def answer(self, name: str, data: bytes, sent: Sent, left: float | None = None) -> Response:
+        """The response of a method to a message; the caller waits for `left` seconds, if that is known."""
+        asked, parent = plain_id(sent.get("x-request-id")), valid(sent.get(TRACEPARENT))
+        try:
+            if len(data) > self._limits.max_body:
+                raise Refused(413, f"at most {self._limits.max_body} bytes are taken")
+            request = read(self._messages, name, data)
+            if name == "ModelInfer":
+                asked = plain_id(sent.get("x-request-id"), request.id)
+                seconds = self._limits.seconds(sent.get(HEADER.decode(), ""))
+                seconds = seconds if left is None else min(seconds, left)
+                response = await self._infer(request, asked, trace_id(parent), seconds)
+            else:
+                members = TOLD[name](request, self._host, self._alias)
+                response = respond(self._messages[f"{name}Response"](**members))
+        except Refused as error:
+            response = refused(error, asked)
+        response = replace(response, headers=(("x-request-id", asked),))
+        return response.with_header(TRACEPARENT, parent) if parent else response
+
+    async def _infer(self, request: Any, asked: str, trace: str, seconds: float) -> Response:
+        render = partial(_answer, self._messages["ModelInferResponse"], request)
+        call = Call(asked, partial(_instances, request, self._alias), render, refused, trace)
+        return await core.ask(self._host, self._predict, call, seconds, self._limits)
+
+
+def read(messages: Mapping[str, Any], method: str, data: bytes) -> Any:
+    """The request of a method; Refused 400 if the message is none."""
+    message = messages[f"{method}Request"]
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise Refused(400, f"the message is no {message.DESCRIPTOR.name}") from None
+
+
+def model_of(request: Any) -> str:
+    """The model that a request names."""
+    name: str = getattr(request, "model_name", "") or getattr(request, "name", "")
+    return name
+
+
+def respond(message: Any) -> Response:
+    """A message as a response."""
+    return Response(200, message.SerializeToString(), "application/grpc")
 
 
 # --- what describes it ---------------------------------------------------------------------------
@@ -161,43 +178,45 @@ def _is_ready(host: Host) -> bool:
     return host.release is not None and not host.drains
 
 
-def _named(request: Any) -> Request:
-    version = {"version": request.version} if request.version else {}
-    return Request("", {}, {"model": request.name, **version})
+def _check(name: str, version: str, alias: str, release: LoadedRelease) -> None:
+    names = {"model": release.model_name if alias and name == alias else name}
+    check(Request("", {}, {**names, "version": version} if version else names), release)
 
 
-def _model_ready(request: Any, host: Host) -> Mapping[str, Any]:
+def _model_ready(request: Any, host: Host, alias: str) -> Mapping[str, Any]:
     if not _is_ready(host):
         return {"ready": False}
-    check(_named(request), ready(host))
+    _check(request.name, request.version, alias, ready(host))
     return {"ready": True}
 
 
-def _server(request: Any, host: Host) -> Mapping[str, Any]:
-    return {"name": "nb2prod", "version": importlib.metadata.version("nb2prod")}
-
-
-def _model(request: Any, host: Host) -> Mapping[str, Any]:
+def _model(request: Any, host: Host, alias: str) -> Mapping[str, Any]:
     release = loaded(host)
-    check(_named(request), release)
+    _check(request.name, request.version, alias, release)
     return v2.metadata(release)
 
 
-TOLD: dict[str, Callable[[Any, Host], Mapping[str, Any]]] = {
-    "ServerLive": lambda request, host: {"live": True},
-    "ServerReady": lambda request, host: {"ready": _is_ready(host)},
+def about() -> Mapping[str, Any]:
+    """What ServerMetadata answers."""
+    return {"name": "nb2prod", "version": importlib.metadata.version("nb2prod")}
+
+
+TOLD: dict[str, Callable[[Any, Host, str], Mapping[str, Any]]] = {
+    "ServerLive": lambda request, host, alias: {"live": True},
+    "ServerReady": lambda request, host, alias: {"ready": _is_ready(host)},
     "ModelReady": _model_ready,
-    "ServerMetadata": _server,
+    "ServerMetadata": lambda request, host, alias: about(),
     "ModelMetadata": _model,
 }
+
+METHODS = (*TOLD, "ModelInfer")
 
 
 # --- infer ---------------------------------------------------------------------------------------
 
 
-def _instances(request: Any, release: LoadedRelease) -> Any:
-    version = {"version": request.model_version} if request.model_version else {}
-    check(Request("", {}, {"model": request.model_name, **version}), release)
+def _instances(request: Any, alias: str, release: LoadedRelease) -> Any:
+    _check(request.model_name, request.model_version, alias, release)
     try:
         return v2.rows_of(v2.distinct(_inputs(request)), release)
     except BadTensor as error:
@@ -236,4 +255,4 @@ def _answer(message: Any, request: Any, release: LoadedRelease, predictions: lis
         outputs=outputs,
         raw_output_contents=[tensors.pack(tensor) for tensor in found],
     )
-    return _response(made)
+    return respond(made)

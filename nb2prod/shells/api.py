@@ -289,9 +289,9 @@ def serve(
 # --- the cluster ---------------------------------------------------------------------------------
 
 
-def up(*, host: str | None = None, port: int | None = None) -> ClusterInfo:
+def up(*, host: str | None = None, port: int | None = None, grpc_port: int | None = None) -> ClusterInfo:
     """Start the project's Ray cluster if it does not run, and restore its endpoints."""
-    return Project.find().up(host=host, port=port)
+    return Project.find().up(host=host, port=port, grpc_port=grpc_port)
 
 
 def down() -> bool:

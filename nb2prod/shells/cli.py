@@ -415,13 +415,15 @@ def dashboard(as_json: bool) -> None:
 @cli.command()
 @click.option("--host", help="Address to listen on (default: 127.0.0.1, this machine only).")
 @click.option("--port", type=int, help="Port of the endpoints (default: 8000).")
+@click.option("--grpc-port", type=int, help="Their port for gRPC (default: the one after --port).")
 @_json_option
-def up(host: str | None, port: int | None, as_json: bool) -> None:
+def up(host: str | None, port: int | None, grpc_port: int | None, as_json: bool) -> None:
     """Start the local cluster and restore every endpoint."""
     from nb2prod.shells import api
 
-    info = api.up(host=host, port=port)
-    _emit({"url": info.url}, as_json, lambda: [f"The cluster is up: {info.url}"])
+    info = api.up(host=host, port=port, grpc_port=grpc_port)
+    beside = f", gRPC at {info.grpc}" if info.grpc else ""
+    _emit({"url": info.url, "grpc": info.grpc}, as_json, lambda: [f"The cluster is up: {info.url}{beside}"])
 
 
 @cli.command()

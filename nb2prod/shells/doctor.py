@@ -36,7 +36,7 @@ def examine(project: Project) -> tuple[Finding, ...]:
         _disk(project),
         _registry(),
         _cluster(project),
-        _port(project),
+        *_ports(project),
     )
 
 
@@ -87,17 +87,26 @@ def _cluster(project: Project) -> Finding:
     return Finding("cluster", None, f"runs: {info.url}" if info else "not running (`nb2prod up` starts it)")
 
 
-def _port(project: Project) -> Finding:
+def _ports(project: Project) -> Iterator[Finding]:
     from nb2prod import control
+    from nb2prod.control.cluster import beside
 
-    host, port = project.settings.host, project.settings.port
-    if (info := control.find(project.home)) is not None:
-        return Finding(f"port {info.port}", None, "in use by this cluster")
+    place, info = project.settings, control.find(project.home)
+    if info is not None:
+        yield from (
+            Finding(f"port {p}", None, "in use by this cluster") for p in (info.port, info.grpc_port) if p
+        )
+        return
+    yield _port(place.host, "port", place.port)
+    yield _port(place.host, "grpc_port", place.grpc_port or beside(place.port))
+
+
+def _port(host: str, setting: str, port: int) -> Finding:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            hint = "Free it, or set another: `port = 8001` under [tool.nb2prod] in pyproject.toml"
+            hint = f"Free it, or set another: `{setting} = {port + 1}` under [tool.nb2prod] in pyproject.toml"
             return Finding(f"port {port}", False, f"{error.strerror}", hint)
     return Finding(f"port {port}", True, "free")

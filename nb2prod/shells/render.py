@@ -144,6 +144,8 @@ def deployment(made: Deployment) -> Iterator[str]:
         yield f"Nothing changed: {release.model_name} version {release.version} already serves."
     yield ""
     yield f"  {made.endpoint.url}/predict    (docs: {made.endpoint.url}/docs)"
+    if made.endpoint.grpc:
+        yield f"  gRPC at {made.endpoint.grpc}, model {made.endpoint.name}"
     yield ""
     yield made.curl
 
@@ -163,6 +165,7 @@ def statuses(found: Iterable[EndpointStatus]) -> Iterator[str]:
     yield from (
         "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+    yield from sorted({f"gRPC at {item.endpoint.grpc}" for item in found if item.endpoint.grpc})
     yield from notes
 
 
