@@ -763,12 +763,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One release that an endpoint may send requests to, and its share of them (percent)."""
+    """One release that an endpoint may send requests to, and its share of them (percent).
+
+    `limits` bound requests to it, by the names that [tool.nb2prod] has for them.
+    """
 
     model_name: str
     version: int
     path: str
     weight: float = 100.0
+    limits: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Route:

@@ -24,6 +24,7 @@ from nb2prod import control
 from nb2prod.control import environment, processes
 from nb2prod.domain import Endpoint, EndpointStatus, Release
 from nb2prod.errors import ClusterError, DeployError, UsageError
+from nb2prod.project import Project, Settings
 from tests.conftest import PATIENCE_S, Cluster, eventually
 from tests.packages import write_release
 
@@ -197,6 +198,28 @@ def test_redeploy_swaps_in_the_running_replica_and_drops_nothing(
     right = {release.version: [5.5]}
     assert all(body["predictions"] == right.get(body["version"], [4.0]) for _, body in seen)
     assert replica(cluster, "doubler") == before
+
+
+def test_limits_come_with_a_deploy_and_go_with_the_next(cluster: Cluster, url: str, make: Make) -> None:
+    release, rows = make(), [ROW, {**ROW, "x": 9.5}]
+
+    def deployed(**limits: Any) -> httpx.Response:
+        control.deploy(release, cluster.info, cluster.home, "doubler", limits=limits)
+        return predict(url, *rows)
+
+    assert "at most 1 instances" in deployed(max_rows=1).json()["detail"]
+    assert "a number from 0.0 to 9.0" in deployed(max_rows=2, unseen="refuse").json()["detail"]
+    # a replica that comes back has them from the table
+    killed = replica(cluster, "doubler")
+    killed.kill()
+    eventually(lambda: not processes.alive(killed.pid, killed.create_time()))
+    eventually(lambda: "9.5" in predict(url, *rows).text)
+    project = Project(cluster.home.parent, Settings(max_rows=2, unseen="refuse"))
+    found = project.serving("doubler")
+    assert found is not None
+    assert found.routes[0].limits == {"max_rows": 2, "unseen": "refuse"}
+    assert Project(project.root, Settings()).serving("doubler") is None, "other limits are to be deployed"
+    assert deployed().status_code == 200
 
 
 BROKEN = {

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,14 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def app(host: Host) -> App:
-    return application(host, limits=Limits(max_body=2_000))
+    return application(limited(host, max_body=2_000))
+
+
+def limited(host: Host, **limits: Any) -> Host:
+    """The host, its release within these limits."""
+    assert host.release is not None
+    host.release = replace(host.release, limits=Limits(**limits))
+    return host
 
 
 def ask(app: App, method: str, path: str, *, root_path: str = "", **how: Any) -> httpx.Response:
@@ -244,7 +252,7 @@ def test_a_model_that_exits_does_not_end_the_process(tmp_path: Path) -> None:
 
 
 def test_more_instances_than_are_taken(host: Host) -> None:
-    app = application(host, limits=Limits(max_rows=3))
+    app = application(limited(host, max_rows=3))
     assert ask(app, "POST", "/predict", json={"instances": [ROW] * 3}).status_code == 200
     answer = ask(app, "POST", "/predict", json={"instances": [ROW] * 4})
     assert (answer.status_code, answer.json()["detail"]) == (
@@ -279,8 +287,8 @@ def test_a_request_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 
 def test_when_too_many_wait_the_next_is_told_to_come_again(tmp_path: Path) -> None:
-    host = slow_host(tmp_path)
-    app = application(host, limits=Limits(max_waiting=2))
+    host = limited(slow_host(tmp_path), max_waiting=2)
+    app = application(host)
     with served(app) as url, ThreadPoolExecutor() as pool:
         asked = [pool.submit(httpx.post, f"{url}/predict", json=SLOW, timeout=None)]
         eventually((tmp_path / "entered").exists)
@@ -295,7 +303,7 @@ def test_when_too_many_wait_the_next_is_told_to_come_again(tmp_path: Path) -> No
 
 
 def test_a_client_that_does_not_end_its_body(host: Host) -> None:
-    with served(application(host, limits=Limits(body_s=0.2))) as url:
+    with served(application(limited(host, body_s=0.2))) as url:
         with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as client:
             client.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n{")
             assert client.recv(1_000).startswith(b"HTTP/1.1 408")

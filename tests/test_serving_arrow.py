@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_taken(release: LoadedRelease, name: str) -> None:
     body, status, detail = REFUSED[name]
-    app = application(Host(release), limits=Limits(max_rows=10))
+    app = application(Host(replace(release, limits=Limits(max_rows=10))))
     answer = post(app, body)
     assert (answer.status_code, detail in answer.json()["detail"]) == (status, True), answer.text
 

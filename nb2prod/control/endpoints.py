@@ -41,15 +41,18 @@ def deploy(
     endpoint_name: str,
     num_replicas: int = 1,
     *,
+    limits: Mapping[str, Any] | None = None,
     limit_s: float = DEPLOY_S,
 ) -> Endpoint:
     """Bring a release into service behind `<url>/<endpoint_name>`; an endpoint that runs is not interrupted.
 
-    `num_replicas` counts for the endpoint's first deploy. Raises DeployError if the release does not load
-    or does not come to answer within `limit_s` seconds: the endpoint is then exactly as it was.
+    `num_replicas` counts for the endpoint's first deploy; `limits`: see Route. Raises DeployError if the
+    release does not load or does not come to answer within `limit_s` seconds: the endpoint is then exactly as
+    it was.
     """
     tables.path(home, endpoint_name).parent.mkdir(parents=True, exist_ok=True)
-    route = Route(release.model_name, release.version, str(release.path.resolve()))
+    path = str(release.path.resolve())
+    route = Route(release.model_name, release.version, path, limits=limits or {})
     request = {
         "home": str(home.resolve()),
         "name": endpoint_name,

@@ -32,7 +32,6 @@ from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Request, Table
 from nb2prod.serving.tracing import TRACEPARENT, Tracing, trace_id, traceparent
 
-LIMITS = Limits()
 CLOSE = ("connection", "close")
 
 
@@ -40,7 +39,6 @@ def application(
     host: Host,
     *,
     prefix: str = "",
-    limits: Limits = LIMITS,
     table: Table = TABLE,
     echo_request_id: bool = True,
     tracing: Tracing | None = None,
@@ -50,7 +48,7 @@ def application(
     `prefix` is a path that a proxy in front leaves on requests; ASGI's root_path needs none.
     `echo_request_id` is off where the server already returns x-request-id, as Ray Serve does.
     """
-    predict = partial(core.predict, host, limits.max_rows)
+    predict = partial(core.predict, host)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -86,6 +84,7 @@ def application(
                 return route.tell(request, host)
             if request.header(b"content-encoding") not in ("", "identity"):
                 raise Refused(415, "bodies are not compressed here: send it without content-encoding")
+            limits = core.limits_of(host)
             seconds = limits.seconds(request.header(HEADER))
             body = await _body(scope, receive, limits)
             call = route.calls(request, body)

@@ -11,11 +11,8 @@ from typing import Any
 
 from nb2prod.serving.host import Host, Work
 from nb2prod.serving.http import Refused, Response, header_safe, problem
-from nb2prod.serving.limits import Limits
+from nb2prod.serving.limits import LIMITS, Limits
 from nb2prod.serving.loader import LoadedRelease
-
-MAX_ROWS = 1_000
-"""Most rows of several requests that the model is asked together. One request's rows are never split."""
 
 Refuse = Callable[[Refused, str], Response]
 """From a refusal, and the id of the request that it is of, to an answer."""
@@ -69,8 +66,8 @@ class _Asked:
     response: Response | None = None
 
 
-def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
-    """A response to each call, in their order; a call may have `max_rows` instances.
+def predict(host: Host, calls: Sequence[Call]) -> list[Response]:
+    """A response to each call, in their order.
 
     Runs in the worker thread. The release is taken here, not when a request came: none that was swapped out
     meanwhile is used, and none is let go while it is.
@@ -78,7 +75,7 @@ def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
     release = host.release
     if release is None:
         return [call.refuse(no_release(host), call.asked) for call in calls]
-    asked = [_read(release, call, max_rows) for call in calls]
+    asked = [_read(release, call) for call in calls]
     for group in _groups(release, [one for one in asked if one.response is None]):
         _answer(release, group)
     return [one.response for one in asked if one.response is not None]
@@ -101,6 +98,11 @@ def no_release(host: Host) -> Refused:
     return Refused(503, host.reason, ("retry-after", "1"))
 
 
+def limits_of(host: Host) -> Limits:
+    """The bounds on a request that comes now: they are those of the release that answers."""
+    return host.release.limits if host.release is not None else LIMITS
+
+
 def loaded(host: Host) -> LoadedRelease:
     """The release that answers; Refused 503 if there is none."""
     if host.release is None:
@@ -120,7 +122,8 @@ def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
     return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))
 
 
-def _read(release: LoadedRelease, call: Call, max_rows: int) -> _Asked:
+def _read(release: LoadedRelease, call: Call) -> _Asked:
+    max_rows = release.limits.max_rows
     try:
         instances = call.parse(release)
         if isinstance(instances, list | Columns) and len(instances) > max_rows:
@@ -148,7 +151,7 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
         if isinstance(one.instances, Whole):
             yield [one]
             continue
-        if group and rows + len(one.instances) > MAX_ROWS:
+        if group and rows + len(one.instances) > release.limits.batch_rows:
             yield group
             group, rows = [], 0
         group.append(one)

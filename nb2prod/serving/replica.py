@@ -23,6 +23,7 @@ from ray import serve
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
+from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import LoadedRelease, load_warm, unload
 from nb2prod.serving.tracing import from_environment
 
@@ -152,7 +153,8 @@ class Replica:
 
 
 def _load(route: Mapping[str, Any]) -> LoadedRelease:
-    return load_warm(route["path"], route["model_name"], route["version"])
+    limits = Limits.among(route.get("limits", {}))
+    return load_warm(route["path"], route["model_name"], route["version"], limits)
 
 
 def _told(error: BaseException) -> dict[str, Any]:

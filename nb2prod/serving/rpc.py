@@ -69,7 +69,7 @@ async def start(host: Host, limits: Limits, address: str) -> tuple[Any, int]:
         ("grpc.so_reuseport", 0),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((_handlers(Service(host, limits)),))
+    server.add_generic_rpc_handlers((_handlers(Service(host)),))
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -105,11 +105,10 @@ def _parsed(message: Any, method: Method) -> Method:
 class Service:
     """The methods of the service; each gives a Response whose body is the message."""
 
-    def __init__(self, host: Host, limits: Limits) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._limits = limits
         self.messages = messages()
-        self._predict = partial(core.predict, host, limits.max_rows)
+        self._predict = partial(core.predict, host)
 
     def methods(self) -> dict[str, Method]:
         """Each by its name."""
@@ -131,10 +130,10 @@ class Service:
         render = partial(_answer, self.messages["ModelInferResponse"], request)
         trace = trace_id(valid(sent.get("traceparent")))
         call = Call(asked, partial(_instances, request), render, _refused, trace)
-        left = context.time_remaining()
-        seconds = self._limits.timeout_s if left is None else min(left, self._limits.timeout_s)
+        left, limits = context.time_remaining(), core.limits_of(self._host)
+        seconds = limits.timeout_s if left is None else min(left, limits.timeout_s)
         try:
-            response = await core.ask(self._host, self._predict, call, seconds, self._limits)
+            response = await core.ask(self._host, self._predict, call, seconds, limits)
         except Refused as refused:
             response = _refused(refused, asked)
         if response.status != 200:
