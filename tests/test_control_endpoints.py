@@ -22,7 +22,7 @@ import pytest
 
 from nb2prod import control
 from nb2prod.control import environment, processes
-from nb2prod.domain import Endpoint, EndpointStatus, Release
+from nb2prod.domain import Endpoint, EndpointStatus, Manner, Release
 from nb2prod.errors import ClusterError, DeployError, UsageError
 from nb2prod.project import Project, Settings
 from tests.conftest import PATIENCE_S, Cluster, eventually
@@ -287,6 +287,7 @@ def test_status(cluster: Cluster, first: Endpoint) -> None:
     found = next(s for s in control.status(cluster.info, cluster.home) if s.endpoint.name == "doubler")
     assert (found.state, found.replicas, found.message) == ("healthy", 1, "")
     assert found.endpoint.url == first.url
+    assert found.manners == (Manner(True, "it was written so", {"factor": "it is a number"}),)
 
 
 def test_status_without_a_cluster(cluster: Cluster, first: Endpoint) -> None:
@@ -302,6 +303,12 @@ def test_status_of_an_endpoint_that_the_cluster_does_not_run(
     (tmp_path / "endpoints" / "lost.json").write_text(json.dumps({**data, "name": "lost"}))
     (found,) = control.status(cluster.info, tmp_path)
     assert (found.state, found.replicas) == ("missing", 0)
+    shutil.rmtree(tmp_path / "endpoints")
+    (tmp_path / "endpoints").mkdir()
+    data["routes"][0]["path"] = str(tmp_path / "gone")
+    (tmp_path / "endpoints" / "gone.json").write_text(json.dumps({**data, "name": "gone"}))
+    (found,) = control.status(None, tmp_path)
+    assert found.manners == (None,)
 
 
 def test_the_dashboard_asks_for_the_token(cluster: Cluster) -> None:

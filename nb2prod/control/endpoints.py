@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 from nb2prod.control import link, rest, tables
 from nb2prod.control.cluster import ClusterInfo, revive_agent
 from nb2prod.control.driver import health
-from nb2prod.domain import Endpoint, EndpointStatus, Release, Route, to_json
+from nb2prod.domain import Endpoint, EndpointStatus, Manner, Release, Route, to_json
 from nb2prod.errors import ClusterError
 
 DEPLOY_S = 300.0
@@ -98,6 +99,21 @@ def _ask(info: ClusterInfo, home: Path, verb: str, request: Mapping[str, Any], l
 
 def status(info: ClusterInfo | None, home: Path) -> tuple[EndpointStatus, ...]:
     """Every endpoint of the project as it is now; all are "down" where no cluster answers."""
+    return tuple(replace(found, manners=_manners(found.endpoint)) for found in _statuses(info, home))
+
+
+def _manners(endpoint: Endpoint) -> tuple[Manner | None, ...]:
+    return tuple(_manner(Path(route.path)) for route in endpoint.routes)
+
+
+def _manner(package: Path) -> Manner | None:
+    try:
+        return Manner.of(json.loads((package / "manifest.json").read_bytes()))
+    except (OSError, ValueError):  # whoever loads it says so
+        return None
+
+
+def _statuses(info: ClusterInfo | None, home: Path) -> tuple[EndpointStatus, ...]:
     endpoints = tables.read_all(home)
     if not endpoints:
         return ()

@@ -170,7 +170,7 @@ def export(what: str | Path, *, onnx: str | Path, state: str | None = None) -> E
 def _exported(what: str | Path, found: Mapping[str, Any], report: Report | None, state: str | None) -> str:
     """Which of the models that there are in ONNX is meant."""
     if not found or (state is not None and state not in found):
-        known = report.acceleration if report is not None else ()
+        known = (report.acceleration if report is not None else None) or ()
         reasons = [f"{m.key}: {m.why}." for m in known if m.why and state in (None, m.key)]
         there = [f"There is: {', '.join(found)}."] if found else []
         hint = " ".join([*reasons, *there]) or "Validate it with --accelerate: the report then says why."

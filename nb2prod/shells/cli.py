@@ -393,7 +393,7 @@ def serve(
 @cli.command()
 @_json_option
 def status(as_json: bool) -> None:
-    """List the endpoints: state, version, replicas, URL."""
+    """List the endpoints: state, version, replicas, URL, and how each release serves."""
     from nb2prod.shells import api, render
 
     found = api.status()
