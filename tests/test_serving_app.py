@@ -193,7 +193,7 @@ BAD_FIELDS = {
     "extra": ({**ROW, "y": 1}, [("y", "no such field", "1")]),
     "wrong type": ({**ROW, "x": "1.5"}, [("x", "a number", '"1.5"')]),
     "null": ({**ROW, "n": None}, [("n", "an integer: never null", "null")]),
-    "unknown category": ({**ROW, "colour": "blue"}, [("colour", "one of red, green", '"blue"')]),
+    "no category": ({**ROW, "colour": 3}, [("colour", "one of red, green", "3")]),
     "all at once": (
         {"n": 1.5, "colour": 3},
         [
@@ -246,6 +246,57 @@ def test_a_model_that_exits_does_not_end_the_process(tmp_path: Path) -> None:
     app = application(Host(load(write_package(tmp_path / "p", model=model), "quitter", 1)))
     assert ask(app, "POST", "/predict", json={"instances": [ROW]}).status_code == 500
     assert ask(app, "GET", "/health").status_code == 200
+
+
+# --- what the notebook's data did not have -------------------------------------------------------
+
+X, N, COLOUR = CONTRACT.fields
+FRAME = Contract("frame", ("frame",), (X, N, replace(COLOUR, python="category")), example=CONTRACT.example)
+PICKY = """
+def model(frame):
+    if frame.colour.isna().any() or (frame.x > 99).any():
+        raise ValueError("Input contains NaN.")
+    return [1 / (n - 13) for n in frame.n]
+"""
+
+
+@pytest.fixture
+def picky(tmp_path: Path) -> App:
+    package = write_package(tmp_path / "p", contract=FRAME, preprocess=AS_IS, model=PICKY)
+    return application(Host(load(package, "picky", 1)))
+
+
+def test_an_unknown_category_is_what_pandas_makes_of_it_and_is_counted(tmp_path: Path) -> None:
+    model = "def model(frame):\n    return frame.colour.astype(object)\n"
+    package = write_package(tmp_path / "p", contract=FRAME, preprocess=AS_IS, model=model)
+    app = application(Host(load(package, "colours", 1)))
+    answer = ask(app, "POST", "/predict", json={"instances": [ROW, {**ROW, "colour": "blue"}]})
+    assert answer.json()["predictions"] == ["red", None]
+    assert ask(app, "GET", "/health").json()["unseen"] == {"colour": 1}
+
+
+def test_a_model_that_fails_on_what_is_unknown_says_what_that_is(
+    picky: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**ROW, "x": 7.0}, {**ROW, "x": 100, "colour": "blue"}]
+    answer = ask(picky, "POST", "/predict", json={"instances": rows})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert [(e["instance"], e["field"], e["expected"], e["got"]) for e in answer.json()["errors"]] == [
+        (1, "x", "a number from 0.0 to 9.0", "100"),
+        (1, "colour", "one of red, green", '"blue"'),
+    ]
+    assert answer.json()["detail"].startswith(
+        "the model fails on what the notebook's data did not have: instance 1, field 'x'"
+    )
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Input contains NaN." in caplog.text
+
+
+def test_a_model_that_fails_anyway_is_to_blame_itself(picky: App, caplog: pytest.LogCaptureFixture) -> None:
+    row = {**ROW, "n": 13, "x": 10.0}
+    for instance in (row, {**row, "x": 1.5}):
+        assert ask(picky, "POST", "/predict", json={"instances": [instance]}).status_code == 500
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -328,7 +379,7 @@ def test_openapi_says_what_the_contract_says(app: App) -> None:
         "properties": {
             "x": {"type": ["number", "null"], "description": "seen: 0.0 to 9.0"},
             "n": {"type": "integer"},
-            "colour": {"type": "string", "enum": ["red", "green"]},
+            "colour": {"type": "string", "description": "one of red, green; others are missing"},
         },
     }
 

@@ -23,7 +23,7 @@ SETTINGS_THAT_DO_NOT_FIT = {
     "batch_rows = true": "a whole number, 1 or more",
     "timeout_s = inf": "a number of seconds, more than 0 and at most 86400",
     "body_s = '5'": "a number of seconds, more than 0 and at most 86400",
-    "unseen = 'drop'": "one of count, refuse, take",
+    "unseen = 'drop'": "'count' or 'refuse'",
 }
 
 

@@ -48,10 +48,14 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Instances that are one request already, as the notebook's code takes it: they keep the contract."""
+    """Instances that are one request already, as the notebook's code takes it: they keep the contract.
+
+    `rows` gives them one by one.
+    """
 
     request: Any
     count: int
+    rows: Callable[[], list[Any]]
 
     def __len__(self) -> int:
         return self.count
@@ -165,7 +169,7 @@ def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
         found = _found(release.predictor, [one.instances for one in group])
     except (Exception, SystemExit) as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
-            group[0].response = _failed(release, error, group[0].call)
+            group[0].response = _failed(release, error, group[0])
             return
         # a row that the model cannot bear fails its own request alone
         for one in group:
@@ -193,11 +197,32 @@ def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Res
         return call.refuse(refused, call.asked)
 
 
-def _failed(release: LoadedRelease, error: BaseException, call: Call) -> Response:
+def _failed(release: LoadedRelease, error: BaseException, one: _Asked) -> Response:
+    call, beyond = one.call, _beyond(release, one)
     where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
     trace = "".join(traceback.format_exception(error)).rstrip()
     within = f" (trace {call.trace})" if call.trace else ""
     failed = "request %s%s: %s version %s failed%s\n%s"
-    logger.error(failed, call.asked, within, release.model_name, release.version, where, trace)
+    level = logging.WARNING if beyond else logging.ERROR
+    logger.log(level, failed, call.asked, within, release.model_name, release.version, where, trace)
+    if beyond:
+        first = release.runtime.InvalidRequest(beyond)
+        text = f"the model fails on what the notebook's data did not have: {first}"
+        return call.refuse(Refused(422, text, *named(release), errors=beyond), call.asked)
     detail = f"the model failed on this request; its log has the cause under {call.asked}: see `nb2prod logs`"
     return call.refuse(Refused(500, detail, *named(release)), call.asked)
+
+
+def _beyond(release: LoadedRelease, one: _Asked) -> list[Any]:
+    """The values of a request that failed which the notebook's data did not have, if it fails for them alone.
+
+    So it is if the model answers to the same request with values in their place that the data had.
+    """
+    try:
+        rows = one.instances.rows() if isinstance(one.instances, Whole) else one.instances
+        like, beyond = release.predictor.seen(rows)
+        if beyond:
+            release.predictor.answer(like)
+    except (Exception, SystemExit):  # the model fails for another reason
+        return []
+    return list(beyond)

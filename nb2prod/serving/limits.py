@@ -11,7 +11,7 @@ from nb2prod.serving.http import Refused
 
 HEADER = b"x-request-timeout-ms"
 
-UNSEEN = ("count", "refuse", "take")
+UNSEEN = ("count", "refuse")
 
 DAY_S = 86_400
 
@@ -91,8 +91,8 @@ SETTINGS: Mapping[str, Setting] = {
     "body_s": _seconds("seconds in which a request's body must come"),
     "batch_rows": _count("most rows of several requests that the model is asked together"),
     "unseen": Setting(
-        "values beyond those of the notebook's data: count them, refuse them, or take unknown categories too",
-        f"one of {', '.join(UNSEEN)}",
+        "values beyond those of the notebook's data pass and are counted, or are refused",
+        " or ".join(map(repr, UNSEEN)),
         lambda v: v in UNSEEN,
     ),
 }
