@@ -7,6 +7,7 @@ protocols what each protocol's requests and answers look like: routes over the c
 app       a release over HTTP (ASGI)
 rpc       … and over gRPC
 local     both under plain uvicorn, without Ray; `python -m nb2prod.serving`
+slow      … and what it does about clients that never come to an end
 replica   the Ray Serve deployment around them
 front     what answers where no endpoint does
 """

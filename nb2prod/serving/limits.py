@@ -88,7 +88,9 @@ SETTINGS: Mapping[str, Setting] = {
     "max_rows": _count("most instances of a request"),
     "max_waiting": _count("most requests that wait for the model; the next is told to come again"),
     "timeout_s": _seconds("seconds for an answer"),
-    "body_s": _seconds("seconds in which a request's body must come"),
+    "body_s": _seconds(
+        "seconds for a client to send a body; under plain uvicorn also a head, or to take an answer"
+    ),
     "batch_rows": _count("most rows of several requests that the model is asked together"),
     "unseen": Setting(
         "values beyond those of the notebook's data pass and are counted, or are refused",

@@ -28,6 +28,7 @@ from nb2prod.serving.limits import LIMITS, Limits
 from nb2prod.serving.loader import LoadedRelease, load_warm
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Table
+from nb2prod.serving.slow import within
 from nb2prod.serving.tracing import from_environment
 
 DRAIN_S = 3.0
@@ -112,6 +113,7 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
         config = uvicorn.Config(
             application(host, table=what.table, tracing=tracing),
             access_log=False,
+            http=within(what.limits.body_s),
             log_config=None,
             log_level=logging.WARNING,
             server_header=False,
