@@ -1,9 +1,9 @@
-"""HAProxy as our clusters run it: Ray's own binary, its statistics on loopback only.
+"""HAProxy as our clusters run it: Ray's own binary, its statistics on loopback only, patient within bounds.
 
-Ray binds the statistics page and the metrics of its HAProxy on all interfaces, and has no setting for
-it; RAY_SERVE_HAPROXY_BINARY_PATH lets an operator name another binary. Ours is a script which Ray runs
-for each start and reload: it corrects the configuration that Ray has just written, then becomes the
-real HAProxy. Run by path, with the standard library alone.
+Ray binds the statistics page and the metrics of its HAProxy on all interfaces, lets it wait an hour for each
+byte of a request's head, and has no setting for either; RAY_SERVE_HAPROXY_BINARY_PATH lets an operator name
+another binary. Ours is a script which Ray runs for each start and reload: it corrects the configuration that
+Ray has just written, then becomes the real HAProxy. Run by path, with the standard library alone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,16 @@ _EVERYWHERE = re.compile(
 )
 
 
-def on_loopback(config: str) -> str:
-    """Ray's HAProxy configuration with statistics and metrics bound to loopback."""
-    return _EVERYWHERE.sub(r"\g<1>127.0.0.1:", config)
+HEAD_S = 30
+"""How long a client may take to send the head of a request, in seconds."""
+
+_DEFAULTS = re.compile(r"^defaults\n", flags=re.MULTILINE)
+
+
+def corrected(config: str) -> str:
+    """Ray's HAProxy configuration with statistics and metrics bound to loopback, and a limit for heads."""
+    bound = _DEFAULTS.sub(rf"\g<0>    timeout http-request {HEAD_S}s\n", config)
+    return _EVERYWHERE.sub(r"\g<1>127.0.0.1:", bound)
 
 
 def script(folder: Path) -> Path | None:
@@ -52,7 +59,7 @@ def main(args: list[str]) -> None:
     """Correct the configuration named by -f, then run the real HAProxy in this process."""
     if "-f" in args:
         path = Path(args[args.index("-f") + 1])
-        path.write_text(on_loopback(path.read_text("utf-8")), "utf-8")
+        path.write_text(corrected(path.read_text("utf-8")), "utf-8")
     binary = os.environ[BINARY]
     os.execv(binary, [binary, *args])
 
