@@ -459,7 +459,7 @@ class Evidence:
     `rehomed` are the notebook functions and classes that captured state really refers to, `decoding` the
     modules that a request is rebuilt with, `values` what passed between the roles. The requirements,
     whether rows of several requests may be asked together, and which models are accelerated are known last:
-    `prove` and `accelerate` see them.
+    `prove` and `accelerate` see them. Of these and `acceleration` (None: not tried), see Report.
     """
 
     contract: Contract
@@ -469,7 +469,13 @@ class Evidence:
     requirements: tuple[Requirement, ...] = ()
     values: tuple[SeenValue, ...] = ()
     batch_safe: bool | None = None
-    accelerated: tuple[Accelerated, ...] = ()
+    batch_reason: str = ""
+    acceleration: tuple[Accelerated, ...] | None = None
+
+    @property
+    def accelerated(self) -> tuple[Accelerated, ...]:
+        """The models for which onnxruntime answers."""
+        return tuple(item for item in self.acceleration or () if not item.why)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
@@ -690,7 +696,8 @@ class Report:
     """What validation saw. `passed` covers parity, checks and gates; `seconds` is keyed by step.
 
     `requirements` are what answering really imported. `isolated` tells of the proof with these alone, if
-    it was asked for. `acceleration` has each fitted model for which onnxruntime was tried.
+    it was asked for. `acceleration` has each fitted model for which onnxruntime was tried, None
+    if that was not to be.
     """
 
     name: str
@@ -714,12 +721,12 @@ class Report:
     peak_rss_mb: float = 0.0
     requirements: tuple[Requirement, ...] = ()
     isolated: Isolation | None = None
-    acceleration: tuple[Accelerated, ...] = ()
+    acceleration: tuple[Accelerated, ...] | None = None
 
     @property
     def accelerated(self) -> tuple[Accelerated, ...]:
         """The models for which onnxruntime answers."""
-        return tuple(item for item in self.acceleration if not item.why)
+        return tuple(item for item in self.acceleration or () if not item.why)
 
     @property
     def within(self) -> float:
@@ -734,13 +741,14 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """The report of a `report.json`."""
+        tried = data["acceleration"]
         nested = {
             "differences": tuple(Difference(**item) for item in data["differences"]),
             "state": tuple(StateFile.from_json(item) for item in data["state"]),
             "diagnostics": tuple(Diagnostic(**item) for item in data["diagnostics"]),
             "requirements": tuple(Requirement.from_json(item) for item in data["requirements"]),
             "isolated": Isolation(**data["isolated"]) if data["isolated"] else None,
-            "acceleration": tuple(Accelerated.from_json(item) for item in data["acceleration"]),
+            "acceleration": None if tried is None else tuple(Accelerated.from_json(item) for item in tried),
         }
         return cls(**{**data, **nested})
 
@@ -763,12 +771,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One release that an endpoint may send requests to, and its share of them (percent)."""
+    """One release that an endpoint may send requests to, and its share of them (percent).
+
+    `limits` bound requests to it, by the names that [tool.nb2prod] has for them.
+    """
 
     model_name: str
     version: int
     path: str
     weight: float = 100.0
+    limits: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Route:
@@ -798,13 +810,38 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How a release serves, as its proof found.
+
+    `together`: requests that wait are answered by one call of the model; `why` says why, or why not.
+    `models` has its fitted models: "" where onnxruntime answers, else why the original does; None if that
+    was not to be tried.
+    """
+
+    together: bool
+    why: str
+    models: Mapping[str, str] | None
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Manner:
+        """What a package's `manifest.json` says of it."""
+        tried = manifest.get("acceleration")
+        models = None if tried is None else {item["key"]: item["why"] for item in tried}
+        return cls(manifest.get("batch_safe") is True, manifest.get("batch_reason", ""), models)
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """An endpoint as it is now: `state` is "healthy", "updating", "unhealthy", "missing" or "down"."""
+    """An endpoint as it is now: `state` is "healthy", "updating", "unhealthy", "missing" or "down".
+
+    `manners` are those of its routes, in their order; None where a release lies here no more.
+    """
 
     endpoint: Endpoint
     state: str
     replicas: int
     message: str = ""
+    manners: tuple[Manner | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,7 +306,7 @@ def _proof(proven: Validated) -> str:
     report = proven.report
     found = f"{report.rows_compared} answers equal to the notebook's"
     quicker = ", ".join(f"{m.key} {m.before_ms / m.after_ms:.0f} times as fast" for m in report.accelerated)
-    slow = ", ".join(f"{m.key or 'models'} not accelerated" for m in report.acceleration if m.why)
+    slow = ", ".join(f"{m.key or 'models'} not accelerated" for m in report.acceleration or () if m.why)
     return "; ".join(filter(None, (found, quicker, slow)))
 
 

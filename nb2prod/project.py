@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2prod import flow
-from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Report, Side
+from nb2prod.domain import Bundle, Diagnostic, Endpoint, Evidence, Notebook, Release, Report, Side, to_json
 from nb2prod.errors import UsageError
 from nb2prod.flow import Rooms
+from nb2prod.serving.limits import SETTINGS, Limits, is_number, is_whole
 
 if TYPE_CHECKING:
     from nb2prod.control import ClusterInfo
@@ -30,11 +32,11 @@ HOME = ".nb2prod"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Limits):
     """[tool.nb2prod]. `host`, `port` and `grpc_port` (0: the one after `port`): where endpoints answer.
 
-    `rtol`: relative tolerance of parity.
-    `accelerate`: whether onnxruntime may answer for models, where that is proven to be the same.
+    `rtol`: relative tolerance of parity. `accelerate`: whether onnxruntime may answer for models, where that
+    is proven to be the same. The limits are those of releases that are deployed or served from now on.
     """
 
     host: str = "127.0.0.1"
@@ -45,21 +47,42 @@ class Settings:
     accelerate: bool = True
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], file: Path) -> Settings:
-        """The settings of a table; UsageError for a name or a type that does not fit."""
-        known = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+    def of(cls, table: Any, file: Path) -> Settings:
+        """The settings of a table; UsageError for a name or a value that does not fit."""
+        if not isinstance(table, Mapping):
+            raise UsageError(f"{file}: tool.nb2prod is {table!r}", hint="Write a table: [tool.nb2prod]")
         for name, value in table.items():
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}."
-                raise UsageError(f"{file}: [tool.nb2prod] has no setting `{name}`", hint=hint)
-            fits = isinstance(value, int | float) if known[name] is float else isinstance(value, known[name])
-            if not fits or isinstance(value, bool) != (known[name] is bool):
-                kind = known[name].__name__
-                raise UsageError(
-                    f"{file}: `{name}` must be of type {kind}, not {value!r}", hint="Correct it."
-                )
+            if why := wrong(name, value):
+                raise UsageError(f"{file}, [tool.nb2prod]: {why[0]}", hint=why[1])
         return cls(**table)
+
+    @property
+    def limits(self) -> Limits:
+        """Those of them that bound requests."""
+        return Limits.among(dataclasses.asdict(self))
+
+
+_FITS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "host": ("a text", lambda v: isinstance(v, str)),
+    "port": ("a whole number from 1 to 65535", lambda v: is_whole(v, 1, 65535)),
+    "num_replicas": ("a whole number, 1 or more", lambda v: is_whole(v, 1)),
+    "rtol": ("a number, 0 or more", lambda v: is_number(v) and v >= 0),
+    "accelerate": ("true or false", lambda v: isinstance(v, bool)),
+    **{name: (setting.expected, setting.fits) for name, setting in SETTINGS.items()},
+}
+
+
+def wrong(name: str, value: Any) -> tuple[str, str] | None:
+    """What is wrong with a setting, and what to write instead; None if nothing is."""
+    if name not in _FITS:
+        close = difflib.get_close_matches(name, _FITS, 1)
+        hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(_FITS)}."
+        return f"there is no setting `{name}`", hint
+    expected, fits = _FITS[name]
+    if fits(value):
+        return None
+    default = json.dumps(getattr(Settings(), name))
+    return f"`{name}` is {value!r}", f"Expected {expected}; without it, it is {default}."
 
 
 @dataclass(frozen=True)
@@ -138,23 +161,27 @@ class Project:
         return info
 
     def serving(self, name: str) -> Endpoint | None:
-        """The endpoint `name` if it answers now, else None."""
+        """The endpoint `name` if it answers now, within the limits that the settings say, else None."""
         from nb2prod import control
 
         info = control.find(self.home)
         if info is None:
             return None
-        statuses = control.status(info, self.home)
-        return next((s.endpoint for s in statuses if s.endpoint.name == name and s.state == "healthy"), None)
+        found = (s.endpoint for s in control.status(info, self.home) if s.state == "healthy")
+        limits = self.settings.limits
+        return next(
+            (e for e in found if e.name == name and all(Limits.among(r.limits) == limits for r in e.routes)),
+            None,
+        )
 
     def deploy(self, release: Release, name: str) -> Endpoint:
         """The release behind the endpoint `name`; the cluster is started if need be."""
         from nb2prod import control
 
         home = self.prepared_home()
-        place = self.settings
+        place, limits = self.settings, to_json(self.settings.limits)
         info = control.find(home) or control.up(home, place.host, place.port, grpc_port=place.grpc_port)
-        return control.deploy(release, info, home, name, num_replicas=self.settings.num_replicas)
+        return control.deploy(release, info, home, name, place.num_replicas, limits=limits)
 
     # -- comparing
 
@@ -216,6 +243,13 @@ class Project:
 
     # -- serving without a cluster
 
+    def limits(self, said: Mapping[str, Any]) -> Limits:
+        """The settings' limits, but for those that are said; UsageError for one that does not fit."""
+        for name, value in said.items():
+            if why := wrong(name, value):
+                raise UsageError(why[0], hint=why[1])
+        return dataclasses.replace(self.settings.limits, **said)
+
     def served(self, what: str) -> tuple[Path, str, int]:
         """Package, name and version of what to serve: NAME, NAME@VERSION, NAME@ALIAS or a folder.
 
@@ -267,15 +301,14 @@ def _texts(package: Path) -> dict[str, str]:
     return {file.name: file.read_text("utf-8") for file in files}
 
 
-def _table(file: Path) -> Mapping[str, Any] | None:
+def _table(file: Path) -> Any:
     try:
         data = tomllib.loads(file.read_text("utf-8"))
     except OSError:
         return None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not valid TOML: {error}", hint="Correct the file.") from error
-    table = data.get("tool", {}).get("nb2prod")
-    return table if isinstance(table, dict) else None
+    return data.get("tool", {}).get("nb2prod")
 
 
 def _check(notebook: Notebook) -> tuple[Diagnostic, ...]:

@@ -100,14 +100,16 @@ def _whole(extract: Extract, notebook: Notebook, evidence: Evidence, report: Rep
         evidence,
         requirements=report.requirements,
         batch_safe=report.batch_safe,
-        accelerated=report.accelerated,
+        batch_reason=report.batch_reason,
+        acceleration=report.acceleration,
     )
     return extract(notebook, proven)
 
 
 def _but_for_proof(bundle: Bundle) -> Any:
     files = {name: text for name, text in bundle.files.items() if name != "requirements.txt"}
-    manifest = {**json.loads(files.pop("manifest.json")), "requirements": None, "batch_safe": None}
+    said = dict.fromkeys(("requirements", "batch_safe", "batch_reason", "acceleration"))
+    manifest = {**json.loads(files.pop("manifest.json")), **said}
     manifest["state"] = [{**item, "accelerated": None} for item in manifest["state"]]
     return files, manifest, bundle.evidence and bundle.evidence.state
 

@@ -93,7 +93,13 @@ def write_package(
         "contract.json": json.dumps(to_json(contract)),
         "schema.json": json.dumps(schema_of(contract, "doubler")),
         "manifest.json": json.dumps(
-            MANIFEST | {"state": [_entry("factor", state)], "batch_safe": batch_safe}
+            {
+                **MANIFEST,
+                "state": [_entry("factor", state)],
+                "batch_safe": batch_safe,
+                "batch_reason": "it was written so",
+                "acceleration": [{"key": "factor", "why": "it is a number"}],
+            }
         ),
     }
     for name, text in files.items():

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import nb2prod
-from nb2prod.domain import Report, to_json
+from nb2prod.domain import Manner, Report, to_json
 from nb2prod.errors import UsageError
 from nb2prod.proofs import Validated
 from nb2prod.serving.loader import load, unload
@@ -89,6 +89,19 @@ def test_the_report_says_which_model_and_why_not(validated: Validated) -> None:
     assert any(line.startswith("  original    prices: ") for line in lines)
 
 
+def manner(validated: Validated) -> Manner:
+    return Manner.of(json.loads((validated.package / "manifest.json").read_text("utf-8")))
+
+
+def test_the_package_says_how_it_serves(validated: Validated) -> None:
+    found = manner(validated)
+    assert found.together
+    assert found.why == validated.report.batch_reason
+    assert found.models is not None
+    assert found.models["model"] == ""
+    assert "FunctionTransformer" in found.models["prices"]
+
+
 def test_requirements_have_both_libraries(validated: Validated) -> None:
     pins = (validated.package / "requirements.txt").read_text("utf-8")
     assert f"onnxruntime=={onnxruntime.__version__}  # model\n" in pins
@@ -134,7 +147,9 @@ def test_an_unchanged_notebook_is_not_converted_again(project: Path, validated: 
 def test_without_acceleration_the_package_has_none(project: Path, validated: Validated) -> None:
     plain = nb2prod.validate(project / "two.ipynb", accelerate=False)
     assert not plain.reused
-    assert plain.report.acceleration == ()
+    assert plain.report.acceleration is None
+    assert Report.from_json(json.loads(json.dumps(to_json(plain.report)))) == plain.report
+    assert manner(plain).models is None
     assert not [*plain.package.glob("state/*.onnx")]
     assert "onnxruntime" not in (plain.package / "requirements.txt").read_text("utf-8")
     with pytest.raises(UsageError, match="has no model in ONNX") as caught:
@@ -149,7 +164,7 @@ def test_a_setting_leaves_acceleration_out(project: Path, validated: Validated) 
     plain = nb2prod.validate(project / "two.ipynb")
     settings.unlink()
     assert plain.reused
-    assert plain.report.acceleration == ()
+    assert plain.report.acceleration is None
 
 
 def test_a_model_is_exported(project: Path, validated: Validated) -> None:

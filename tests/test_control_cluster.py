@@ -113,13 +113,16 @@ def test_the_url_is_one_to_ask_from_here() -> None:
     assert (info.url, info.grpc) == ("http://[::1]:8000", "[::1]:8001")
 
 
-def test_haproxy_shows_its_statistics_on_loopback_only() -> None:
+def test_haproxy_shows_its_statistics_on_loopback_only_and_waits_within_bounds() -> None:
     config = (
+        "global\n    nbthread 1\ndefaults\n    mode http\n    timeout client 3600s\n"
         "frontend prometheus\n    bind :9101\n    mode http\n"
         "frontend http_frontend\n    bind *:8000\n"
         "listen stats\n  bind *:8404\n  stats enable\n"
     )
-    assert haproxy.on_loopback(config) == (
+    assert haproxy.corrected(config) == (
+        "global\n    nbthread 1\n"
+        "defaults\n    timeout http-request 30s\n    mode http\n    timeout client 3600s\n"
         "frontend prometheus\n    bind 127.0.0.1:9101\n    mode http\n"
         "frontend http_frontend\n    bind *:8000\n"
         "listen stats\n  bind 127.0.0.1:8404\n  stats enable\n"

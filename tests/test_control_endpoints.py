@@ -22,8 +22,9 @@ import pytest
 
 from nb2prod import control
 from nb2prod.control import environment, processes
-from nb2prod.domain import Endpoint, EndpointStatus, Release
+from nb2prod.domain import Endpoint, EndpointStatus, Manner, Release
 from nb2prod.errors import ClusterError, DeployError, UsageError
+from nb2prod.project import Project, Settings
 from tests.conftest import PATIENCE_S, Cluster, eventually
 from tests.packages import write_release
 
@@ -200,6 +201,28 @@ def test_redeploy_swaps_in_the_running_replica_and_drops_nothing(
     assert replica(cluster, "doubler") == before
 
 
+def test_limits_come_with_a_deploy_and_go_with_the_next(cluster: Cluster, url: str, make: Make) -> None:
+    release, rows = make(), [ROW, {**ROW, "x": 9.5}]
+
+    def deployed(**limits: Any) -> httpx.Response:
+        control.deploy(release, cluster.info, cluster.home, "doubler", limits=limits)
+        return predict(url, *rows)
+
+    assert "at most 1 instances" in deployed(max_rows=1).json()["detail"]
+    assert "a number from 0.0 to 9.0" in deployed(max_rows=2, unseen="refuse").json()["detail"]
+    # a replica that comes back has them from the table
+    killed = replica(cluster, "doubler")
+    killed.kill()
+    eventually(lambda: not processes.alive(killed.pid, killed.create_time()))
+    eventually(lambda: "9.5" in predict(url, *rows).text)
+    project = Project(cluster.home.parent, Settings(max_rows=2, unseen="refuse"))
+    found = project.serving("doubler")
+    assert found is not None
+    assert found.routes[0].limits == {"max_rows": 2, "unseen": "refuse"}
+    assert Project(project.root, Settings()).serving("doubler") is None, "other limits are to be deployed"
+    assert deployed().status_code == 200
+
+
 BROKEN = {
     "raises": ("def model(pairs):\n    raise KeyError('gone')\n", "KeyError: 'gone'"),
     "exits": ("import sys\nsys.exit('bye')\n", "SystemExit: bye"),
@@ -265,6 +288,7 @@ def test_status(cluster: Cluster, first: Endpoint) -> None:
     found = next(s for s in control.status(cluster.info, cluster.home) if s.endpoint.name == "doubler")
     assert (found.state, found.replicas, found.message) == ("healthy", 1, "")
     assert found.endpoint.url == first.url
+    assert found.manners == (Manner(True, "it was written so", {"factor": "it is a number"}),)
 
 
 def test_status_without_a_cluster(cluster: Cluster, first: Endpoint) -> None:
@@ -280,6 +304,12 @@ def test_status_of_an_endpoint_that_the_cluster_does_not_run(
     (tmp_path / "endpoints" / "lost.json").write_text(json.dumps({**data, "name": "lost"}))
     (found,) = control.status(cluster.info, tmp_path)
     assert (found.state, found.replicas) == ("missing", 0)
+    shutil.rmtree(tmp_path / "endpoints")
+    (tmp_path / "endpoints").mkdir()
+    data["routes"][0]["path"] = str(tmp_path / "gone")
+    (tmp_path / "endpoints" / "gone.json").write_text(json.dumps({**data, "name": "gone"}))
+    (found,) = control.status(None, tmp_path)
+    assert found.manners == (None,)
 
 
 def test_the_dashboard_asks_for_the_token(cluster: Cluster) -> None:

@@ -70,7 +70,18 @@ REQUESTS: dict[str, ROW] = {
     "text now": (field(), field("string", "str"), "v", "integer → string", "yes"),
     "anything now": (field(), field("any", "object"), "v", "integer → any", "no"),
     "anything before": (field("any", "object"), field(), "v", "any → integer", "maybe"),
-    "category removed": (CATEGORY, replace(CATEGORY, categories=("a",)), "v", "categories removed: b", "yes"),
+    "category removed": (
+        CATEGORY, replace(CATEGORY, categories=("a",)), "v", "categories removed: b", "maybe",
+    ),
+    "other categories": (
+        CATEGORY, field("category", "category[int64]", categories=("1", "2")),
+        "v", "categories: texts → numbers", "yes",
+    ),
+    "moment removed": (
+        field("category", "category[datetime64[us]]", categories=("2020-01-01", "2020-01-02")),
+        field("category", "category[datetime64[us]]", categories=("2020-01-01",)),
+        "v", "categories removed: 2020-01-02", "yes",
+    ),
     "category added": (
         CATEGORY, replace(CATEGORY, categories=("a", "b", "c")), "v", "categories added: c", "no",
     ),
@@ -79,7 +90,11 @@ REQUESTS: dict[str, ROW] = {
         field("category", "category[int64]", categories=("1", "2")), field("string", "str"),
         "v", "category → string", "yes",
     ),
-    "text to categories": (field("string", "str"), CATEGORY, "v", "string → category", "yes"),
+    "text to categories": (field("string", "str"), CATEGORY, "v", "string → category", "maybe"),
+    "text to categories of numbers": (
+        field("string", "str"), field("category", "category[int64]", categories=("1", "2")),
+        "v", "string → category", "yes",
+    ),
     "known text to categories": (
         field("string", "str", categories=("a",)), CATEGORY, "v", "string → category", "maybe",
     ),

@@ -88,6 +88,9 @@ FIELDS = {
     "category of ints": Field("v", "category", "category[int64]", categories=("1", "2")),
     "category of floats": Field("v", "category", "category[float64]", categories=("0.5", "1.0")),
     "category of bools": Field("v", "category", "category[bool]", categories=("False", "True")),
+    "category of some bools": Field("v", "category", "category[bool]", categories=("True",)),
+    "category of objects": Field("v", "category", "category[object]", categories=("a", "1")),
+    "category of moments": Field("v", "category", "category[datetime64[us]]", categories=("2020-02-29",)),
     "any": Field("v", "any", "object"),
     "nullable any": Field("v", "any", "object", nullable=True),
     "list": Field("v", "list", "list", parts=(ITEM,)),
@@ -236,7 +239,7 @@ def test_what_a_schema_looks_like() -> None:
         "properties": {
             "x": {"type": ["number", "null"], "description": "seen: 0.0 to 9.0"},
             "n": {"type": "integer"},
-            "colour": {"type": "string", "enum": ["red", "green"]},
+            "colour": {"type": "string", "description": "one of red, green; others are missing"},
         },
         "additionalProperties": False,
     }

@@ -340,7 +340,7 @@ def problem_of(model: Any, *instances: Any) -> tuple[str, str]:
         ("datetime", "datetime64[ns]", "1492-10-12", f"{NAIVE}, from 1678 to 2261", '"1492-10-12"'),
         ("datetime", "datetime64[s]", HALF, f"{NAIVE}, in whole s", f'"{HALF}"'),
         ("datetime", "date", 20200101, MOMENT, "20200101"),
-        ("category", "category", "c", "one of a, b", '"c"'),
+        ("category", "category", 7, "one of a, b", "7"),
         ("category", "category", {}, "one of a, b", "an object"),
     ],
 )  # fmt: skip
@@ -402,14 +402,11 @@ def test_what_the_notebooks_data_did_not_have_passes_and_is_counted() -> None:
     assert model.unseen == {"x": 2, "n": 1, "t": 1}
 
 
-def test_an_unknown_category_is_missing_where_it_is_taken() -> None:
+def test_an_unknown_category_is_missing_and_counted() -> None:
     names = field("category", "category", name="c", categories=["a", "b"], nullable=True)
     counts = field("category", "category[int64, ordered]", name="k", categories=["1", "2"])
     model = predictor("frame", names, counts)
     rows_ = [{"c": "z", "k": 1}, {"c": "a", "k": 7}, {"c": None, "k": 2.0}]
-    assert [p["field"] for p in model.problems(rows_)] == ["c", "k"]
-    assert model.unseen == {}
-    model.on_unseen = "take"
     assert model.problems(rows_) == []
     assert model.unseen == {"c": 1, "k": 1}
     (frame,) = model.decode(rows_)
@@ -418,8 +415,51 @@ def test_an_unknown_category_is_missing_where_it_is_taken() -> None:
         "k": pd.Categorical([1, None, 2], [1, 2], ordered=True),
     }
     pd.testing.assert_frame_equal(frame, pd.DataFrame(expected))
-    wrong = [{"c": ["z"], "k": None}, {"c": math.nan, "k": math.nan}]
-    assert [(p["instance"], p["field"]) for p in model.problems(wrong)] == [(0, "c"), (0, "k"), (1, "k")]
+    model.on_unseen = "refuse"
+    found = [(p["instance"], p["field"], p["expected"], p["got"]) for p in model.problems(rows_)]
+    assert found == [(0, "c", "one of a, b", '"z"'), (1, "k", "one of 1, 2", "7")]
+
+
+@pytest.mark.parametrize(
+    ("python", "categories", "alike", "other"),
+    [
+        ("category", ["a", "b"], ["z", ""], [1, 1.5, True, ["a"], None, math.nan, "\ud800"]),
+        ("category", ["1", "02"], ["z", 1, 1.0], [2, True]),
+        ("category[str, ordered]", ["a"], ["z"], [1]),
+        ("category[object]", ["a", "1"], ["z", 1], [2]),
+        ("category[int64]", ["1", "2"], [7, 1.5, "1"], ["7", True, None]),
+        ("category[Int8, ordered]", ["1"], [7], ["7"]),
+        ("category[float32]", ["0.5"], [7, "0.5"], ["7", False]),
+        ("category[bool]", ["True"], [False, "True"], ["False", 1, 0]),
+        ("category[datetime64[us]]", ["2020-01-01T00:00:00"], ["2020-01-01T00:00:00"], ["2020-01-01", 1]),
+    ],
+)
+def test_what_could_be_a_category_passes_and_nothing_else(
+    python: str, categories: list[str], alike: list[Any], other: list[Any]
+) -> None:
+    model = predictor("frame", field("category", python, categories=categories))
+    assert [value for value in alike if model.problems([{"v": value}])] == []
+    assert [value for value in other if not model.problems([{"v": value}])] == []
+
+
+def test_what_was_not_seen_is_replaced_by_what_was() -> None:
+    x = field("number", "float64", name="x", nullable=True, minimum=0.5, maximum=9.0)
+    c = field("category", "category", name="c", categories=["a", "b"])
+    free = field("any", "object", name="free")
+    rows_ = [{"x": 9.5, "c": "b", "free": 1}, {"x": None, "c": "z", "free": []}]
+    like, others = predictor("frame", x, c, free).seen(rows_)
+    assert like == [{"x": 0.5, "c": "b", "free": 1}, {"x": None, "c": "a", "free": []}]
+    assert [(p["instance"], p["field"], p["got"]) for p in others] == [(0, "x", "9.5"), (1, "c", '"z"')]
+    assert rows_[0]["x"] == 9.5
+    texts = predictor("values", field("string", "str", categories=["a", "b"]))
+    like, others = texts.seen(["b", "z"])
+    assert (like, [(p["instance"], p["field"]) for p in others]) == (["b", "a"], [(1, None)])
+    assert predictor("array", field("number", "float64", minimum=0, maximum=1), shape=(2,)).seen(
+        [[1, 9]]
+    ) == (
+        [[1, 9]],
+        [],
+    )
 
 
 def test_an_invalid_request_says_all() -> None:

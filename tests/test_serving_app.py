@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,14 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def app(host: Host) -> App:
-    return application(host, limits=Limits(max_body=2_000))
+    return application(limited(host, max_body=2_000))
+
+
+def limited(host: Host, **limits: Any) -> Host:
+    """The host, its release within these limits."""
+    assert host.release is not None
+    host.release = replace(host.release, limits=Limits(**limits))
+    return host
 
 
 def ask(app: App, method: str, path: str, *, root_path: str = "", **how: Any) -> httpx.Response:
@@ -185,7 +193,7 @@ BAD_FIELDS = {
     "extra": ({**ROW, "y": 1}, [("y", "no such field", "1")]),
     "wrong type": ({**ROW, "x": "1.5"}, [("x", "a number", '"1.5"')]),
     "null": ({**ROW, "n": None}, [("n", "an integer: never null", "null")]),
-    "unknown category": ({**ROW, "colour": "blue"}, [("colour", "one of red, green", '"blue"')]),
+    "no category": ({**ROW, "colour": 3}, [("colour", "one of red, green", "3")]),
     "all at once": (
         {"n": 1.5, "colour": 3},
         [
@@ -241,11 +249,62 @@ def test_a_model_that_exits_does_not_end_the_process(tmp_path: Path, way: str) -
     assert ask(app, "GET", "/health").status_code == 200
 
 
+# --- what the notebook's data did not have -------------------------------------------------------
+
+X, N, COLOUR = CONTRACT.fields
+FRAME = Contract("frame", ("frame",), (X, N, replace(COLOUR, python="category")), example=CONTRACT.example)
+PICKY = """
+def model(frame):
+    if frame.colour.isna().any() or (frame.x > 99).any():
+        raise ValueError("Input contains NaN.")
+    return [1 / (n - 13) for n in frame.n]
+"""
+
+
+@pytest.fixture
+def picky(tmp_path: Path) -> App:
+    package = write_package(tmp_path / "p", contract=FRAME, preprocess=AS_IS, model=PICKY)
+    return application(Host(load(package, "picky", 1)))
+
+
+def test_an_unknown_category_is_what_pandas_makes_of_it_and_is_counted(tmp_path: Path) -> None:
+    model = "def model(frame):\n    return frame.colour.astype(object)\n"
+    package = write_package(tmp_path / "p", contract=FRAME, preprocess=AS_IS, model=model)
+    app = application(Host(load(package, "colours", 1)))
+    answer = ask(app, "POST", "/predict", json={"instances": [ROW, {**ROW, "colour": "blue"}]})
+    assert answer.json()["predictions"] == ["red", None]
+    assert ask(app, "GET", "/health").json()["unseen"] == {"colour": 1}
+
+
+def test_a_model_that_fails_on_what_is_unknown_says_what_that_is(
+    picky: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**ROW, "x": 7.0}, {**ROW, "x": 100, "colour": "blue"}]
+    answer = ask(picky, "POST", "/predict", json={"instances": rows})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert [(e["instance"], e["field"], e["expected"], e["got"]) for e in answer.json()["errors"]] == [
+        (1, "x", "a number from 0.0 to 9.0", "100"),
+        (1, "colour", "one of red, green", '"blue"'),
+    ]
+    assert answer.json()["detail"].startswith(
+        "the model fails on what the notebook's data did not have: instance 1, field 'x'"
+    )
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Input contains NaN." in caplog.text
+
+
+def test_a_model_that_fails_anyway_is_to_blame_itself(picky: App, caplog: pytest.LogCaptureFixture) -> None:
+    row = {**ROW, "n": 13, "x": 10.0}
+    for instance in (row, {**row, "x": 1.5}):
+        assert ask(picky, "POST", "/predict", json={"instances": [instance]}).status_code == 500
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 
 def test_more_instances_than_are_taken(host: Host) -> None:
-    app = application(host, limits=Limits(max_rows=3))
+    app = application(limited(host, max_rows=3))
     assert ask(app, "POST", "/predict", json={"instances": [ROW] * 3}).status_code == 200
     answer = ask(app, "POST", "/predict", json={"instances": [ROW] * 4})
     assert (answer.status_code, answer.json()["detail"]) == (
@@ -280,8 +339,8 @@ def test_a_request_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 
 def test_when_too_many_wait_the_next_is_told_to_come_again(tmp_path: Path) -> None:
-    host = slow_host(tmp_path)
-    app = application(host, limits=Limits(max_waiting=2))
+    host = limited(slow_host(tmp_path), max_waiting=2)
+    app = application(host)
     with served(app) as url, ThreadPoolExecutor() as pool:
         asked = [pool.submit(httpx.post, f"{url}/predict", json=SLOW, timeout=None)]
         eventually((tmp_path / "entered").exists)
@@ -296,7 +355,7 @@ def test_when_too_many_wait_the_next_is_told_to_come_again(tmp_path: Path) -> No
 
 
 def test_a_client_that_does_not_end_its_body(host: Host) -> None:
-    with served(application(host, limits=Limits(body_s=0.2))) as url:
+    with served(application(limited(host, body_s=0.2))) as url:
         with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as client:
             client.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n{")
             assert client.recv(1_000).startswith(b"HTTP/1.1 408")
@@ -321,7 +380,7 @@ def test_openapi_says_what_the_contract_says(app: App) -> None:
         "properties": {
             "x": {"type": ["number", "null"], "description": "seen: 0.0 to 9.0"},
             "n": {"type": "integer"},
-            "colour": {"type": "string", "enum": ["red", "green"]},
+            "colour": {"type": "string", "description": "one of red, green; others are missing"},
         },
     }
 

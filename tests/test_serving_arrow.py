@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ BROKEN = {
     "texts": (changed(x=pa.array(["1", "2"])), 0, "x", "a number", '"1"'),
     "numbers": (changed(text=pa.array([1, 2])), 0, "text", "a string", "1"),
     "an unknown category": (
-        changed(colour=pa.array(["red", "blue"])), 1, "colour", "one of red, green", '"blue"',
+        changed(colour=pa.array([1, 2])), 0, "colour", "one of red, green", "1",
     ),
     "a moment with offset": (
         changed(at=pa.array(ROWS[0]["at"] and [ROWS[0]["at"]] * 2, pa.timestamp("us", "UTC"))),
@@ -232,9 +233,19 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_taken(release: LoadedRelease, name: str) -> None:
     body, status, detail = REFUSED[name]
-    app = application(Host(release), limits=Limits(max_rows=10))
+    app = application(Host(replace(release, limits=Limits(max_rows=10))))
     answer = post(app, body)
     assert (answer.status_code, detail in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_a_model_that_fails_on_an_unknown_category_says_so(tmp_path: Path) -> None:
+    model = "def model(frame):\n    return frame.colour.cat.codes.map({0: 1, 1: 2}).astype(int)\n"
+    package = write_package(tmp_path / "p", contract=FRAME, model=model, preprocess=AS_IS)
+    app = application(Host(load(package, "m", 1)))
+    answer = post(app, stream(changed(colour=pa.array(["red", "blue"]))))
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["instance"], error["field"], error["got"]) == (1, "colour", '"blue"')
 
 
 def test_offsets_that_lie_outside_are_refused(app: App) -> None:

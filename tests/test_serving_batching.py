@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from nb2prod.serving import core
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
+from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import load
 from tests.conftest import eventually
 from tests.packages import write_package
@@ -65,9 +65,9 @@ class Held:
 
 
 @contextmanager
-def held(folder: Path, *, batch_safe: bool | None = True) -> Iterator[tuple[Host, Held]]:
-    model = MODEL.format(folder=str(folder))
-    host = Host(load(write_package(folder / "p", model=model, batch_safe=batch_safe), "doubler", 1))
+def held(folder: Path, *, batch_safe: bool | None = True, **limits: int) -> Iterator[tuple[Host, Held]]:
+    package = write_package(folder / "p", model=MODEL.format(folder=str(folder)), batch_safe=batch_safe)
+    host = Host(load(package, "doubler", 1, Limits(**limits)))
     with served(application(host)) as url, ThreadPoolExecutor(80) as pool:
         asked = Held(folder, url, pool)
         try:
@@ -125,9 +125,8 @@ def test_a_client_that_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> 
         ]
 
 
-def test_no_call_grows_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "MAX_ROWS", 10)
-    with held(tmp_path) as (host, endpoint):
+def test_no_call_grows_without_bound(tmp_path: Path) -> None:
+    with held(tmp_path, batch_rows=10) as (host, endpoint):
         asked = []
         for count in (4, 4, 4, 25, 3):
             asked.append(endpoint.ask([row(1.0)] * count))

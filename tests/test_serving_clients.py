@@ -220,7 +220,8 @@ def test_details_that_are_too_long_for_a_client(tmp_path: Path) -> None:
     field = Field("a", "category", "str", categories=("é" * 4_500,))
     contract = Contract("array", ("a",), (field,), shape=(1,))
     package = write_package(tmp_path / "doubler", contract=contract, model=ONES)
-    with serving(package, "--grpc-port", "0") as wide, grpc.insecure_channel(wide.grpc) as channel:
+    strict = ("--grpc-port", "0", "--unseen", "refuse")
+    with serving(package, *strict) as wide, grpc.insecure_channel(wide.grpc) as channel:
         made = service_pb2.ModelInferRequest(model_name="doubler")
         made.inputs.add(name="a", datatype="BYTES", shape=[1, 1]).contents.bytes_contents.append(b"x")
         with pytest.raises(grpc.RpcError) as caught:

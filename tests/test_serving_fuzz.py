@@ -141,14 +141,14 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Host]:
     for name, (contract, body, _) in MODELS.items():
         model = f"def model(x):\n    {body}\n"
         package = write_package(folder / name, contract=contract, model=model, preprocess=AS_IS)
-        found[name] = Host(load(package, "m", 1))
+        found[name] = Host(load(package, "m", 1, LIMITS))
     return found
 
 
 @pytest.fixture(scope="module")
 def apps(hosts: dict[str, Host]) -> dict[str, App]:
     table = Table((*ROUTES, *vertex.routes("/alive", "/vertex")))
-    return {name: application(host, limits=LIMITS, table=table) for name, host in hosts.items()}
+    return {name: application(host, table=table) for name, host in hosts.items()}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from nb2prod.project import Project
 from tests.conftest import eventually
 from tests.packages import MODEL, write_package
-from tests.processes import CLI, failed, serving
+from tests.processes import CLI, SERVING, failed, serving
 from tests.test_registry import made
 from tests.test_serving_app import ROW, SLOW, WAIT
 
@@ -154,6 +154,38 @@ def test_what_becomes_of_values_that_were_not_seen(package: Path, how: tuple[str
     with serving(package, **chosen) as served:
         assert httpx.post(f"{served.url}/predict", json=body).status_code == 200
         assert httpx.get(f"{served.url}/health").json()["unseen"] == {"x": 1}
+
+
+HOWS = pytest.mark.parametrize("how", [SERVING, CLI], ids=["module", "command"])
+
+
+@HOWS
+def test_limits_can_be_given(package: Path, how: tuple[str, ...]) -> None:
+    with serving(package, "--max-rows", "1", "--max-body", "200", how=how) as served:
+        assert httpx.post(f"{served.url}/predict", json=ROWS).status_code == 200
+        many = httpx.post(f"{served.url}/predict", json={"instances": [ROW] * 2})
+        assert "at most 1 instances" in many.json()["detail"]
+        assert "at most 200 bytes" in httpx.post(f"{served.url}/predict", content=b" " * 201).json()["detail"]
+
+
+@HOWS
+def test_a_limit_that_does_not_fit(package: Path, how: tuple[str, ...]) -> None:
+    code, errors = failed(package, "--timeout-s", "0", how=how)
+    assert code == 2
+    assert "more than 0 and at most 86400" in errors
+
+
+def test_the_projects_limits_count_unless_others_are_given(package: Path, tmp_path: Path) -> None:
+    settings = "[tool.nb2prod]\nmax_rows = 2\nunseen = 'refuse'\n"
+    (tmp_path / "pyproject.toml").write_text(settings)
+    beyond = {"instances": [{**ROW, "x": 9.5}] * 3}
+    about = {"how": CLI, "NB2PROD_PROJECT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with serving(package, **about) as served:
+        answer = httpx.post(f"{served.url}/predict", json=beyond)
+        assert "at most 2 instances" in answer.json()["detail"]
+    with serving(package, "--max-rows", "3", **about) as served:
+        answer = httpx.post(f"{served.url}/predict", json=beyond)
+        assert "a number from 0.0 to 9.0" in answer.json()["detail"]
 
 
 # --- the command line ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 from nb2prod.control import link, rest, tables
 from nb2prod.control.cluster import ClusterInfo, revive_agent
 from nb2prod.control.driver import health
-from nb2prod.domain import Endpoint, EndpointStatus, Release, Route, to_json
+from nb2prod.domain import Endpoint, EndpointStatus, Manner, Release, Route, to_json
 from nb2prod.errors import ClusterError
 
 DEPLOY_S = 300.0
@@ -41,15 +42,18 @@ def deploy(
     endpoint_name: str,
     num_replicas: int = 1,
     *,
+    limits: Mapping[str, Any] | None = None,
     limit_s: float = DEPLOY_S,
 ) -> Endpoint:
     """Bring a release into service behind `<url>/<endpoint_name>`; an endpoint that runs is not interrupted.
 
-    `num_replicas` counts for the endpoint's first deploy. Raises DeployError if the release does not load
-    or does not come to answer within `limit_s` seconds: the endpoint is then exactly as it was.
+    `num_replicas` counts for the endpoint's first deploy; `limits`: see Route. Raises DeployError if the
+    release does not load or does not come to answer within `limit_s` seconds: the endpoint is then exactly as
+    it was.
     """
     tables.path(home, endpoint_name).parent.mkdir(parents=True, exist_ok=True)
-    route = Route(release.model_name, release.version, str(release.path.resolve()))
+    path = str(release.path.resolve())
+    route = Route(release.model_name, release.version, path, limits=limits or {})
     request = {
         "home": str(home.resolve()),
         "name": endpoint_name,
@@ -96,6 +100,21 @@ def _ask(info: ClusterInfo, home: Path, verb: str, request: Mapping[str, Any], l
 
 def status(info: ClusterInfo | None, home: Path) -> tuple[EndpointStatus, ...]:
     """Every endpoint of the project as it is now; all are "down" where no cluster answers."""
+    return tuple(replace(found, manners=_manners(found.endpoint)) for found in _statuses(info, home))
+
+
+def _manners(endpoint: Endpoint) -> tuple[Manner | None, ...]:
+    return tuple(_manner(Path(route.path)) for route in endpoint.routes)
+
+
+def _manner(package: Path) -> Manner | None:
+    try:
+        return Manner.of(json.loads((package / "manifest.json").read_bytes()))
+    except (OSError, ValueError):  # whoever loads it says so
+        return None
+
+
+def _statuses(info: ClusterInfo | None, home: Path) -> tuple[EndpointStatus, ...]:
     endpoints = tables.read_all(home)
     if not endpoints:
         return ()

@@ -1,10 +1,11 @@
-"""HAProxy as our clusters run it: Ray's own binary, its statistics on loopback only, gRPC by model name.
+"""HAProxy as our clusters run it: statistics on loopback only, patient within bounds, gRPC by model name.
 
-Ray binds the statistics page and the metrics of its HAProxy on all interfaces, and has no setting for
-it; and it knows a gRPC call's application by the metadata `application` alone, which clients of the Open
-Inference Protocol don't send. RAY_SERVE_HAPROXY_BINARY_PATH lets an operator name another binary. Ours is
-a script which Ray runs for each start and reload: it corrects the configuration that Ray has just
-written, then becomes the real HAProxy. Run by path, with the standard library alone.
+Ray binds the statistics page and the metrics of its HAProxy on all interfaces, lets it wait an hour for
+each byte of a request's head, and has no setting for either; and it knows a gRPC call's application by the
+metadata `application` alone, which clients of the Open Inference Protocol don't send.
+RAY_SERVE_HAPROXY_BINARY_PATH lets an operator name another binary. Ours is a script which Ray runs for each
+start and reload: it corrects the configuration that Ray has just written, then becomes the real HAProxy.
+Run by path, with the standard library alone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ _EVERYWHERE = re.compile(
 )
 
 
-def on_loopback(config: str) -> str:
-    """Ray's HAProxy configuration with statistics and metrics bound to loopback."""
-    return _EVERYWHERE.sub(r"\g<1>127.0.0.1:", config)
+HEAD_S = 30
+"""How long a client may take to send the head of a request, in seconds."""
+
+_DEFAULTS = re.compile(r"^defaults\n", flags=re.MULTILINE)
+
+
+def corrected(config: str) -> str:
+    """Ray's HAProxy configuration with statistics and metrics bound to loopback, and a limit for heads."""
+    bound = _DEFAULTS.sub(rf"\g<0>    timeout http-request {HEAD_S}s\n", config)
+    return _EVERYWHERE.sub(r"\g<1>127.0.0.1:", bound)
 
 
 _APPLICATION = re.compile(r"acl is_\S+ req\.hdr\(application\) -m str (\S+)\n")
@@ -82,7 +90,7 @@ def main(args: list[str]) -> None:
     """Correct the configuration named by -f, then run the real HAProxy in this process."""
     if "-f" in args:
         path = Path(args[args.index("-f") + 1])
-        path.write_text(by_model_name(on_loopback(path.read_text("utf-8"))), "utf-8")
+        path.write_text(by_model_name(corrected(path.read_text("utf-8"))), "utf-8")
     binary = os.environ[BINARY]
     os.execv(binary, [binary, *args])
 

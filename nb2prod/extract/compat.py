@@ -1,9 +1,9 @@
 """Two contracts compared: what changed, and whether clients written for the old one break.
 
 A request breaks an old client if the new release refuses what the old one took. The rules are those of
-the package's runtime: a field that is missing, unknown, null without leave, of another type or of an
-unknown category is refused; a range, and texts of a plain text field, are only what was seen. A response
-breaks an old client if it holds what the old one never did.
+the package's runtime: a field that is missing, unknown, null without leave or of another type is refused; a
+range, texts and categories are only what was seen, but an unknown category is answered as if it were missing,
+so that a client may break. A response breaks an old client if it holds what the old one never did.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from nb2prod.domain import Breaks, Contract, Field, FieldChange
-from nb2prod.extract.schema import json_value
+from nb2prod.extract.schema import category_type, json_value
 
 RECORDS = frozenset({"frame", "records", "record", "names"})
 NESTED = frozenset({"record", "map", "list"})
@@ -161,9 +161,12 @@ def _retyped(old: Field, new: Field) -> tuple[Breaks, str]:
     if pair == ("datetime", "string"):
         return "no", "moments are sent as text"
     if pair == ("category", "string"):
-        if all(json_value(text) is None for text in old.categories or ()):
+        kind = category_type(old.python)
+        if kind in ("", "string") and all(json_value(text) is None for text in old.categories or ()):
             return "no", "any text is accepted"
         return "yes", "numbers or truth values were accepted, and are refused"
+    if pair == ("category", "datetime") and not category_type(old.python):
+        return "maybe", "categories that are no moments are refused"
     if new.dtype == "category":
         return _to_category(old, new)
     if old.dtype == "any":
@@ -172,11 +175,14 @@ def _retyped(old: Field, new: Field) -> tuple[Breaks, str]:
 
 
 def _to_category(old: Field, new: Field) -> tuple[Breaks, str]:
-    known, seen = set(new.categories or ()), set(old.categories or ())
+    known, seen, kind = set(new.categories or ()), set(old.categories or ()), category_type(new.python)
     if old.dtype == "boolean" and {"True", "False"} <= known:
         return "no", "both truth values are categories"
     if old.dtype == "string" and seen and seen <= known:
         return "maybe", "any text was accepted; texts that were never seen are refused now"
+    alike = {"string": "string", "datetime": "string", "integer": "number", "number": "number"}
+    if kind and alike.get(old.dtype, old.dtype) == kind:
+        return "maybe", f"values other than {_some(new.categories)} are taken as missing"
     return "yes", f"values other than {_some(new.categories)} are refused"
 
 
@@ -189,8 +195,16 @@ def _recategorised(old: Field, new: Field) -> Iterator[Verdict]:
     before, after = old.categories or (), new.categories or ()
     gone = tuple(text for text in before if text not in after)
     more = tuple(text for text in after if text not in before)
-    if gone:
-        yield f"categories removed: {_some(gone)}", "yes", "unknown categories are refused"
+    was, kind = category_type(old.python), category_type(new.python)
+    if was != kind:
+        words = {"": "other values", "string": "texts", "number": "numbers", "boolean": "truth values"}
+        breaks: Breaks = "yes" if was in ("string", "number") else "maybe"
+        yield f"categories: {words[was]} → {words[kind]}", breaks, f"{words[was]} are refused but for some"
+    elif gone:
+        removed = f"categories removed: {_some(gone)}"
+        yield (
+            (removed, "maybe", "they are taken as missing") if kind else (removed, "yes", "they are refused")
+        )
     if more:
         yield f"categories added: {_some(more)}", "no", "they are accepted too"
 

@@ -170,10 +170,22 @@ def _files(slice_: Slice, layer: Layer, evidence: Evidence | None, roles: Iterab
     if evidence is not None:
         files["schema.json"] = _json(schema_of(evidence.contract, notebook.name))
     by_role = requirements_by_role(roles, evidence)
-    proven = {"batch_safe": evidence.batch_safe if evidence else None, "requirements": by_role}
+    proven = {**_proven(evidence), "requirements": by_role}
     files["manifest.json"] = _json({**_manifest(slice_, layer, evidence), **proven})
     files["requirements.txt"] = _requirements(evidence.requirements if evidence else ())
     return files
+
+
+def _proven(evidence: Evidence | None) -> Mapping[str, Any]:
+    """What the proof says of how a release serves. Nothing in it is another in the next proof."""
+    if evidence is None:
+        return {"batch_safe": None, "batch_reason": "", "acceleration": None}
+    tried = evidence.acceleration
+    return {
+        "batch_safe": evidence.batch_safe,
+        "batch_reason": evidence.batch_reason,
+        "acceleration": None if tried is None else [{"key": item.key, "why": item.why} for item in tried],
+    }
 
 
 def _requirements(found: Iterable[Requirement]) -> str:

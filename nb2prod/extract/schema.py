@@ -7,15 +7,15 @@ no request can hold:
 - a text that is no valid Unicode and a number beyond a double are refused already as JSON;
 - a line break after a moment is seen by some validators' `$` (Python's), and not by the runtime.
 
-Ranges and texts that were seen are told in descriptions: others are accepted. A response may hold more
-than is said here, never less.
+Ranges, texts and categories that were seen are told in descriptions: others are accepted. A response may hold
+more than is said here, never less.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nb2prod.domain import Contract, Field
@@ -95,18 +95,20 @@ def _field(field: Field, *, asked: bool) -> Schema:
         return schema if schema or field.dtype != "any" else {"not": {"type": "null"}}
     if "type" in schema:
         schema["type"] = [schema["type"], "null"]
-    if "enum" in schema:
-        schema["enum"].append(None)
+    for part in (schema, *schema.get("anyOf", ())):
+        if "enum" in part:
+            part["enum"].append(None)
     return schema
 
 
 def _seen(field: Field) -> str:
     if field.minimum is not None and field.maximum is not None:
         return f"seen: {field.minimum} to {field.maximum}"
-    if field.dtype == "string" and field.categories:
-        more = ", …" if len(field.categories) > SHOWN_TEXTS else ""
-        return "seen: " + ", ".join(field.categories[:SHOWN_TEXTS]) + more
-    return ""
+    return f"seen: {_shown(field.categories)}" if field.dtype == "string" and field.categories else ""
+
+
+def _shown(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:SHOWN_TEXTS]) + (", …" if len(texts) > SHOWN_TEXTS else "")
 
 
 def _integer(field: Field, asked: bool) -> Schema:
@@ -128,7 +130,23 @@ def _number(field: Field, asked: bool) -> Schema:
 def _category(field: Field, asked: bool) -> Schema:
     texts = list(field.categories or ())
     others = [value for text in texts if (value := json_value(text)) is not None]
-    return {"enum": [*texts, *others]} if others else {"type": "string", "enum": texts}
+    kind = category_type(field.python) if asked else ""
+    if not kind:
+        return {"enum": [*texts, *others]} if others else {"type": "string", "enum": texts}
+    beside = others if kind == "string" else texts
+    schema: Schema = {"anyOf": [{"type": kind}, {"enum": beside}]} if beside else {"type": kind}
+    return {**schema, "description": f"one of {_shown(texts)}; others are missing"}
+
+
+def category_type(python: str) -> str:
+    """The JSON type that categories have and unknown ones may have; "" where unknown ones are refused."""
+    inner = re.match(r"category\[(.+?)(, ordered)?\]$", python)
+    name = inner[1].lower() if inner is not None else "str"
+    if name in ("str", "string", "object"):
+        return "string"
+    if re.fullmatch(r"u?int\d*|float\d*", name):
+        return "number"
+    return "boolean" if name in ("bool", "boolean") else ""
 
 
 def json_value(text: str) -> bool | int | float | None:

@@ -8,6 +8,7 @@ app       a release over HTTP (ASGI)
 rpc       … and over gRPC
 ingress   … and that over gRPC where Ray Serve listens
 local     both under plain uvicorn, without Ray; `python -m nb2prod.serving`
+slow      … and what it does about clients that never come to an end
 replica   the Ray Serve deployment around them
 front     what answers where no endpoint does
 """

@@ -7,10 +7,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nb2prod.serving import containers
-from nb2prod.serving.local import DRAIN_S, UNSEEN, CannotServe, Serve, Serving, package_in, serve
+from nb2prod.serving.limits import LIMITS, SETTINGS, Limits, option_of
+from nb2prod.serving.local import DRAIN_S, CannotServe, Serve, Serving, package_in, serve
 from nb2prod.serving.processors import cpus, fit_threads
 
 FOLDER = "a package's folder, or that of an MLflow model which holds one (default: SageMaker's /opt/ml/model)"
@@ -38,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place.port if asked.port is None else asked.port,
             asked.drain_s,
             asked.grpc_port,
-            asked.unseen,
             place.table,
+            Limits.among(vars(asked)),
         )
         serve(what, _told)
     except CannotServe as error:
@@ -56,14 +60,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 8000)")
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC as well (default: none)")
-    unseen = (
-        "numbers and texts beyond those that the notebook's data had: refuse them, count them (the default), "
-        "or take unknown categories as missing too"
-    )
-    parser.add_argument("--unseen", choices=UNSEEN, default=UNSEEN[1], help=unseen)
     drain = "seconds to answer on after SIGTERM, while readiness says 503 (default: %(default)g)"
     parser.add_argument("--drain-s", type=float, default=DRAIN_S, help=drain)
+    for name, setting in SETTINGS.items():
+        default, told = getattr(LIMITS, name), f"{setting.what} (default: %(default)s)"
+        parser.add_argument(option_of(name), type=partial(_limit, name), default=default, help=told)
     return parser
+
+
+def _limit(name: str, text: str) -> Any:
+    setting, kind = SETTINGS[name], type(getattr(LIMITS, name))
+    with suppress(ValueError):
+        if setting.fits(kind(text)):
+            return kind(text)
+    raise argparse.ArgumentTypeError(f"expected {setting.expected}, got {text!r}")
 
 
 def _told(serving: Serving) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 
 from nb2prod.serving import core
 from nb2prod.serving.core import Refuse
-from nb2prod.serving.host import Host, Work
+from nb2prod.serving.host import Host
 from nb2prod.serving.http import (
     App,
     Disconnected,
@@ -32,7 +32,6 @@ from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Request, Table
 from nb2prod.serving.tracing import TRACEPARENT, Tracing, trace_id, traceparent
 
-LIMITS = Limits()
 CLOSE = ("connection", "close")
 
 
@@ -40,7 +39,6 @@ def application(
     host: Host,
     *,
     prefix: str = "",
-    limits: Limits = LIMITS,
     table: Table = TABLE,
     echo_request_id: bool = True,
     tracing: Tracing | None = None,
@@ -50,19 +48,16 @@ def application(
     `prefix` is a path that a proxy in front leaves on requests; ASGI's root_path needs none.
     `echo_request_id` is off where the server already returns x-request-id, as Ray Serve does.
     """
-    predict = partial(core.predict, host, limits.max_rows)
-    return _Application(host, prefix, limits, table, echo_request_id, tracing, predict)
+    return _Application(host, prefix, table, echo_request_id, tracing)
 
 
 @dataclass(frozen=True, slots=True)
 class _Application:
     host: Host
     prefix: str
-    limits: Limits
     table: Table
     echo_request_id: bool
     tracing: Tracing | None
-    predict: Work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -98,12 +93,13 @@ class _Application:
                 return route.tell(request, self.host)
             if request.header(b"content-encoding") not in ("", "identity"):
                 raise Refused(415, "bodies are not compressed here: send it without content-encoding")
-            seconds = self.limits.seconds(request.header(HEADER))
-            body = await _body(scope, receive, self.limits)
+            limits = core.limits_of(self.host)
+            seconds = limits.seconds(request.header(HEADER))
+            body = await _body(scope, receive, limits)
             call = route.calls(request, body)
             if parent:
                 call = replace(call, trace=trace_id(parent))
-            return await core.ask(self.host, self.predict, call, seconds, self.limits)
+            return await core.ask(self.host, call, seconds)
         except Refused as refused:
             return refuse(refused, asked)
 

@@ -204,7 +204,8 @@ def _frame(table: Any, release: LoadedRelease) -> Whole | None:
             if not release.predictor.fits(name, found):
                 return None
         columns[name] = found
-    return Whole(release.predictor.frame(columns), table.num_rows)
+    frame = release.predictor.frame(columns)
+    return Whole(frame, table.num_rows, lambda: _rows(table, release))
 
 
 def _numbers(column: Any, field: Any) -> Any:

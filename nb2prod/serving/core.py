@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nb2prod.serving.host import Host, Work
+from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, header_safe, problem
-from nb2prod.serving.limits import Limits
+from nb2prod.serving.limits import LIMITS, Limits
 from nb2prod.serving.loader import LoadedRelease
-
-MAX_ROWS = 1_000
-"""Most rows of several requests that the model is asked together. One request's rows are never split."""
 
 Refuse = Callable[[Refused, str], Response]
 """From a refusal, and the id of the request that it is of, to an answer."""
@@ -51,10 +48,14 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Instances that are one request already, as the notebook's code takes it: they keep the contract."""
+    """Instances that are one request already, as the notebook's code takes it: they keep the contract.
+
+    `rows` gives them one by one.
+    """
 
     request: Any
     count: int
+    rows: Callable[[], list[Any]]
 
     def __len__(self) -> int:
         return self.count
@@ -69,8 +70,8 @@ class _Asked:
     response: Response | None = None
 
 
-def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
-    """A response to each call, in their order; a call may have `max_rows` instances.
+def predict(host: Host, calls: Sequence[Call]) -> list[Response]:
+    """A response to each call, in their order.
 
     Runs in the worker thread. The release is taken here, not when a request came: none that was swapped out
     meanwhile is used, and none is let go while it is.
@@ -78,15 +79,15 @@ def predict(host: Host, max_rows: int, calls: Sequence[Call]) -> list[Response]:
     release = host.release
     if release is None:
         return [call.refuse(no_release(host), call.asked) for call in calls]
-    asked = [_read(release, call, max_rows) for call in calls]
+    asked = [_read(release, call) for call in calls]
     for group in _groups(release, [one for one in asked if one.response is None]):
         _answer(release, group)
     return [one.response for one in asked if one.response is not None]
 
 
-async def ask(host: Host, predict: Work, call: Call, seconds: float, limits: Limits) -> Response:
+async def ask(host: Host, call: Call, seconds: float) -> Response:
     """The response to a call, from the worker thread; Refused 503 if too many wait, 504 after `seconds`."""
-    if host.waiting >= limits.max_waiting:
+    if host.waiting >= limits_of(host).max_waiting:
         raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
     try:
         async with asyncio.timeout(seconds):
@@ -99,6 +100,11 @@ async def ask(host: Host, predict: Work, call: Call, seconds: float, limits: Lim
 def no_release(host: Host) -> Refused:
     """There is none yet, or it would not load."""
     return Refused(503, host.reason, ("retry-after", "1"))
+
+
+def limits_of(host: Host) -> Limits:
+    """The bounds on a request that comes now: they are those of the release that answers."""
+    return host.release.limits if host.release is not None else LIMITS
 
 
 def loaded(host: Host) -> LoadedRelease:
@@ -120,7 +126,8 @@ def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
     return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))
 
 
-def _read(release: LoadedRelease, call: Call, max_rows: int) -> _Asked:
+def _read(release: LoadedRelease, call: Call) -> _Asked:
+    max_rows = release.limits.max_rows
     try:
         instances = call.parse(release)
         if isinstance(instances, list | Columns) and len(instances) > max_rows:
@@ -148,7 +155,7 @@ def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_A
         if isinstance(one.instances, Whole):
             yield [one]
             continue
-        if group and rows + len(one.instances) > MAX_ROWS:
+        if group and rows + len(one.instances) > release.limits.batch_rows:
             yield group
             group, rows = [], 0
         group.append(one)
@@ -162,7 +169,7 @@ def _answer(release: LoadedRelease, group: Sequence[_Asked]) -> None:
         found = _found(release.predictor, [one.instances for one in group])
     except BaseException as error:  # the notebook's own code: it may raise anything
         if len(group) == 1:
-            group[0].response = _failed(release, error, group[0].call)
+            group[0].response = _failed(release, error, group[0])
             return
         # a row that the model cannot bear fails its own request alone
         for one in group:
@@ -190,11 +197,32 @@ def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Res
         return call.refuse(refused, call.asked)
 
 
-def _failed(release: LoadedRelease, error: BaseException, call: Call) -> Response:
+def _failed(release: LoadedRelease, error: BaseException, one: _Asked) -> Response:
+    call, beyond = one.call, _beyond(release, one)
     where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
     trace = "".join(traceback.format_exception(error)).rstrip()
     within = f" (trace {call.trace})" if call.trace else ""
     failed = "request %s%s: %s version %s failed%s\n%s"
-    logger.error(failed, call.asked, within, release.model_name, release.version, where, trace)
+    level = logging.WARNING if beyond else logging.ERROR
+    logger.log(level, failed, call.asked, within, release.model_name, release.version, where, trace)
+    if beyond:
+        first = release.runtime.InvalidRequest(beyond)
+        text = f"the model fails on what the notebook's data did not have: {first}"
+        return call.refuse(Refused(422, text, *named(release), errors=beyond), call.asked)
     detail = f"the model failed on this request; its log has the cause under {call.asked}: see `nb2prod logs`"
     return call.refuse(Refused(500, detail, *named(release)), call.asked)
+
+
+def _beyond(release: LoadedRelease, one: _Asked) -> list[Any]:
+    """The values of a request that failed which the notebook's data did not have, if it fails for them alone.
+
+    So it is if the model answers to the same request with values in their place that the data had.
+    """
+    try:
+        rows = one.instances.rows() if isinstance(one.instances, Whole) else one.instances
+        like, beyond = release.predictor.seen(rows)
+        if beyond:
+            release.predictor.answer(like)
+    except (Exception, SystemExit):  # the model fails for another reason
+        return []
+    return list(beyond)

@@ -14,10 +14,10 @@ from typing import Any
 from nb2prod.serving.loader import LoadedRelease, unload
 
 Loop = asyncio.AbstractEventLoop
-Work = Callable[[Sequence[Any]], Sequence[Any]]
+Work = Callable[["Host", Sequence[Any]], Sequence[Any]]
 """From requests to as many results, in their order."""
 
-_Asked = tuple[Work, Any, "asyncio.Future[Any]"]
+_Asked = tuple[Work, "Host", Any, "asyncio.Future[Any]"]
 
 
 class Host:
@@ -57,7 +57,7 @@ class Host:
         result is dropped.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.put((work, request, future))
+        self._queue.put((work, self, request, future))
         return await future
 
 
@@ -74,9 +74,10 @@ def _work_once(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> bool:
         while True:
             taken.append(queue.get_nowait())
     # a client that left has cancelled its future
-    asked = [one for one in taken if isinstance(one, tuple) and not one[2].cancelled()]
-    for work in dict.fromkeys(work for work, _, _ in asked):
-        _do(work, [(request, future) for w, request, future in asked if w is work])
+    asked = [one for one in taken if isinstance(one, tuple) and not one[-1].cancelled()]
+    for work, host in dict.fromkeys(one[:2] for one in asked):
+        there = [(request, future) for w, _, request, future in asked if w is work]
+        _do(partial(work, host, [request for request, _ in there]), [future for _, future in there])
     for old in taken:
         if isinstance(old, LoadedRelease):
             with suppress(Exception):  # what its code may do now must not end the thread
@@ -84,10 +85,9 @@ def _work_once(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> bool:
     return None not in taken
 
 
-def _do(work: Work, asked: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
-    futures = [future for _, future in asked]
+def _do(work: Callable[[], Sequence[Any]], futures: Sequence[asyncio.Future[Any]]) -> None:
     try:
-        settle = partial(_settle, futures, work([request for request, _ in asked]))
+        settle = partial(_settle, futures, work())
     except Exception as error:  # whoever waits must hear of it
         settle = partial(_fail, futures, error)
     for loop in {future.get_loop() for future in futures}:

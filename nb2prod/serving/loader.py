@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from nb2prod.serving.limits import LIMITS, Limits
+
 _count = itertools.count(1)
 
 
@@ -33,6 +35,7 @@ class LoadedRelease:
     module: str
     predictor: Any
     runtime: Any
+    limits: Limits = LIMITS
 
     @property
     def contract(self) -> Mapping[str, Any]:
@@ -52,7 +55,7 @@ class LoadedRelease:
         return schema
 
 
-def load(path: Path | str, model_name: str, version: int) -> LoadedRelease:
+def load(path: Path | str, model_name: str, version: int, limits: Limits = LIMITS) -> LoadedRelease:
     """Import the package in the directory `path` and load its state.
 
     Raises whatever the package's code or state raises, with a note that names the notebook's lines;
@@ -63,7 +66,7 @@ def load(path: Path | str, model_name: str, version: int) -> LoadedRelease:
     module = f"nb2prod_release_{plain}_{version}_{next(_count)}"
     try:
         runtime = _import(path, module)
-        return LoadedRelease(model_name, version, path, module, runtime.load(), runtime)
+        return LoadedRelease(model_name, version, path, module, runtime.load(), runtime, limits)
     except BaseException as error:
         with suppress(Exception):  # what damaged the package may have damaged this as well
             _note_lines(error, sys.modules.get(f"{module}.runtime"))
@@ -82,15 +85,16 @@ def warm(release: LoadedRelease) -> None:
         raise
 
 
-def load_warm(path: Path | str, model_name: str, version: int) -> LoadedRelease:
+def load_warm(path: Path | str, model_name: str, version: int, limits: Limits = LIMITS) -> LoadedRelease:
     """A release that has answered its example; raises as `load` and `warm` do, and then keeps nothing."""
-    release = load(path, model_name, version)
+    release = load(path, model_name, version, limits)
     try:
         warm(release)
-        return release
     except BaseException:
         unload(release)
         raise
+    release.predictor.on_unseen = limits.unseen
+    return release
 
 
 def settle() -> None:

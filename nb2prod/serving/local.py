@@ -22,18 +22,17 @@ from typing import Any
 
 import uvicorn
 
-from nb2prod.serving.app import LIMITS, application
+from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
-from nb2prod.serving.limits import Limits
+from nb2prod.serving.limits import LIMITS, Limits
 from nb2prod.serving.loader import LoadedRelease, load_warm, settle
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Table
+from nb2prod.serving.slow import within
 from nb2prod.serving.tracing import from_environment
 
 DRAIN_S = 3.0
 TICK_S = 0.05
-
-UNSEEN = ("refuse", "count", "take")
 
 logger = logging.getLogger("nb2prod.serving")
 
@@ -51,7 +50,7 @@ class CannotServe(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """What to serve, and where. Without a `name`, the package's own. `unseen`: see the package's Predictor.
+    """What to serve, and where. Without a `name`, the package's own.
 
     After SIGTERM everything is answered for `drain_s` seconds more, but whoever asks for readiness is told
     that it ends; then until nothing is under way.
@@ -64,7 +63,6 @@ class Serve:
     port: int = 8000
     drain_s: float = DRAIN_S
     grpc_port: int | None = None
-    unseen: str = UNSEEN[1]
     table: Table = TABLE
     limits: Limits = LIMITS
 
@@ -114,8 +112,9 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
         settle()
         tracing = from_environment(os.environ)
         config = uvicorn.Config(
-            application(host, limits=what.limits, table=what.table, tracing=tracing),
+            application(host, table=what.table, tracing=tracing),
             access_log=False,
+            http=within(what.limits.body_s),
             log_config=None,
             log_level=logging.WARNING,
             server_header=False,
@@ -128,9 +127,7 @@ def serve(what: Serve, told: Callable[[Serving], None] = lambda serving: None) -
 
 def _loaded(what: Serve) -> LoadedRelease:
     try:
-        release = load_warm(what.package, what.name or name_of(what.package), what.version)
-        release.predictor.on_unseen = what.unseen
-        return release
+        return load_warm(what.package, what.name or name_of(what.package), what.version, what.limits)
     except (Exception, SystemExit) as error:  # the release's own code: it may raise anything
         text = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
         notes = "\n".join(getattr(error, "__notes__", ()))

@@ -21,10 +21,11 @@ from typing import Any
 from ray import serve
 
 from nb2prod.serving import rpc
-from nb2prod.serving.app import LIMITS, application
+from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
 from nb2prod.serving.ingress import Methods
+from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import LoadedRelease, load_warm, settle, unload
 from nb2prod.serving.tracing import from_environment
 
@@ -54,7 +55,7 @@ class Replica(Methods):
         _log_to_serve()
         self._table = Path(table)
         self._host = Host()
-        self.answers = rpc.Service(self._host, LIMITS, alias=self._table.stem).answer
+        self.answers = rpc.Service(self._host, alias=self._table.stem).answer
         self._lock = threading.Lock()
         self._following = threading.Lock()
         self._generation = 0
@@ -156,7 +157,8 @@ class Replica(Methods):
 
 
 def _load(route: Mapping[str, Any]) -> LoadedRelease:
-    return load_warm(route["path"], route["model_name"], route["version"])
+    limits = Limits.among(route.get("limits", {}))
+    return load_warm(route["path"], route["model_name"], route["version"], limits)
 
 
 def _told(error: BaseException) -> dict[str, Any]:

@@ -75,7 +75,7 @@ async def start(host: Host, limits: Limits, address: str) -> tuple[Any, int]:
         ("grpc.so_reuseport", 0),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((_handlers(Service(host, limits)),))
+    server.add_generic_rpc_handlers((_handlers(Service(host)),))
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -118,23 +118,22 @@ def refused(refused: Refused, asked: str) -> Response:
 class Service:
     """The methods of the service. A model has the name of its release, and here also the name `alias`."""
 
-    def __init__(self, host: Host, limits: Limits, alias: str = "") -> None:
+    def __init__(self, host: Host, alias: str = "") -> None:
         self._host = host
-        self._limits = limits
         self._alias = alias
         self._messages = messages()
-        self._predict = partial(core.predict, host, limits.max_rows)
 
     async def answer(self, name: str, data: bytes, sent: Sent, left: float | None = None) -> Response:
         """The response of a method to a message; the caller waits for `left` seconds, if that is known."""
         asked, parent = plain_id(sent.get("x-request-id")), valid(sent.get(TRACEPARENT))
+        limits = core.limits_of(self._host)
         try:
-            if len(data) > self._limits.max_body:
-                raise Refused(413, f"at most {self._limits.max_body} bytes are taken")
+            if len(data) > limits.max_body:
+                raise Refused(413, f"at most {limits.max_body} bytes are taken")
             request = read(self._messages, name, data)
             if name == "ModelInfer":
                 asked = plain_id(sent.get("x-request-id"), request.id)
-                seconds = self._limits.seconds(sent.get(HEADER.decode(), ""))
+                seconds = limits.seconds(sent.get(HEADER.decode(), ""))
                 seconds = seconds if left is None else min(seconds, left)
                 response = await self._infer(request, asked, trace_id(parent), seconds)
             else:
@@ -148,7 +147,7 @@ class Service:
     async def _infer(self, request: Any, asked: str, trace: str, seconds: float) -> Response:
         render = partial(_answer, self._messages["ModelInferResponse"], request)
         call = Call(asked, partial(_instances, request, self._alias), render, refused, trace)
-        return await core.ask(self._host, self._predict, call, seconds, self._limits)
+        return await core.ask(self._host, call, seconds)
 
 
 def read(messages: Mapping[str, Any], method: str, data: bytes) -> Any:

@@ -170,7 +170,7 @@ def export(what: str | Path, *, onnx: str | Path, state: str | None = None) -> E
 def _exported(what: str | Path, found: Mapping[str, Any], report: Report | None, state: str | None) -> str:
     """Which of the models that there are in ONNX is meant."""
     if not found or (state is not None and state not in found):
-        known = report.acceleration if report is not None else ()
+        known = (report.acceleration if report is not None else None) or ()
         reasons = [f"{m.key}: {m.why}." for m in known if m.why and state in (None, m.key)]
         there = [f"There is: {', '.join(found)}."] if found else []
         hint = " ".join([*reasons, *there]) or "Validate it with --accelerate: the report then says why."
@@ -257,16 +257,16 @@ def serve(
     port: int | None = None,
     drain_s: float | None = None,
     grpc_port: int | None = None,
-    unseen: str = "count",
+    limits: Mapping[str, Any] | None = None,
     told: Callable[[Serving], None] = lambda serving: None,
 ) -> None:
     """Serve a release (NAME, NAME@VERSION, NAME@ALIAS) or a folder here, without Ray, until SIGTERM.
 
     The folder is a package, or an MLflow model that holds one; SageMaker's /opt/ml/model without `what`.
-    With `grpc_port` it speaks gRPC there as well. `unseen` is what becomes of values beyond those of the
-    notebook's data: "refuse", "count", or "take", which has unknown categories missing. `told` hears
-    where it answers. UsageError NB402 or NB511 if there is nothing to serve; ClusterError NB500 or NB501 if a
-    port cannot be had, DeployError NB510 if the release would not load.
+    With `grpc_port` it speaks gRPC there as well. `limits` are some of [tool.nb2prod], by name, and win over
+    the project's. `told` hears where it answers. UsageError for a limit that does not fit, NB402 or NB511 if
+    there is nothing to serve; ClusterError NB500 or NB501 if a port cannot be had, DeployError NB510 if the
+    release would not load.
     """
     from nb2prod.serving import containers, local
 
@@ -275,11 +275,13 @@ def serve(
         hint = "Name a release (NAME, NAME@3, NAME@champion) or a package's folder."
         raise UsageError("there is nothing to serve", code="NB511", hint=hint)
     try:
-        package, name, version = Project.find().served(str(what or place.folder))
+        project = Project.find()
+        bounds = project.limits(limits or {})
+        package, name, version = project.served(str(what or place.folder))
         drain = local.DRAIN_S if drain_s is None else drain_s
         address = host or place.host, place.port if port is None else port
         local.serve(
-            local.Serve(package, name, version, *address, drain, grpc_port, unseen, place.table), told
+            local.Serve(package, name, version, *address, drain, grpc_port, place.table, bounds), told
         )
     except local.CannotServe as error:
         kind: type[Nb2prodError] = {"NB511": UsageError, "NB510": DeployError}.get(error.code, ClusterError)

@@ -15,6 +15,7 @@ import click
 from nb2prod._version import __version__
 from nb2prod.domain import to_json
 from nb2prod.errors import Nb2prodError, SetupError, UsageError
+from nb2prod.serving.limits import LIMITS, SETTINGS, UNSEEN, option_of
 from nb2prod.shells.difference import HELP as DIFF_HELP
 
 JSON_TOO = "NB2PROD_JSON_TOO"
@@ -72,6 +73,15 @@ def _run_options(command: F) -> F:
                      "where it is proven to answer alike, and quicker (default: do)."),
     ):  # fmt: skip
         command = option(command)
+    return command
+
+
+def _limit_options(command: F) -> F:
+    for name, setting in reversed([*SETTINGS.items()]):
+        default = getattr(LIMITS, name)
+        kind = click.Choice(UNSEEN) if name == "unseen" else type(default)
+        told = f"{setting.what[:1].upper()}{setting.what[1:]} (default: {default})."
+        command = click.option(option_of(name), type=kind, help=told)(command)
     return command
 
 
@@ -238,6 +248,10 @@ def deploy(
 
     Steps that are already done for this very content are not done again. A failed deploy leaves the
     version that was serving untouched.
+
+    How its requests are bounded is said in pyproject.toml, under [tool.nb2prod]: max_body, max_rows,
+    max_waiting, timeout_s, body_s, batch_rows and unseen; `nb2prod serve --help` tells what each is. Deploy
+    again after a change of these: it brings them to the endpoint, without a new version.
     """
     from nb2prod.shells import api, render
 
@@ -342,13 +356,7 @@ def _instances(data: str) -> Any:
     "--drain-s", type=float, help="Seconds to answer on after SIGTERM, while readiness says 503 (default: 3)."
 )
 @click.option("--grpc-port", type=int, help="Port to listen on for gRPC as well (default: none).")
-@click.option(
-    "--unseen",
-    type=click.Choice(["refuse", "count", "take"]),
-    default="count",
-    show_default=True,
-    help="Values beyond those of the notebook's data; `take` takes unknown categories as missing, too.",
-)
+@_limit_options
 @_json_option
 def serve(
     what: str | None,
@@ -357,13 +365,15 @@ def serve(
     port: int | None,
     drain_s: float | None,
     grpc_port: int | None,
-    unseen: str,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Serve a release or a package's folder right here, without Ray, until SIGTERM or Ctrl-C.
 
     For tests, small containers and edge: the same app that an endpoint runs. In containers of SageMaker and
     Vertex AI it answers where they ask. Where nothing else of nb2prod is installed: python -m nb2prod.serving
+
+    Limits that are not given are those of [tool.nb2prod] in pyproject.toml, if it has them.
     """
     import logging
 
@@ -374,7 +384,8 @@ def serve(
         sys.stdout.flush()
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    api.serve(what, host=host, port=port, drain_s=drain_s, grpc_port=grpc_port, unseen=unseen, told=told)
+    said = {name: value for name, value in limits.items() if value is not None}
+    api.serve(what, host=host, port=port, drain_s=drain_s, grpc_port=grpc_port, limits=said, told=told)
     # a model that never comes back must not keep the process: its thread would be waited for
     os._exit(0)
 
@@ -382,7 +393,7 @@ def serve(
 @cli.command()
 @_json_option
 def status(as_json: bool) -> None:
-    """List the endpoints: state, version, replicas, URL."""
+    """List the endpoints: state, version, replicas, URL, and how each release serves."""
     from nb2prod.shells import api, render
 
     found = api.status()

@@ -13,6 +13,7 @@ from nb2prod.domain import (
     Deployment,
     Diagnostic,
     EndpointStatus,
+    Manner,
     Report,
     Step,
     sized,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
 SHOWN_PROBLEMS = 20
+SHOWN_WHY = 160
 
 
 def diagnostics(found: Iterable[Diagnostic], title: str = "") -> Iterator[str]:
@@ -90,7 +92,7 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
     yield from (f"  metric      {name} = {value:.6g}" for name, value in found.metrics.items())
     yield from (f"  state       {s.key}: {s.type}, {sized(s.bytes)}, {s.codec}" for s in found.state)
     yield from (f"  pickle      {s.key} ({s.type}): {s.why}" for s in found.pickled)
-    yield from map(_accelerated, found.acceleration)
+    yield from map(_accelerated, found.acceleration or ())
     yield from _requirements(found)
     one, load = found.latency_ms.get("one"), found.latency_ms.get("load")
     if one is not None and load is not None:
@@ -101,9 +103,10 @@ def report(found: Report, *, reused: bool) -> Iterator[str]:
 
 
 def _accelerated(item: Accelerated) -> str:
-    if item.why:
-        return f"  original    {item.key or 'models'}: {item.why}"
     costs = f"one row {item.before_ms:.2f} ms, now {item.after_ms:.3f} ms"
+    if item.why:
+        took = f" ({costs.replace('now', 'then')})" if item.before_ms else ""
+        return f"  original    {item.key or 'models'}: {item.why}{took}"
     alike = f"largest difference {item.difference:.1g} over {item.rows} rows"
     left = "".join(f"; {name} by the original ({why})" for name, why in item.left.items())
     return f"  accelerated {item.key}: {', '.join(item.methods)}: {costs}; {alike}{left}"
@@ -158,6 +161,7 @@ def statuses(found: Iterable[EndpointStatus]) -> Iterator[str]:
         versions = ", ".join(str(r.version) for r in item.endpoint.routes)
         rows.append((item.endpoint.name, item.state, versions, str(item.replicas), item.endpoint.url))
         notes += [f"{item.endpoint.name}: {item.message}"] if item.message else []
+        notes += [f"{item.endpoint.name}: {line}" for manner in item.manners for line in _manner(manner)]
     if len(rows) == 1:
         yield "No endpoints. Deploy one: nb2prod deploy NOTEBOOK"
         return
@@ -167,6 +171,29 @@ def statuses(found: Iterable[EndpointStatus]) -> Iterator[str]:
     )
     yield from sorted({f"gRPC at {item.endpoint.grpc}" for item in found if item.endpoint.grpc})
     yield from notes
+
+
+def _manner(found: Manner | None) -> Iterator[str]:
+    if found is None:
+        return
+    why = _line(found.why) or "its proof does not say why; `nb2prod deploy --force` proves it anew"
+    yield f"requests that wait {'go together' if found.together else 'go one by one'}: {why}"
+    if found.models is None:
+        yield "not accelerated: it was proven without"
+    elif not found.models:
+        yield "not accelerated: it has no fitted model of scikit-learn, xgboost or lightgbm"
+    for key, why in (found.models or {}).items():
+        yield (
+            f"{key or 'models'} not accelerated: {_line(why)}"
+            if why
+            else f"{key} accelerated: onnxruntime answers"
+        )
+
+
+def _line(text: str) -> str:
+    """A text of any length as one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_WHY else f"{text[:SHOWN_WHY]} …"
 
 
 class Terminal:

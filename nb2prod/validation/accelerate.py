@@ -49,7 +49,7 @@ def accelerate(
             break
         worst = max(report.accelerated, key=lambda item: item.difference)
         left = Accelerated(worst.key, worst.type, why=f"the package answers otherwise with it: {proven}")
-        found = (left if item is worst else item for item in report.acceleration)
+        found = (left if item is worst else item for item in report.acceleration or ())
         report = replace(report, acceleration=tuple(found))
     return replace(report, seconds={**report.seconds, "accelerate": time.perf_counter() - started})
 

@@ -242,9 +242,35 @@ def _check_record(field: Mapping[str, Any]) -> Check:
 
 
 def _check_category(field: Mapping[str, Any]) -> Check:
-    text_of = _category_texts(field["categories"])
+    """A category, or what could be one: pandas takes what is none as missing.
+
+    Moments and their like must be categories: many texts stand for one, and would be lost.
+    """
+    text_of, alike = _category_texts(field["categories"]), _alike(field)
     expected = "one of " + ", ".join(field["categories"][:20])
-    return lambda v: None if isinstance(v, str | int | float) and text_of(v) is not None else expected
+
+    def check(value: Any) -> str | None:
+        if alike is not None and alike(value):
+            return None
+        return None if isinstance(value, str | int | float) and text_of(value) is not None else expected
+
+    return check
+
+
+_CATEGORIES = re.compile(r"category\[(.+?)(, ordered)?\]$")
+
+_ALIKE: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    (r"str(ing)?|object", lambda v: isinstance(v, str) and _encodes(v)),
+    (r"u?int\d*|float\d*", _is_number),
+    (r"bool(ean)?", lambda v: isinstance(v, bool)),
+)
+"""What a value must be that could be a category, by the dtype of the categories."""
+
+
+def _alike(field: Mapping[str, Any]) -> Callable[[Any], bool] | None:
+    inner = _CATEGORIES.match(field["python"])
+    name = inner[1].lower() if inner else "str"
+    return next((alike for names, alike in _ALIKE if re.fullmatch(names, name)), None)
 
 
 def _category_texts(texts: Sequence[str]) -> Callable[[Any], str | None]:
@@ -335,15 +361,21 @@ def _checker(field: Mapping[str, Any]) -> Check:
     return check
 
 
-def _seen(field: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str] | None:
-    """Whether a value that fits is like the notebook's, and in words what is; None if that is not known."""
+def _seen(field: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str, Any] | None:
+    """Whether a value that fits is one that the notebook's data had, in words what is, and such a one.
+
+    None if that is not known.
+    """
     low, high, texts = field["minimum"], field["maximum"], field["categories"]
     if field["dtype"] in ("integer", "number") and low is not None and high is not None:
-        return lambda v: low <= v <= high, f"{_NOUNS[field['dtype']]} from {low} to {high}"
-    if field["dtype"] == "string" and texts:
-        known = frozenset(texts)
-        return lambda v: v in known, "one of " + ", ".join(texts[:20])
-    return None
+        return lambda v: low <= v <= high, f"{_NOUNS[field['dtype']]} from {low} to {high}", low
+    if not texts or field["dtype"] not in ("string", "category"):
+        return None
+    known, told = frozenset(texts), "one of " + ", ".join(texts[:20])
+    if field["dtype"] == "string":
+        return lambda v: v in known, told, texts[0]
+    text_of = _category_texts(texts)
+    return lambda v: text_of(v) is not None, told, texts[0]
 
 
 Found = tuple[str, str, Any]
@@ -421,8 +453,8 @@ class Predictor:
     """The notebook's roles as one function from instances to predictions.
 
     `run` is the pipeline: the request as the notebook's code sees it to the last role's answer. `unseen`
-    counts, by field, numbers and texts beyond those of the notebook's data. `on_unseen` may be "refuse"; or
-    "take", which has pandas' categories take what they lack as missing.
+    counts, by field, numbers, texts and categories beyond those of the notebook's data; they pass, unless
+    `on_unseen` is "refuse". To a column of pandas' categories an unknown one is missing, as pandas has it.
     """
 
     def __init__(self, contract: Mapping[str, Any], run: Callable[..., Any]) -> None:
@@ -433,6 +465,7 @@ class Predictor:
         self._fields: dict[str, Mapping[str, Any]] = {f["name"]: f for f in contract["fields"]}
         self.unseen: dict[str, int] = {}
         self.on_unseen = "count"
+        self._seen: dict[str, tuple[Callable[[Any], bool], str, Any]] = {}
         self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
@@ -472,11 +505,10 @@ class Predictor:
 
     def _counted(self, name: str, field: Mapping[str, Any]) -> Check:
         check, seen = _checker(field), _seen(field)
-        if field["dtype"] == "category" and self.kind == "frame":
-            return self._categories(name, check)
         if seen is None:
             return check
-        was_seen, told = seen
+        self._seen[name] = seen
+        was_seen, told, _ = seen
 
         def counted(value: Any) -> str | None:
             expected = check(value)
@@ -488,16 +520,20 @@ class Predictor:
 
         return counted
 
-    def _categories(self, name: str, check: Check) -> Check:
-        def counted(value: Any) -> str | None:
-            expected = check(value)
-            unknown = isinstance(value, str | int | float) and not is_missing(value)
-            if expected is None or not unknown or self.on_unseen != "take":
-                return expected
-            self.unseen[name] = self.unseen.get(name, 0) + 1
-            return None
-
-        return counted
+    def seen(self, instances: Sequence[Any]) -> tuple[list[Any], list[dict[str, Any]]]:
+        """Instances that keep the contract, with values of the notebook's data in place of others; and those
+        others, as problems, at most the first 100."""
+        made, others = [], list[dict[str, Any]]()
+        for i, instance in enumerate(instances):
+            row = dict(instance) if self.takes_records else {"": instance}
+            for name, (was_seen, told, one) in self._seen.items():
+                key = name if self.takes_records else ""
+                value = row[key]
+                if not (isinstance(value, list) or is_missing(value) or was_seen(value)):
+                    others.append(_problem(i, key or None, told, value))
+                    row[key] = one
+            made.append(row if self.takes_records else row[""])
+        return made, others[:MAX_PROBLEMS]
 
     def _check(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         if self.kind in FIELD_KINDS:
@@ -625,7 +661,7 @@ def categorical(values: Sequence[Any], field: Mapping[str, Any]) -> Any:
     import pandas as pd
 
     texts = list(field["categories"])
-    inner = re.match(r"category\[(.+?)(, ordered)?\]$", field["python"])
+    inner = _CATEGORIES.match(field["python"])
     if inner is None:
         categories = pd.Index(texts)
     elif inner[1] == "bool":
@@ -633,7 +669,7 @@ def categorical(values: Sequence[Any], field: Mapping[str, Any]) -> Any:
     else:
         categories = pd.Index(texts).astype(inner[1])
     codes, text_of = {text: code for code, text in enumerate(texts)}, _category_texts(texts)
-    # what is none of them is missing, as pandas has it; the contract's checks say whether it gets here
+    # what is none of them is missing, as pandas has it
     found = [codes.get(text_of(value), -1) for value in values]
     return pd.Categorical.from_codes(found, categories=categories, ordered=bool(inner and inner[2]))
 
