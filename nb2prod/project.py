@@ -65,6 +65,7 @@ class Settings(Limits):
 _FITS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "host": ("a text", lambda v: isinstance(v, str)),
     "port": ("a whole number from 1 to 65535", lambda v: is_whole(v, 1, 65535)),
+    "grpc_port": ("a whole number from 0 to 65535", lambda v: is_whole(v, 0, 65535)),
     "num_replicas": ("a whole number, 1 or more", lambda v: is_whole(v, 1)),
     "rtol": ("a number, 0 or more", lambda v: is_number(v) and v >= 0),
     "accelerate": ("true or false", lambda v: isinstance(v, bool)),
