@@ -184,6 +184,47 @@ def test_numbers_that_json_writes_otherwise_are_taken_alike() -> None:
     assert known["c"][0] == 2**63 - 1
 
 
+FIELDS = [
+    field("integer", "int64", minimum=0, maximum=9),
+    field("integer", "uint8", minimum=0.0, maximum=255.0),
+    field("integer", "int", nullable=True),
+    field("number", "float32", minimum=-1.5, maximum=2.5, nullable=True),
+    field("number", "float64", minimum=0, maximum=math.inf),
+    field("string", "str", categories=["a", "1", "\ud800"], nullable=True),
+    field("string", "object"),
+    field("category", "category", categories=["a", "1", "True"]),
+    field("category", "category[int64]", categories=["1", "2"], nullable=True),
+    field("category", "category[bool]", categories=["True", "False"]),
+    field("boolean", "bool"),
+    field("datetime", "datetime64[ns]"),
+    field("list", "list", parts=[{**field("number", "float"), "optional": False}]),
+]
+VALUES = st.one_of(
+    st.sampled_from([0, 1, 9, 10, 255, 256, -1, 1.0, 1.5, -1.5, 2.5, 2.6, -0.0, 1e39, math.nan, math.inf]),
+    st.sampled_from(
+        ["a", "1", "True", "b", "", "\ud800", "2020-01-01T00:00:00", True, False, None, [], [1, "x"]]
+    ),
+    st.integers(),
+    st.floats(),
+)
+
+
+@lenient
+@given(st.data())
+def test_a_closer_look_is_spared_only_where_it_would_tell_nothing(data: st.DataObject) -> None:
+    chosen = [
+        {**one, "name": f"f{i}"}
+        for i, one in enumerate(data.draw(st.lists(st.sampled_from(FIELDS), min_size=1)))
+    ]
+    instances = data.draw(
+        st.lists(st.fixed_dictionaries({}, optional={one["name"]: VALUES for one in chosen}), max_size=4)
+    )
+    model, thorough = predictor("records", *chosen), predictor("records", *chosen)
+    thorough._usual = dict.fromkeys(thorough._usual, lambda value: False)
+    assert model.problems(instances) == thorough.problems(instances)
+    assert model.unseen == thorough.unseen
+
+
 def through_json(request: Any) -> Any:
     """What the package's code gets for a request that was sent as JSON."""
     model = observe(request)

@@ -378,6 +378,18 @@ def _seen(field: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str, Any] | 
     return lambda v: text_of(v) is not None, told, texts[0]
 
 
+def _usual(field: Mapping[str, Any]) -> Callable[[Any], bool]:
+    """Whether a value is so like the notebook's that a closer look can be spared: most are."""
+    check, low, high = _checker(field), field["minimum"], field["maximum"]
+    kind = {"integer": int, "number": float}.get(field["dtype"])
+    if kind is not None and low is not None and high is not None and not check(low) and not check(high):
+        return lambda v: type(v) is kind and low <= v <= high
+    if field["dtype"] in ("string", "category"):
+        known = frozenset(text for text in field["categories"] or () if check(text) is None)
+        return lambda v: type(v) is str and v in known
+    return lambda v: False
+
+
 Found = tuple[str, str, Any]
 """A problem inside a value: the path to it, what was expected, what is there (or _ABSENT)."""
 
@@ -467,6 +479,7 @@ class Predictor:
         self.on_unseen = "count"
         self._seen: dict[str, tuple[Callable[[Any], bool], str, Any]] = {}
         self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
+        self._usual = {name: _usual(field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
         self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
         self._casts = {name: caster(field) for name, field in self._fields.items()}
@@ -555,12 +568,15 @@ class Predictor:
             yield _problem(i, None, f"an object with the fields {', '.join(self._fields)}", instance)
             return
         for name, check in self._checks.items():
-            if name not in instance:
+            value = instance.get(name, _ABSENT)
+            if self._usual[name](value):
+                continue
+            if value is _ABSENT:
                 yield _problem(i, name, _NOUNS[self._fields[name]["dtype"]], _ABSENT)
-            elif expected := check(instance[name]):
-                yield _problem(i, name, expected, instance[name])
+            elif expected := check(value):
+                yield _problem(i, name, expected, value)
             elif name in self._inside:
-                yield from self._check_inside(i, name, instance[name], path=name)
+                yield from self._check_inside(i, name, value, path=name)
         for name in instance.keys() - self._fields.keys():
             yield _problem(i, str(name), _unknown(instance[name]), instance[name])
 
