@@ -34,9 +34,10 @@ test-torch: setup ## run the tests that need PyTorch, which they install
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[torch]'; }
 	$(BIN)/python -m pytest tests/with_torch $(ARGS)
 
-chaos: setup ## the slow searches: 2,000 random notebooks; 50,000 mutated bodies
+chaos: setup ## 2,000 random notebooks; 50,000 mutated bodies; 1,000 clients that leave; 30 minutes of load
 	NB2PROD_PROGRAMS=2000 $(BIN)/python -m pytest tests/test_extract_property.py
 	NB2PROD_BODIES=50000 $(BIN)/python -m pytest tests/test_serving_fuzz.py
+	NB2PROD_LEAVERS=1000 NB2PROD_SOAK_S=1800 $(BIN)/python -m pytest tests/test_serving_chaos.py
 
 bench: setup ## one pipeline behind every server, ours and others', driven with wrk (apt install wrk); an hour
 	@[ -x .venv-peers/bin/python ] || { $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers && \
