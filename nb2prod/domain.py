@@ -249,7 +249,7 @@ class CapturePlan:
     `moment` is the last cell that must have run before the role functions are called for parity.
     `rehome` maps notebook functions and classes to the generated module that now holds them, so that
     state that refers to them loads without the notebook. `example_reads` are the names that the
-    example was made from.
+    example was made from, `attributes` those of attributes that serving code reads ("*": any).
     """
 
     request: tuple[str, ...]
@@ -262,6 +262,7 @@ class CapturePlan:
     reference_cell: str | None = None
     reference_name: str | None = None
     watched: tuple[Watched, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,37 @@ SCORER = (
     "    def __call__(self, row):\n        return row['a'] * self.by",
 )
 
+DROPPING = (
+    "class Model:\n"
+    "    def __init__(self):\n        self.w = 2\n        self.extra = {}\n"
+    "    def __getstate__(self):\n        return {'w': self.w}\n"
+    "    def __setstate__(self, state):\n        vars(self).update({'extra': {}, **state})\n"
+    "    def score(self, k):\n        return self.extra.get(k, self.w)\n"
+    "m = Model()\nm.extra[9] = 1"
+)
+KEEPING = DROPPING.replace("{'w': self.w}", "vars(self)")
+TAGGED = (
+    "import numpy as np\n"
+    "class Tagged(np.ndarray):\n"
+    "    def of(self, k):\n        return float(self[0]) * getattr(self, 'by', 1) + k\n"
+    "w = np.ones(2).view(Tagged)\nw.by = 3"
+)
+TAGGED_STORED = (
+    "    def __reduce__(self):\n"
+    "        make, given, state = super().__reduce__()\n"
+    "        return make, given, (state, vars(self))\n"
+    "    def __setstate__(self, state):\n"
+    "        super().__setstate__(state[0])\n"
+    "        vars(self).update(state[1])\n"
+)
+BESIDE = (
+    "import numpy as np\n"
+    "class Tagged:\n"
+    "    def __init__(self, values, by):\n        self.values, self.by = values, by\n"
+    "    def of(self, k):\n        return float(self.values[0]) * self.by + k\n"
+    "w = Tagged(np.ones(2), 3)"
+)
+
 CACHED = (
     "",
     "from functools import lru_cache\nrates = {'a': 2}\n@lru_cache\ndef rate(x):\n    return rates.get(x, 1)",
@@ -989,6 +1020,22 @@ RUN: dict[str, Case] = {
         (
             (("", f"{LOCKED}\nmean.lock = None"), EXAMPLE, ("model", "mean.predict(request['a'])")),
             (("", f"{LOCKED}\nmiddle = mean.mean"), EXAMPLE, ("model", "request['a'] - middle")),
+        ),
+    ),
+    "NB316": Case(
+        (("", DROPPING), EXAMPLE, ("model", "m.score(request['a'])")),
+        "Let `Model.__getstate__` keep `extra`, or set `m.extra` to what a copy has",
+        (
+            (("", KEEPING), EXAMPLE, ("model", "m.score(request['a'])")),
+            (("", f"{DROPPING}\nm.extra = {{}}"), EXAMPLE, ("model", "m.score(request['a'])")),
+        ),
+    ),
+    "NB316 of an array": Case(
+        (("", TAGGED), EXAMPLE, ("model", "w.of(request['a'])")),
+        "or write `__reduce__` and `__setstate__` in `Tagged` that keep it.",
+        (
+            (("", BESIDE), EXAMPLE, ("model", "w.of(request['a'])")),
+            (("", TAGGED.replace("w =", f"{TAGGED_STORED}w =", 1)), EXAMPLE, ("model", "w.of(request['a'])")),
         ),
     ),
     "NB312": Case(

@@ -24,6 +24,7 @@ from nb2prod.domain import (
     to_json,
 )
 from nb2prod.errors import NotebookError
+from nb2prod.extract.attributes import attributes_read
 from nb2prod.extract.checks import first_checks
 from nb2prod.extract.compared import compared
 from nb2prod.extract.display import is_display
@@ -126,6 +127,7 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
         reference_cell=reference[0].id if reference else None,
         reference_name=reference[1] if reference else None,
         watched=tuple(slice_.watched),
+        attributes=attributes_read(slice_),
     )
 
 
