@@ -56,6 +56,15 @@ SCORER = (
     "    def __call__(self, row):\n        return row['a'] * self.by",
 )
 
+COUNTED = (
+    "from collections import defaultdict\ncounts = defaultdict(int, {3: 1})\n"
+    "def counted(x):\n    return counts[x] + len(counts)"
+)
+NESTED = (
+    "from collections import defaultdict\nfrom functools import partial\n"
+    "counts = defaultdict(partial(defaultdict, int))\ncounts[0][3] = 1\n"
+    "def counted(x):\n    return counts[0][x] + len(counts[0])"
+)
 DROPPING = (
     "class Model:\n"
     "    def __init__(self):\n        self.w = 2\n        self.extra = {}\n"
@@ -1020,6 +1029,31 @@ RUN: dict[str, Case] = {
         (
             (("", f"{LOCKED}\nmean.lock = None"), EXAMPLE, ("model", "mean.predict(request['a'])")),
             (("", f"{LOCKED}\nmiddle = mean.mean"), EXAMPLE, ("model", "request['a'] - middle")),
+        ),
+    ),
+    "NB228 of a defaultdict": Case(
+        (("", COUNTED), EXAMPLE, ("model", "counted(request['a'])")),
+        "Write `counts = dict(counts)` in a cell above the roles, and `.get(key, default)` where",
+        (
+            (
+                ("", COUNTED.replace("counts[x]", "counts.get(x, 0)")),
+                ("", "counts = dict(counts)"),
+                EXAMPLE,
+                ("model", "counted(request['a'])"),
+            ),
+            (("", COUNTED), ("", "counts = dict(counts)"), EXAMPLE, ("model", "counted(request['a'])")),
+        ),
+    ),
+    "NB228 of defaultdicts in one": Case(
+        (("", NESTED), EXAMPLE, ("model", "counted(request['a'])")),
+        "Write `counts = {key: dict(inner) for key, inner in counts.items()}` in a cell above the roles",
+        (
+            (
+                ("", NESTED),
+                ("", "counts = {key: dict(inner) for key, inner in counts.items()}"),
+                EXAMPLE,
+                ("model", "counted(request['a'])"),
+            ),
         ),
     ),
     "NB316": Case(

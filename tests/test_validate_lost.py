@@ -125,7 +125,7 @@ def test_the_method_that_drops_it_is_named() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        Plain(a=1, b=np.array([np.nan]), c={"x": [None]}, d={1, 2}, e=pd.Series([1.0])),
+        Plain(a=1, b=np.array([np.nan]), c={"x": [None]}, d={1, 2}, e=pd.Series([np.arange(2)])),
         Rebuilding(extra={}, _lock=threading.Lock()),
         [Plain(), {Plain()}],
         np.zeros(2).view(Named),

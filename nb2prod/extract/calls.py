@@ -42,8 +42,11 @@ _FACTORIES = frozenset(
 class Changes:
     """Answers what code of a notebook changes in place, given all its definitions and imports."""
 
-    def __init__(self, known: Iterable[tuple[ast.stmt, Names]]) -> None:
+    def __init__(
+        self, known: Iterable[tuple[ast.stmt, Names]], looked_up: frozenset[str] = frozenset()
+    ) -> None:
         self._known = Definitions(known)
+        self._looked_up = looked_up
         self._summaries: dict[ast.AST, Summary] = {}
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
@@ -189,7 +192,10 @@ class Changes:
         if name not in self._kinds and hasattr(builtins, name):
             return frozenset({"function"})
         unsure = frozenset([ANYTHING] if self.exhausted else [])
-        return self._kinds.get(name, frozenset()) | self._known.literals.get(name, frozenset()) | unsure
+        known = self._kinds.get(name, frozenset())
+        if known and name in self._looked_up:
+            known = known - effects.FILLED_BY_READING | {"dict"}
+        return known | self._known.literals.get(name, frozenset()) | unsure
 
     def defined(self, name: str) -> tuple[Summary, ...]:
         """The functions that the notebook defines under a name."""
@@ -334,10 +340,13 @@ def _sign(summary: Summary) -> object:
     )
 
 
-def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
-    """Add to the names of each top-level statement what its calls change."""
+def settle(nodes: Iterable[tuple[ast.stmt, Names]], looked_up: frozenset[str] = frozenset()) -> Changes:
+    """Add to the names of each top-level statement what its calls change.
+
+    `looked_up`: the defaultdicts that reading does not change.
+    """
     pairs = list(nodes)
-    changes = Changes(pairs)
+    changes = Changes(pairs, looked_up)
     for node, found in pairs:
         for call in found.calls:
             found.may |= changes.bound_by(call)
