@@ -355,11 +355,20 @@ def changed_after(name: str, event: Statement, definition: Statement, *, anew: b
 
 def changed_definition(name: str, event: Statement, definition: Statement) -> Diagnostic:
     """NB227: a function or class is changed after its definition."""
+    hint = f"Make the change part of the definition of `{name}`."
+    match event.node:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=own), attr="register"))) if (
+            own == name
+        ):
+            hint = (
+                f"Write `@{name}.register` above the definition of what is registered; for what the notebook"
+            )
+            hint += f" does not define, test for it where you test for `{name}`."
     return at(
         event,
         "NB227",
         f"`{name}` is changed here, after its definition ({place(definition)})",
-        f"Make the change part of the definition of `{name}`.",
+        hint,
         line=line_that_changes(event.node, name),
     )
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from nb2prod.extract import names, usage
-from nb2prod.extract.making import decorators, evaluated, lists_subclasses, read_when
+from nb2prod.extract.making import decorators, evaluated, lists_subclasses, read_when, registers
 from nb2prod.extract.program import Program, Statement
 
 _EMPTY = frozenset({"dict", "list", "collections.OrderedDict", "collections.deque"})
@@ -85,6 +85,19 @@ def subclasses(program: Program, base: Statement, end: int) -> tuple[Statement, 
     found = [s for s in later if base in _bases(program, s)]
     different = {name for s in found for name in s.names.must}
     return tuple(found) if len(different) == len(found) else ()
+
+
+def enrolled(program: Program, definition: Statement, end: int) -> tuple[Statement, ...]:
+    """The definitions that register themselves with a function or class: `@area.register`, `@Shape.register`."""
+    names_ = definition.names.must if definition.kind == "definition" else set()
+    found = {
+        event.index: event
+        for name in names_
+        for event in program.events(name, definition.index + 1, end)
+        if isinstance(event.node, ast.FunctionDef | ast.ClassDef) and registers(event.node, name)
+        if program.reaching(name, event.index).only is definition
+    }
+    return tuple(found[index] for index in sorted(found))
 
 
 def _fillers(program: Program, event: Statement, name: str) -> Iterator[Statement]:

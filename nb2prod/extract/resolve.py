@@ -19,7 +19,7 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
-from nb2prod.extract.registries import attached, decorated_by, fills, registered, subclasses
+from nb2prod.extract.registries import attached, decorated_by, enrolled, fills, registered, subclasses
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -146,7 +146,7 @@ class Resolver:
         until = self._while_bound(name, point, use.point)
         for event in self._program.events(name, only.index + 1, self._at(until)):
             is_call = event.kind != "definition" or registers(event.node, name)
-            if name in event.names.mutates and is_call:
+            if name in event.names.mutates and is_call and event not in self._below(only):
                 unit.note(refusals.changed_definition(name, event, only))
         unit_of_it = self.define(only, use)
         if not unit_of_it.late:
@@ -191,10 +191,12 @@ class Resolver:
             self._watch(name, statement, before, embedded=embedded)
 
     def _below(self, statement: Statement) -> tuple[Statement, ...]:
-        """The classes that go with one that changes as they are defined, if they can."""
+        """The definitions that go with one that changes as they are made, if they can: subclasses, `@register`."""
         assert self._slice.moment is not None
-        found = subclasses(self._program, statement, self._program.end(self._slice.moment))
-        return found if self._is_filled(found) else ()
+        end = self._program.end(self._slice.moment)
+        below = (subclasses(self._program, statement, end), enrolled(self._program, statement, end))
+        found = {s.index: s for each in below if self._is_filled(each) for s in each}
+        return tuple(found[index] for index in sorted(found))
 
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:
         """The later moment, if the name still stands for the same then."""
@@ -228,7 +230,10 @@ class Resolver:
         unit.uses.add(use)
         self.attach(unit, [statement.node], use)
         for below in self._below(statement):
-            unit.needs |= {name: Target("definition", name, (below,)) for name in below.names.must}
+            # several may be called `_`, which the code itself may read as something else
+            unit.needs |= {
+                f"{name} {below.index}": Target("definition", name, (below,)) for name in below.names.must
+            }
             self.define(below, Use(use.point))
         calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
@@ -292,6 +297,8 @@ class Resolver:
             changed = None  # a library is what it is: `np.random.shuffle(x)` does not change `np`
         if changed is not None and fills(self._program, statement, name, position):
             changed = None  # `@known.add("a")`: the next definition is put into it too
+        if changed is not None and own is not None and {changed, statement} <= {*self._below(own)}:
+            changed = None  # `@area.register`: so is it here
         if changed is not None and statement.kind == "definition":
             if rebound is not None or not keeps(statement.node, name, self._function(statement)):
                 unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))
