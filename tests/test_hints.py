@@ -56,6 +56,15 @@ SCORER = (
     "    def __call__(self, row):\n        return row['a'] * self.by",
 )
 
+GENERIC = "from functools import singledispatch\n@singledispatch\ndef f(x):\n    return 1"
+ACCESSOR = (
+    "import pandas as pd\n"
+    "class Money:\n"
+    "    def __init__(self, s):\n        self.s = s\n"
+    "    def cents(self):\n        return (self.s * 100).tolist()"
+)
+MONEY = "register_series_accessor('money')"
+CENTS = "pd.Series([request['a']]).money.cents()"
 COUNTED = (
     "from collections import defaultdict\ncounts = defaultdict(int, {3: 1})\n"
     "def counted(x):\n    return counts[x] + len(counts)"
@@ -509,23 +518,23 @@ MENDED: dict[str, Case] = {
     ),
     "NB227 of what is registered": Case(
         (
-            (
-                "",
-                "from functools import singledispatch\n"
-                "@singledispatch\ndef f(x):\n    return 1\n"
-                "@f.register\ndef g(x: str):\n    return 2",
-            ),
+            ("", f"{GENERIC}\ndef g(x):\n    return 2\nf.register(str, g)"),
             EXAMPLE,
             ("model", "f(request['a']) + f('a')"),
         ),
-        "Make the change part of the definition of `f`.",
+        "Write `@f.register` above the definition of what is registered",
         (
             (
-                ("", "def f(x):\n    return 2 if isinstance(x, str) else 1"),
+                ("", f"{GENERIC}\n@f.register\ndef g(x: str):\n    return 2"),
                 EXAMPLE,
                 ("model", "f(request['a']) + f('a')"),
             ),
         ),
+    ),
+    "NB227 of an accessor": Case(
+        (("", f"{ACCESSOR}\npd.api.extensions.{MONEY}(Money)"), EXAMPLE, ("model", CENTS)),
+        "')` above the definition of `Money`, instead of this line.",
+        ((("", ACCESSOR.replace("class", f"@pd.api.extensions.{MONEY}\nclass")), EXAMPLE, ("model", CENTS)),),
     ),
     "NB227 of a base class": Case(
         (

@@ -373,6 +373,20 @@ def changed_definition(name: str, event: Statement, definition: Statement) -> Di
     )
 
 
+def attached_by_call(event: Statement) -> Diagnostic:
+    """NB227: what serving code reads as an attribute of a library's objects is registered by a call."""
+    call = event.node.value  # type: ignore[attr-defined]
+    maker = ast.unparse(call.func)
+    what = ast.unparse(call.args[0]) if call.args else "the class"
+    return at(
+        event,
+        "NB227",
+        f"`{maker}` registers `{what}` by a call, which the package would not make",
+        f"Write `@{maker}` above the definition of `{what}`, instead of this line.",
+        line=call.lineno,
+    )
+
+
 def subclass_listed(name: str, event: Statement) -> Diagnostic:
     """NB227: a class keeps a list of its subclasses, and one is defined."""
     return at(

@@ -55,19 +55,53 @@ def attached(program: Program, nodes: Iterable[ast.stmt], end: int) -> Iterator[
 
     `@register_dataframe_accessor("dates")` makes a class the `dates` of every DataFrame.
     """
-    known = {name: s for s in program.statements[:end] for name in _attaches(s)}
+    known = {name: s for s in program.statements[:end] for name in _attaches(program, s)}
     read = (
         {n.attr for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute)} if known else set()
     )
     yield from (known[name] for name in sorted(read & known.keys()))
 
 
-def _attaches(statement: Statement) -> Iterator[str]:
+def attached_by_call(program: Program, nodes: Iterable[ast.stmt], end: int) -> Iterator[Statement]:
+    """The statements that do so by a call: `register_series_accessor("money")(Money)`."""
+    known = {name: s for s in program.statements[:end] if (name := _attaches_by_call(program, s))}
+    read = (
+        {n.attr for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute)} if known else set()
+    )
+    yield from (known[name] for name in sorted(read & known.keys()))
+
+
+def _attaches_by_call(program: Program, statement: Statement) -> str:
+    match statement.node:
+        case ast.Expr(value=ast.Call(func=made)) | ast.Assign(value=ast.Call(func=made)):
+            return _accessor(program, statement, made)
+    return ""
+
+
+def _attaches(program: Program, statement: Statement) -> Iterator[str]:
     for decorator in getattr(statement.node, "decorator_list", ()):
-        match decorator:
-            case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]):
-                if _ACCESSOR.fullmatch(names.dotted(func).rpartition(".")[2]):
-                    yield name
+        if name := _accessor(program, statement, decorator):
+            yield name
+
+
+def _accessor(program: Program, statement: Statement, node: ast.expr) -> str:
+    """The name under which `register_series_accessor("money")` puts something."""
+    match node:
+        case ast.Call(args=[given, *_]):
+            if _ACCESSOR.fullmatch(_made_by(program, node).rpartition(".")[2]):
+                return _as_text(program, statement, given)
+    return ""
+
+
+def _as_text(program: Program, statement: Statement, node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id=name):
+            only = program.reaching(name, statement.index).only
+            known = ast.literal_eval(only.texts[name]) if only and name in only.texts else ""
+            return known if isinstance(known, str) else ""
+    return ""
 
 
 def fills(program: Program, statement: Statement, name: str, position: int) -> bool:
@@ -88,7 +122,7 @@ def subclasses(program: Program, base: Statement, end: int) -> tuple[Statement, 
 
 
 def enrolled(program: Program, definition: Statement, end: int) -> tuple[Statement, ...]:
-    """The definitions that register themselves with a function or class: `@area.register`, `@Shape.register`."""
+    """The definitions that register themselves with a function or class: `@area.register`."""
     names_ = definition.names.must if definition.kind == "definition" else set()
     found = {
         event.index: event

@@ -19,7 +19,15 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
-from nb2prod.extract.registries import attached, decorated_by, enrolled, fills, registered, subclasses
+from nb2prod.extract.registries import (
+    attached,
+    attached_by_call,
+    decorated_by,
+    enrolled,
+    fills,
+    registered,
+    subclasses,
+)
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -115,6 +123,9 @@ class Resolver:
 
     def attach(self, unit: Unit, nodes: Iterable[ast.stmt], use: Use) -> None:
         """Have what a library knows of the notebook, where code reads it as an attribute."""
+        nodes = list(nodes)
+        for statement in attached_by_call(self._program, nodes, self._at(use.point)):
+            unit.note(refusals.attached_by_call(statement))
         for statement in attached(self._program, nodes, self._at(use.point)):
             if statement is unit.statement or not self._is_filled((statement,)):
                 continue
@@ -191,7 +202,7 @@ class Resolver:
             self._watch(name, statement, before, embedded=embedded)
 
     def _below(self, statement: Statement) -> tuple[Statement, ...]:
-        """The definitions that go with one that changes as they are made, if they can: subclasses, `@register`."""
+        """The definitions that go with one that changes as they are made: subclasses, `@register`."""
         assert self._slice.moment is not None
         end = self._program.end(self._slice.moment)
         below = (subclasses(self._program, statement, end), enrolled(self._program, statement, end))
