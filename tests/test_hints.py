@@ -780,6 +780,15 @@ MENDED: dict[str, Case] = {
         "Bind `k` in a cell of this notebook",
         ((("", "k = max([2])"), EXAMPLE, ("model", "request['a'] + k")),),
     ),
+    "NB126 of a file": Case(
+        (
+            ("", "import pathlib\nexec(pathlib.Path('lib.py').read_text())"),
+            EXAMPLE,
+            ("model", "request['a'] + k"),
+        ),
+        "Bind `k` in a cell of this notebook",
+        ((("", "k = max([2])"), EXAMPLE, ("model", "request['a'] + k")),),
+    ),
     "NB123": Case(
         (EXAMPLE, ("model", "files = !ls\nlen(files) + request['a']")),
         "or write it in Python",
