@@ -65,6 +65,9 @@ ACCESSOR = (
 )
 MONEY = "register_series_accessor('money')"
 CENTS = "pd.Series([request['a']]).money.cents()"
+LISTING = (
+    "class Base:\n    known = {}\n    def __init_subclass__(cls):\n        Base.known[cls.__name__] = cls"
+)
 COUNTED = (
     "from collections import defaultdict\ncounts = defaultdict(int, {3: 1})\n"
     "def counted(x):\n    return counts[x] + len(counts)"
@@ -535,6 +538,21 @@ MENDED: dict[str, Case] = {
         (("", f"{ACCESSOR}\npd.api.extensions.{MONEY}(Money)"), EXAMPLE, ("model", CENTS)),
         "')` above the definition of `Money`, instead of this line.",
         ((("", ACCESSOR.replace("class", f"@pd.api.extensions.{MONEY}\nclass")), EXAMPLE, ("model", CENTS)),),
+    ),
+    "NB227 of classes made in a loop": Case(
+        (
+            ("", f"{LISTING}\nfor k in range(3):\n    type(f'T{{k}}', (Base,), {{'k': k}})"),
+            EXAMPLE,
+            ("model", "Base.known['T1'].k + request['a']"),
+        ),
+        "Write each one out as a `class` at the top of a cell; or make objects of one class",
+        (
+            (
+                ("", f"{LISTING}\nclass T1(Base):\n    k = 1"),
+                EXAMPLE,
+                ("model", "Base.known['T1'].k + request['a']"),
+            ),
+        ),
     ),
     "NB227 of a base class": Case(
         (

@@ -16,9 +16,6 @@ from nb2prod.extract.things import ANYTHING, Flow, Summary, Thing, Value, reach
 
 _FIRST_NAME = re.compile(r"\w+")
 
-_AS_DEFINED = frozenset({"__init_subclass__", "__set_name__"})
-"""Methods that run when a class is defined, not when serving code is called."""
-
 _FACTORIES = frozenset(
     [
         "collections.namedtuple",
@@ -105,7 +102,7 @@ class Changes:
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
-        called = (f for name, f in functions_in(node) if name not in _AS_DEFINED)
+        called = (f for name, f in functions_in(node) if name not in making.as_defined(node))
         return {n for f in called for n in _outside(self._summary(f).changed)} | self._remembering(node)
 
     def _remembering(self, node: ast.stmt) -> set[str]:

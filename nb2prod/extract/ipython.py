@@ -134,7 +134,7 @@ def _refused(cell: Cell, line: int, variable: str | None = None) -> Diagnostic:
 
 
 def perhaps_bound(program: Program, name: str, before: int) -> Statement | Cell | None:
-    """The last place above a position that may bind a name unseen: `%run`, `%store -r`, `%%cython`, `exec`."""
+    """The last place above a position that may bind a name unseen: `%run`, `%store -r`, `exec`."""
     number = program.statements[before].cell.number if before < len(program.statements) else None
     for cell in reversed(program.notebook.code):
         if (number is None or cell.number < number) and cell.magic and _names(cell, name):

@@ -398,6 +398,18 @@ def subclass_listed(name: str, event: Statement) -> Diagnostic:
     )
 
 
+def subclass_made(name: str, event: Statement) -> Diagnostic:
+    """NB227: a class keeps a list of its subclasses, and one is made otherwise than by a definition."""
+    return at(
+        event,
+        "NB227",
+        f"classes are made here that `{name}` remembers: the package has only those that a `class` of its own"
+        " line defines",
+        "Write each one out as a `class` at the top of a cell; or make objects of one class, and keep what"
+        " differs in a dict.",
+    )
+
+
 def filled_with_others(name: str, filling: Sequence[Statement], *, own: bool = False) -> Diagnostic:
     """NB227: what definitions put themselves into is changed by other code, too, or filled too late.
 

@@ -165,8 +165,10 @@ def _only_defines(event: Statement) -> bool:
 
 
 def _bases(program: Program, event: Statement) -> Iterator[Statement]:
-    """The classes of the notebook that a class has above it."""
-    for base in event.node.bases if isinstance(event.node, ast.ClassDef) else ():
+    """The classes of the notebook that a class has above it, the one that makes it among them."""
+    above = event.node if isinstance(event.node, ast.ClassDef) else None
+    made = [k.value for k in above.keywords if k.arg == "metaclass"] if above else []
+    for base in [*above.bases, *made] if above else ():
         only = program.reaching(names.dotted(base), event.index).only
         if only is not None:
             yield from (only, *_bases(program, only))
