@@ -879,6 +879,7 @@ def test_the_hint_of_a_warning_ends_it(tmp_path: Path) -> None:
     cells = (SEEN, EXAMPLE, ("model", "seen.append(7)\nlen(seen) + request['a']"))
     (found,) = check(read(notebook(tmp_path, *cells)))
     assert (found.code, found.severity) == ("NB218", "warning")
+    assert "changes `seen` in place:" in found.message
     assert "`seen = copy.deepcopy(seen)` above this line" in (found.hint or "")
     role = "seen = copy.deepcopy(seen)\nseen.append(7)\nlen(seen) + request['a']"
     mended = (("", "import copy"), SEEN, EXAMPLE, ("model", role))

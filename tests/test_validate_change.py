@@ -134,6 +134,7 @@ def test_each_request_works_on_a_copy(tmp_path: Path) -> None:
     assert "doubler = deepcopy(_doubler)" in proven.bundle.files["model.py"]
     found = [d for d in proven.bundle.diagnostics if d.code == "NB218"]
     assert [(d.severity, d.number, d.line) for d in found] == [("warning", 4, 1)]
+    assert "may change `doubler` in place, by what it calls" in found[0].message
 
 
 def test_state_that_answering_changes(tmp_path: Path) -> None:

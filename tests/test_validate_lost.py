@@ -155,6 +155,7 @@ def test_attributes_that_serving_code_reads(tmp_path: Any) -> None:
     """Of a class, those in the methods that may be called; storing it is no answering."""
     source = (
         "class Model:\n"
+        "    def __init__(self, **given):\n        self.__dict__.update(given)\n"
         "    def fit(self):\n        self.trained\n        return self\n"
         "    def __getstate__(self):\n        return {'kept': self.stored}\n"
         "    def score(self, x):\n        return self._inner(x)\n"

@@ -20,6 +20,9 @@ _FOR_STORING = frozenset(
 )
 """Methods that serving does not call to answer."""
 
+_FOR_MAKING = frozenset({"__init__", "__new__", "__post_init__"})
+"""Methods of which `vars(self)` is that of a new object."""
+
 _FOR_TRAINING = frozenset({"fit", "partial_fit", "fit_transform", "fit_predict"})
 
 _Method = tuple[ast.FunctionDef | ast.AsyncFunctionDef, bool]
@@ -33,8 +36,9 @@ def attributes_read(slice_: Slice) -> tuple[str, ...]:
     waiting: list[_Method] = []
     read: set[str] = set()
     while todo:
-        for part in _walk(todo.pop(), waiting):
-            read.update(_reads(part))
+        top = todo.pop()
+        found = {name for part in _walk(top, waiting) for name in _reads(part)}
+        read |= found - ({ALL} if getattr(top, "name", "") in _FOR_MAKING else set())
         if not todo:
             todo += [method for method, free in waiting if free or method.name in read]
             waiting = [(method, free) for method, free in waiting if method not in todo]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from nb2prod.domain import Watched
-from nb2prod.extract import refusals, shared
+from nb2prod.extract import refusals, registering, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.imports import imported_as
@@ -84,7 +84,7 @@ class Resolver:
         if decorated := decorated_by(self._program, name, reaching.only, self._at(point)):
             own = unit.statement if unit.statement in decorated else None
             if own is None or not own.names.must & self._program.changes.outside(own.node):
-                unit.note(refusals.filled_with_others(name, decorated, own=True))
+                unit.note(registering.filled_with_others(name, decorated, own=True))
             return None  # or that a call of the definition changes is refused itself
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
@@ -125,7 +125,7 @@ class Resolver:
         """Have what a library knows of the notebook, where code reads it as an attribute."""
         nodes = list(nodes)
         for statement in attached_by_call(self._program, nodes, self._at(use.point)):
-            unit.note(refusals.attached_by_call(statement))
+            unit.note(registering.attached_by_call(statement))
         for statement in attached(self._program, nodes, self._at(use.point)):
             if statement is unit.statement or not self._is_filled((statement,)):
                 continue
@@ -158,7 +158,7 @@ class Resolver:
         for event in self._program.events(name, only.index + 1, self._at(until)):
             is_call = event.kind != "definition" or registers(event.node, name)
             if name in event.names.mutates and is_call and event not in self._below(only):
-                unit.note(refusals.changed_definition(name, event, only))
+                unit.note(registering.changed_definition(name, event, only))
         unit_of_it = self.define(only, use)
         if not unit_of_it.late:
             self._watch_from(name, only, until)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import effects, flows, making, names, refusals, usage
+from nb2prod.extract import effects, flows, making, names, registering, usage
 from nb2prod.extract.caches import caches_of
 from nb2prod.extract.findings import at, line_that_changes
 from nb2prod.extract.lookups import makes_the_same
@@ -40,7 +40,7 @@ def changed_when_called(
             yield _definition_changes(name, statement)
         elif fills(program, statement, name, position):
             if not registered(program, name, program.reaching(name, position).only):
-                yield refusals.filled_with_others(name, [statement])
+                yield registering.filled_with_others(name, [statement])
         elif kinds & _SHARED:
             yield _helper_changes_state(program, name, statement)
 

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 
 from nb2prod.domain import Diagnostic, StateItem, Watched
-from nb2prod.extract import refusals, shared
+from nb2prod.extract import refusals, registering, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.clashes import imported_anew, other_import
 from nb2prod.extract.making import lists_subclasses, makes_class_below
@@ -202,10 +202,10 @@ class _Slicer:
                     if other.index in self.slice.units or not _defines_class(other):
                         continue
                     if name in self.program.changes.of(other.node):
-                        unit.note(refusals.subclass_listed(name, other))
+                        unit.note(registering.subclass_listed(name, other))
             if known is not None and lists_subclasses(known.node):
                 for other in self._made_below(known, end):
-                    unit.note(refusals.subclass_made(min(known.names.must), other))
+                    unit.note(registering.subclass_made(min(known.names.must), other))
 
     def _made_below(self, known: Statement, end: int) -> Iterator[Statement]:
         """Statements that make classes below one that remembers them, and are no definitions of these."""

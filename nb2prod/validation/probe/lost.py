@@ -70,8 +70,16 @@ def holds_own(value: Any) -> bool:
         if _is_own(part):
             return True
         seen.add(id(part))
-        todo += [inner for _, inner in _parts(part) if not isinstance(inner, LEAVES)]
+        if not _is_plain(part):
+            todo += [inner for _, inner in _parts(part) if not isinstance(inner, LEAVES)]
     return False
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a long list or dict holds numbers and texts alone: most do, and need no look into."""
+    if type(value) is dict:
+        return all(isinstance(key, LEAVES) and isinstance(inner, LEAVES) for key, inner in value.items())
+    return type(value) in (list, tuple, set, frozenset) and all(isinstance(inner, LEAVES) for inner in value)
 
 
 def _is_own(value: Any) -> bool:
@@ -120,6 +128,8 @@ def _lost(value: Any, back: Any) -> Iterator[_Owner]:
             owner = owner or _Owner(pair.path, pair.one, "", pair.one)
         if owner is not None and not _alike(pair.one, pair.other):
             yield owner
+        elif _is_plain(pair.one) and pair.one == pair.other:
+            continue
         elif not isinstance(pair.one, LEAVES) and id(pair.one) not in seen:
             seen.add(id(pair.one))
             yield from _missing(pair)
@@ -150,7 +160,8 @@ def _inner(pair: _Pair) -> Iterator[_Pair]:
         if own:
             name = attributes.get(place, "")
             owner = _Owner(pair.path, pair.one, name, inner if name else pair.one)
-        if owner is not None or not isinstance(inner, LEAVES):
+        plain_same = isinstance(inner, LEAVES) and (owner is None or _alike(inner, others[place]))
+        if not plain_same:
             yield _Pair(f"{pair.path}{place}", inner, others[place], owner)
 
 
