@@ -161,6 +161,7 @@ class StateItem:
     value is no longer that text (it was changed under another name), one with `same_as` if the value is no
     longer the one captured under that key. Else serving code uses the literal, or that other item.
 
+    `looked_up`: serving code does nothing with it but `it[key]`, which may put a key into a defaultdict.
     `compared` says how serving code compares it with other objects: by "is", by "eq" (`==`), as what `in`
     looks through.
     """
@@ -178,6 +179,7 @@ class StateItem:
     read_number: int | None = None
     read_line: int | None = None
     compared: Literal["", "in", "eq", "is"] = ""
+    looked_up: bool = False
 
     @property
     def expected(self) -> bool:

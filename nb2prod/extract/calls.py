@@ -43,7 +43,7 @@ class Changes:
         self, known: Iterable[tuple[ast.stmt, Names]], looked_up: frozenset[str] = frozenset()
     ) -> None:
         self._known = Definitions(known)
-        self._looked_up = looked_up
+        self.looked_up = looked_up
         self._summaries: dict[ast.AST, Summary] = {}
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
@@ -190,7 +190,7 @@ class Changes:
             return frozenset({"function"})
         unsure = frozenset([ANYTHING] if self.exhausted else [])
         known = self._kinds.get(name, frozenset())
-        if known and name in self._looked_up:
+        if known and name in self.looked_up:
             known = known - effects.FILLED_BY_READING | {"dict"}
         return known | self._known.literals.get(name, frozenset()) | unsure
 

@@ -115,11 +115,14 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
     layout = slice_.layout
     assert slice_.moment is not None
     reference = _reference(layout)
-    how = compared(slice_)
+    how, looked_up = compared(slice_), layout.program.changes.looked_up
     return CapturePlan(
         request=layout.request or ("request",),
         stages=layer.stages,
-        state=tuple(replace(item, compared=how.get(key, "")) for key, item in slice_.state.items()),
+        state=tuple(
+            replace(item, compared=how.get(key, ""), looked_up=item.name in looked_up)
+            for key, item in slice_.state.items()
+        ),
         moment=slice_.moment.id,
         rehome=layer.homes,
         example_cells=tuple(c.id for c in layout.example),

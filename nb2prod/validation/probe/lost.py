@@ -209,7 +209,8 @@ def _finding(item: Mapping[str, Any], owner: _Owner, homes: Homes, read: Collect
     what += ", which serving code reads," if is_read else ", which serving code does not read,"
     where = {"cell": item["bound_cell"], "number": item["bound_number"], "line": item["bound_line"]}
     message = f"{what} is lost on the way into the package: `{by}` leaves it out"
-    return Finding("NB316", message, _hint(owner, kind, by, own, name), severity=severity, **where)
+    hint = _hint(owner, kind, by, own, name) if is_read else None
+    return Finding("NB316", message, hint, severity=severity, **where)
 
 
 def _hint(owner: _Owner, kind: str, by: str, own: bool, name: str) -> str:
