@@ -525,7 +525,7 @@ MENDED: dict[str, Case] = {
             EXAMPLE,
             ("model", "f(request['a']) + f('a')"),
         ),
-        "Write `@f.register` above the definition of what is registered",
+        "Write `@f.register(str)` above the definition of what is registered",
         (
             (
                 ("", f"{GENERIC}\n@f.register\ndef g(x: str):\n    return 2"),

@@ -14,13 +14,12 @@ def changed_definition(name: str, event: Statement, definition: Statement) -> Di
     """NB227: a function or class is changed after its definition."""
     hint = f"Make the change part of the definition of `{name}`."
     match event.node:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=own), attr="register"))) if (
-            own == name
-        ):
-            hint = (
-                f"Write `@{name}.register` above the definition of what is registered; for what the notebook"
-            )
-            hint += f" does not define, test for it where you test for `{name}`."
+        case ast.Expr(
+            value=ast.Call(func=ast.Attribute(value=ast.Name(id=own), attr="register"), args=args)
+        ) if own == name:
+            kind = f"({ast.unparse(args[0])})" if len(args) == 2 else ""
+            hint = f"Write `@{name}.register{kind}` above the definition of what is registered; for what the"
+            hint += f" notebook does not define, test for it where you test for `{name}`."
     return at(
         event,
         "NB227",
