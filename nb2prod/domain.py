@@ -161,6 +161,7 @@ class StateItem:
     value is no longer that text (it was changed under another name), one with `same_as` if the value is no
     longer the one captured under that key. Else serving code uses the literal, or that other item.
 
+    `looked_up`: serving code does nothing with it but `it[key]`, which may put a key into a defaultdict.
     `compared` says how serving code compares it with other objects: by "is", by "eq" (`==`), as what `in`
     looks through.
     """
@@ -178,6 +179,7 @@ class StateItem:
     read_number: int | None = None
     read_line: int | None = None
     compared: Literal["", "in", "eq", "is"] = ""
+    looked_up: bool = False
 
     @property
     def expected(self) -> bool:
@@ -249,7 +251,7 @@ class CapturePlan:
     `moment` is the last cell that must have run before the role functions are called for parity.
     `rehome` maps notebook functions and classes to the generated module that now holds them, so that
     state that refers to them loads without the notebook. `example_reads` are the names that the
-    example was made from.
+    example was made from, `attributes` those of attributes that serving code reads ("*": any).
     """
 
     request: tuple[str, ...]
@@ -262,6 +264,7 @@ class CapturePlan:
     reference_cell: str | None = None
     reference_name: str | None = None
     watched: tuple[Watched, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from nb2prod.domain import Bundle, CapturePlan, Cell, Contract, Evidence, Notebo
 from nb2prod.extract import extract, usage
 from nb2prod.validation.probe import state as capturing
 from nb2prod.validation.probe.finding import Refused, refused
+from nb2prod.validation.probe.lost import lost
 from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
 from nb2prod.validation.probe.portrait import unlike
 from nb2prod.validation.probe.unchanged import Unchanged
@@ -137,6 +138,9 @@ def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], 
             continue
         ran.state[item.key] = restore(stored)
         ran.rehomed |= stored.used
+        for finding in lost(to_json(item), value, ran.state[item.key], stored.homes, plan.attributes):
+            if finding.severity == "error":
+                raise Refused(finding)
 
 
 def _bytes(value: Any) -> bytes:

@@ -568,3 +568,15 @@ def test_a_function_redefined_behind_state(tmp_path: Path) -> None:
     )
     found = explain_cells(tmp_path, cells)
     assert (standing(found, "2:1"), standing(found, "3:1")) == ("perhaps", "perhaps")
+
+
+def test_what_registers_itself_is_known_to_what_it_registers_with(tmp_path: Path) -> None:
+    source = (
+        "from functools import singledispatch\n"
+        "@singledispatch\ndef f(x):\n    return 1\n"
+        "@f.register\ndef _(x: str):\n    return 2\n"
+        "@f.register\ndef _(x: float):\n    return 3"
+    )
+    found = explain_cells(tmp_path, (("", source), EXAMPLE, ("model", "f(request['a'])")))
+    whys = {node.why for node in lines_of(found) if node.id in ("1:5", "1:8")}
+    assert whys == {"in helpers.py: `f` remembers it"}

@@ -56,6 +56,58 @@ SCORER = (
     "    def __call__(self, row):\n        return row['a'] * self.by",
 )
 
+GENERIC = "from functools import singledispatch\n@singledispatch\ndef f(x):\n    return 1"
+ACCESSOR = (
+    "import pandas as pd\n"
+    "class Money:\n"
+    "    def __init__(self, s):\n        self.s = s\n"
+    "    def cents(self):\n        return (self.s * 100).tolist()"
+)
+MONEY = "register_series_accessor('money')"
+CENTS = "pd.Series([request['a']]).money.cents()"
+LISTING = (
+    "class Base:\n    known = {}\n    def __init_subclass__(cls):\n        Base.known[cls.__name__] = cls"
+)
+COUNTED = (
+    "from collections import defaultdict\ncounts = defaultdict(int, {3: 1})\n"
+    "def counted(x):\n    return counts[x] + len(counts)"
+)
+NESTED = (
+    "from collections import defaultdict\nfrom functools import partial\n"
+    "counts = defaultdict(partial(defaultdict, int))\ncounts[0][3] = 1\n"
+    "def counted(x):\n    return counts[0][x] + len(counts[0])"
+)
+DROPPING = (
+    "class Model:\n"
+    "    def __init__(self):\n        self.w = 2\n        self.extra = {}\n"
+    "    def __getstate__(self):\n        return {'w': self.w}\n"
+    "    def __setstate__(self, state):\n        vars(self).update({'extra': {}, **state})\n"
+    "    def score(self, k):\n        return self.extra.get(k, self.w)\n"
+    "m = Model()\nm.extra[9] = 1"
+)
+KEEPING = DROPPING.replace("{'w': self.w}", "vars(self)")
+TAGGED = (
+    "import numpy as np\n"
+    "class Tagged(np.ndarray):\n"
+    "    def of(self, k):\n        return float(self[0]) * getattr(self, 'by', 1) + k\n"
+    "w = np.ones(2).view(Tagged)\nw.by = 3"
+)
+TAGGED_STORED = (
+    "    def __reduce__(self):\n"
+    "        make, given, state = super().__reduce__()\n"
+    "        return make, given, (state, vars(self))\n"
+    "    def __setstate__(self, state):\n"
+    "        super().__setstate__(state[0])\n"
+    "        vars(self).update(state[1])\n"
+)
+BESIDE = (
+    "import numpy as np\n"
+    "class Tagged:\n"
+    "    def __init__(self, values, by):\n        self.values, self.by = values, by\n"
+    "    def of(self, k):\n        return float(self.values[0]) * self.by + k\n"
+    "w = Tagged(np.ones(2), 3)"
+)
+
 CACHED = (
     "",
     "from functools import lru_cache\nrates = {'a': 2}\n@lru_cache\ndef rate(x):\n    return rates.get(x, 1)",
@@ -469,21 +521,36 @@ MENDED: dict[str, Case] = {
     ),
     "NB227 of what is registered": Case(
         (
-            (
-                "",
-                "from functools import singledispatch\n"
-                "@singledispatch\ndef f(x):\n    return 1\n"
-                "@f.register\ndef g(x: str):\n    return 2",
-            ),
+            ("", f"{GENERIC}\ndef g(x):\n    return 2\nf.register(str, g)"),
             EXAMPLE,
             ("model", "f(request['a']) + f('a')"),
         ),
-        "Make the change part of the definition of `f`.",
+        "Write `@f.register(str)` above the definition of what is registered",
         (
             (
-                ("", "def f(x):\n    return 2 if isinstance(x, str) else 1"),
+                ("", f"{GENERIC}\n@f.register\ndef g(x: str):\n    return 2"),
                 EXAMPLE,
                 ("model", "f(request['a']) + f('a')"),
+            ),
+        ),
+    ),
+    "NB227 of an accessor": Case(
+        (("", f"{ACCESSOR}\npd.api.extensions.{MONEY}(Money)"), EXAMPLE, ("model", CENTS)),
+        "')` above the definition of `Money`, instead of this line.",
+        ((("", ACCESSOR.replace("class", f"@pd.api.extensions.{MONEY}\nclass")), EXAMPLE, ("model", CENTS)),),
+    ),
+    "NB227 of classes made in a loop": Case(
+        (
+            ("", f"{LISTING}\nfor k in range(3):\n    type(f'T{{k}}', (Base,), {{'k': k}})"),
+            EXAMPLE,
+            ("model", "Base.known['T1'].k + request['a']"),
+        ),
+        "Write each one out as a `class` at the top of a cell; or make objects of one class",
+        (
+            (
+                ("", f"{LISTING}\nclass T1(Base):\n    k = 1"),
+                EXAMPLE,
+                ("model", "Base.known['T1'].k + request['a']"),
             ),
         ),
     ),
@@ -731,6 +798,15 @@ MENDED: dict[str, Case] = {
         "Bind `k` in a cell of this notebook",
         ((("", "k = max([2])"), EXAMPLE, ("model", "request['a'] + k")),),
     ),
+    "NB126 of a file": Case(
+        (
+            ("", "import pathlib\nexec(pathlib.Path('lib.py').read_text())"),
+            EXAMPLE,
+            ("model", "request['a'] + k"),
+        ),
+        "Bind `k` in a cell of this notebook",
+        ((("", "k = max([2])"), EXAMPLE, ("model", "request['a'] + k")),),
+    ),
     "NB123": Case(
         (EXAMPLE, ("model", "files = !ls\nlen(files) + request['a']")),
         "or write it in Python",
@@ -803,6 +879,7 @@ def test_the_hint_of_a_warning_ends_it(tmp_path: Path) -> None:
     cells = (SEEN, EXAMPLE, ("model", "seen.append(7)\nlen(seen) + request['a']"))
     (found,) = check(read(notebook(tmp_path, *cells)))
     assert (found.code, found.severity) == ("NB218", "warning")
+    assert "changes `seen` in place:" in found.message
     assert "`seen = copy.deepcopy(seen)` above this line" in (found.hint or "")
     role = "seen = copy.deepcopy(seen)\nseen.append(7)\nlen(seen) + request['a']"
     mended = (("", "import copy"), SEEN, EXAMPLE, ("model", role))
@@ -989,6 +1066,47 @@ RUN: dict[str, Case] = {
         (
             (("", f"{LOCKED}\nmean.lock = None"), EXAMPLE, ("model", "mean.predict(request['a'])")),
             (("", f"{LOCKED}\nmiddle = mean.mean"), EXAMPLE, ("model", "request['a'] - middle")),
+        ),
+    ),
+    "NB228 of a defaultdict": Case(
+        (("", COUNTED), EXAMPLE, ("model", "counted(request['a'])")),
+        "Write `counts = dict(counts)` in a cell above the roles, and `.get(key, default)` where",
+        (
+            (
+                ("", COUNTED.replace("counts[x]", "counts.get(x, 0)")),
+                ("", "counts = dict(counts)"),
+                EXAMPLE,
+                ("model", "counted(request['a'])"),
+            ),
+            (("", COUNTED), ("", "counts = dict(counts)"), EXAMPLE, ("model", "counted(request['a'])")),
+        ),
+    ),
+    "NB228 of defaultdicts in one": Case(
+        (("", NESTED), EXAMPLE, ("model", "counted(request['a'])")),
+        "Write `counts = {key: dict(inner) for key, inner in counts.items()}` in a cell above the roles",
+        (
+            (
+                ("", NESTED),
+                ("", "counts = {key: dict(inner) for key, inner in counts.items()}"),
+                EXAMPLE,
+                ("model", "counted(request['a'])"),
+            ),
+        ),
+    ),
+    "NB316": Case(
+        (("", DROPPING), EXAMPLE, ("model", "m.score(request['a'])")),
+        "Let `Model.__getstate__` keep `extra`, or set `m.extra` to what a copy has",
+        (
+            (("", KEEPING), EXAMPLE, ("model", "m.score(request['a'])")),
+            (("", f"{DROPPING}\nm.extra = {{}}"), EXAMPLE, ("model", "m.score(request['a'])")),
+        ),
+    ),
+    "NB316 of an array": Case(
+        (("", TAGGED), EXAMPLE, ("model", "w.of(request['a'])")),
+        "or write `__reduce__` and `__setstate__` in `Tagged` that keep it.",
+        (
+            (("", BESIDE), EXAMPLE, ("model", "w.of(request['a'])")),
+            (("", TAGGED.replace("w =", f"{TAGGED_STORED}w =", 1)), EXAMPLE, ("model", "w.of(request['a'])")),
         ),
     ),
     "NB312": Case(

@@ -134,6 +134,7 @@ def test_each_request_works_on_a_copy(tmp_path: Path) -> None:
     assert "doubler = deepcopy(_doubler)" in proven.bundle.files["model.py"]
     found = [d for d in proven.bundle.diagnostics if d.code == "NB218"]
     assert [(d.severity, d.number, d.line) for d in found] == [("warning", 4, 1)]
+    assert "may change `doubler` in place, by what it calls" in found[0].message
 
 
 def test_state_that_answering_changes(tmp_path: Path) -> None:
@@ -152,6 +153,26 @@ def test_state_that_answering_changes(tmp_path: Path) -> None:
     mended = (*cells[:2], ("model", "request['a'] * 2 + seen.get(request['a'], 0)"))
     assert "`.get(key, default)`" in error.hint
     assert api.validate(notebook(tmp_path, *mended)).report.passed
+
+
+GROWING = (
+    ("", "from collections import defaultdict\nseen = defaultdict(int, {9: 2})"),
+    ("", "def score(x):\n    return seen[x]"),
+    EXAMPLE,
+    ("model", "score(request['a'])"),
+)
+
+
+def test_a_defaultdict_that_is_only_looked_up_may_grow(tmp_path: Path) -> None:
+    (found,) = [d for d in api.validate(notebook(tmp_path, *GROWING)).report.diagnostics if d.code == "NB326"]
+    assert (found.severity, found.number, found.line) == ("warning", 1, 2)
+    assert "adds `seen[3]` to the state" in found.message
+    assert "changes no answer" in found.message
+
+
+def test_a_defaultdict_that_is_looked_through_may_not_grow(tmp_path: Path) -> None:
+    through = ("", "def score(x):\n    return seen[x] + len(seen)")
+    assert refusal(notebook(tmp_path, GROWING[0], through, *GROWING[2:])).code == "NB228"
 
 
 def test_rows_in_another_order(tmp_path: Path) -> None:

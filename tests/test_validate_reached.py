@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -23,12 +24,14 @@ def gaps(folder: Path, source: str, *requests: Any) -> list[tuple[int, int, str]
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules["asked"] = module
     spec.loader.exec_module(module)
     followed = reached.Reached([file])
     with followed:
         for request in requests:
             module.answer(request)
     found = followed.gaps()
+    del sys.modules["asked"]
     return found if found is None else [gap[1:] for gap in found]
 
 
@@ -113,6 +116,33 @@ GAPS = {
         "class A:\n    def one(self, x): return x\n    def two(self, x): return -x\n"
         "def answer(x):\n    return getattr(A(), 'one' if x < 9 else 'two')(x)\n",
         [(3, 3, "def two(self, x): return -x")],
+    ),
+    "methods that a library calls": (
+        """\
+        from html.parser import HTMLParser
+        class Text(HTMLParser):
+            def handle_data(self, data): self.seen = data
+            def handle_comment(self, data): self.seen = data
+            def show(self): return self.seen
+        def answer(x):
+            Text().feed(str(x))
+        """,
+        [(4, 4, "def handle_comment(self, data): self.seen = data")],
+    ),
+    "methods that a library calls to train": (
+        """\
+        from sklearn.base import BaseEstimator, TransformerMixin
+        class Own:
+            def more(self, x): return x
+        class Same(TransformerMixin, BaseEstimator, Own):
+            def fit_transform(self, X, y=None): return X
+            def get_params(self, deep=True): return {"deep": deep}
+            def more(self, x): return x
+            def transform(self, X): return X
+        def answer(x):
+            return Same().transform(x)
+        """,
+        [],
     ),
     "code that reads nothing": ("def answer(x):\n    if x > 9:\n        return -1\n    return x\n", []),
     "an inner function": (

@@ -63,7 +63,11 @@ def call(flow: Flow, node: ast.Call, func: ast.expr, on: Value, given: Given) ->
         for function in thing.functions:
             # whoever is given a function may call it, with whatever else it is given
             beside = (given.all() - {thing}) | others
-            result |= flow.make((node, "callback"), apply_somehow(flow, function, beside, node))
+            gives = apply_somehow(flow, function, beside, node)
+            if flow.world.resolved(names.dotted(func)) in effects.FILLED_BY_READING:
+                result |= flow.make((node, "copy"), gives)  # it holds what its factory makes
+            else:
+                result |= flow.make((node, "callback"), gives)
     looking = flow.world.resolved(names.dotted(func)) in effects.ONLY_LOOKING
     if not looking and any(ANYTHING in thing.origin.kinds for thing in given.all()):
         result |= unfollowed(flow, given)

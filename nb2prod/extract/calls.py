@@ -16,9 +16,6 @@ from nb2prod.extract.things import ANYTHING, Flow, Summary, Thing, Value, reach
 
 _FIRST_NAME = re.compile(r"\w+")
 
-_AS_DEFINED = frozenset({"__init_subclass__", "__set_name__"})
-"""Methods that run when a class is defined, not when serving code is called."""
-
 _FACTORIES = frozenset(
     [
         "collections.namedtuple",
@@ -42,8 +39,11 @@ _FACTORIES = frozenset(
 class Changes:
     """Answers what code of a notebook changes in place, given all its definitions and imports."""
 
-    def __init__(self, known: Iterable[tuple[ast.stmt, Names]]) -> None:
+    def __init__(
+        self, known: Iterable[tuple[ast.stmt, Names]], looked_up: frozenset[str] = frozenset()
+    ) -> None:
         self._known = Definitions(known)
+        self.looked_up = looked_up
         self._summaries: dict[ast.AST, Summary] = {}
         self._behind: dict[str, tuple[Summary, ...]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
@@ -102,7 +102,7 @@ class Changes:
 
     def outside(self, node: ast.stmt) -> set[str]:
         """Globals that the functions defined by a statement change when they are called."""
-        called = (f for name, f in functions_in(node) if name not in _AS_DEFINED)
+        called = (f for name, f in functions_in(node) if name not in making.as_defined(node))
         return {n for f in called for n in _outside(self._summary(f).changed)} | self._remembering(node)
 
     def _remembering(self, node: ast.stmt) -> set[str]:
@@ -189,7 +189,10 @@ class Changes:
         if name not in self._kinds and hasattr(builtins, name):
             return frozenset({"function"})
         unsure = frozenset([ANYTHING] if self.exhausted else [])
-        return self._kinds.get(name, frozenset()) | self._known.literals.get(name, frozenset()) | unsure
+        known = self._kinds.get(name, frozenset())
+        if known and name in self.looked_up:
+            known = known - effects.FILLED_BY_READING | {"dict"}
+        return known | self._known.literals.get(name, frozenset()) | unsure
 
     def defined(self, name: str) -> tuple[Summary, ...]:
         """The functions that the notebook defines under a name."""
@@ -334,10 +337,13 @@ def _sign(summary: Summary) -> object:
     )
 
 
-def settle(nodes: Iterable[tuple[ast.stmt, Names]]) -> Changes:
-    """Add to the names of each top-level statement what its calls change."""
+def settle(nodes: Iterable[tuple[ast.stmt, Names]], looked_up: frozenset[str] = frozenset()) -> Changes:
+    """Add to the names of each top-level statement what its calls change.
+
+    `looked_up`: the defaultdicts that reading does not change.
+    """
     pairs = list(nodes)
-    changes = Changes(pairs)
+    changes = Changes(pairs, looked_up)
     for node, found in pairs:
         for call in found.calls:
             found.may |= changes.bound_by(call)

@@ -20,14 +20,15 @@ def compared(slice_: Slice) -> dict[str, How]:
     """
     found: dict[str, How] = {}
     for unit in [*slice_.roots.values(), *slice_.units.values()]:
-        for name, how in (pair for node in _nodes(slice_, unit) for pair in _comparisons(node, unit)):
+        for name, how in (pair for node in nodes_of(slice_, unit) for pair in _comparisons(node, unit)):
             target = unit.needs.get(name)
             keys = list(slice_.state) if how == "is" else [target.key] if target is not None else []
             found |= {key: max(how, found.get(key, ""), key=_ORDER.index) for key in keys}
     return found
 
 
-def _nodes(slice_: Slice, unit: Unit) -> list[ast.stmt]:
+def nodes_of(slice_: Slice, unit: Unit) -> list[ast.stmt]:
+    """The code of a unit as the notebook has it."""
     if unit.statement is not None:
         return [unit.statement.node]
     return [s.node for s in slice_.layout.codes[unit.role].body] if unit.role is not None else []

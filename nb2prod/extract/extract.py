@@ -24,6 +24,7 @@ from nb2prod.domain import (
     to_json,
 )
 from nb2prod.errors import NotebookError
+from nb2prod.extract.attributes import attributes_read
 from nb2prod.extract.checks import first_checks
 from nb2prod.extract.compared import compared
 from nb2prod.extract.display import is_display
@@ -115,11 +116,14 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
     layout = slice_.layout
     assert slice_.moment is not None
     reference = _reference(layout)
-    how = compared(slice_)
+    how, looked_up = compared(slice_), layout.program.changes.looked_up
     return CapturePlan(
         request=layout.request or ("request",),
         stages=layer.stages,
-        state=tuple(replace(item, compared=how.get(key, "")) for key, item in slice_.state.items()),
+        state=tuple(
+            replace(item, compared=how.get(key, ""), looked_up=item.name in looked_up)
+            for key, item in slice_.state.items()
+        ),
         moment=slice_.moment.id,
         rehome=layer.homes,
         example_cells=tuple(c.id for c in layout.example),
@@ -127,6 +131,7 @@ def _plan(slice_: Slice, layer: Layer) -> CapturePlan:
         reference_cell=reference[0].id if reference else None,
         reference_name=reference[1] if reference else None,
         watched=tuple(slice_.watched),
+        attributes=attributes_read(slice_),
     )
 
 

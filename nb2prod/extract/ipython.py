@@ -134,7 +134,7 @@ def _refused(cell: Cell, line: int, variable: str | None = None) -> Diagnostic:
 
 
 def perhaps_bound(program: Program, name: str, before: int) -> Statement | Cell | None:
-    """The last place above a position that may bind a name unseen: `%run`, `%store -r`, `%%cython`."""
+    """The last place above a position that may bind a name unseen: `%run`, `%store -r`, `exec`."""
     number = program.statements[before].cell.number if before < len(program.statements) else None
     for cell in reversed(program.notebook.code):
         if (number is None or cell.number < number) and cell.magic and _names(cell, name):
@@ -149,7 +149,8 @@ def _names(cell: Cell, name: str) -> bool:
 
 
 def _opens(statement: Statement) -> bool:
-    return any(
+    executes = statement.kind == "value" and statement.names.dynamic.keys() & {"exec", "globals"}
+    return bool(executes) or any(
         o.name in ("run", "pylab") or (o.name == "store" and o.arguments.split()[:1] == ["-r"])
         for o in own_lines(statement.node)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from nb2prod.extract import effects, names, usage
 from nb2prod.extract.names import Names
@@ -222,10 +222,38 @@ def shows_name(node: ast.ClassDef) -> bool:
 
 
 def lists_subclasses(node: ast.stmt) -> bool:
-    """Whether a class changes something whenever a subclass of it is defined."""
-    methods = (m for m in getattr(node, "body", ()) if getattr(m, "name", "") == "__init_subclass__")
+    """Whether a class changes something whenever a subclass of it is defined, or a class that it makes."""
+    methods = (m for m in getattr(node, "body", ()) if getattr(m, "name", "") in as_defined(node))
     changed = (_changed_by(n) for m in methods if isinstance(node, ast.ClassDef) for n in ast.walk(m))
     return any(isinstance(part, ast.Subscript | ast.Attribute | ast.Name) for part in changed)
+
+
+def makes_class_below(node: ast.stmt, above: Collection[str]) -> bool:
+    """Whether a statement makes a class below one of these, unseen as a definition: in a loop, by `type`."""
+    return any(_is_below(inner, above) for inner in ast.walk(node) if inner is not node)
+
+
+def _is_below(node: ast.AST, above: Collection[str]) -> bool:
+    match node:
+        case ast.ClassDef(bases=bases, keywords=keywords):
+            given: list[ast.AST] = [*bases, *(k.value for k in keywords)]
+        case ast.Call(func=ast.Name(id=name), args=[_, ast.Tuple(elts=bases), _]):
+            given = [*bases, *([node.func] if name != "type" else [])]
+        case _:
+            return False
+    return any(isinstance(part, ast.Name) and part.id in above for part in given)
+
+
+def as_defined(node: ast.stmt) -> frozenset[str]:
+    """Methods that run when a class is defined, not when serving code is called."""
+    bases = getattr(node, "bases", ())
+    makes = any(names.dotted(base).rpartition(".")[2] in _METACLASSES for base in bases)
+    return _AS_MADE if makes else _AS_DEFINED
+
+
+_AS_DEFINED = frozenset({"__init_subclass__", "__set_name__"})
+_AS_MADE = _AS_DEFINED | {"__new__", "__init__", "__prepare__"}
+_METACLASSES = frozenset({"type", "ABCMeta", "EnumMeta", "EnumType"})
 
 
 def _changed_by(node: ast.AST) -> ast.expr | None:

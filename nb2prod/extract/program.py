@@ -17,6 +17,7 @@ from typing import Any, Literal
 from nb2prod.domain import Cell, Notebook
 from nb2prod.extract import calls, literals, names, usage
 from nb2prod.extract.imports import import_root, is_star, only_imports
+from nb2prod.extract.lookups import unchanged_by_reading
 from nb2prod.extract.names import Names
 
 NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -189,7 +190,8 @@ def program_of(notebook: Notebook) -> Program:
             if is_star(node):
                 found.bind(notebook.stars.get(node.module or "", ()))  # type: ignore[attr-defined]
             nodes.append((cell, node, found))
-    changes = calls.settle([(node, found) for _, node, found in nodes])
+    looked_up = unchanged_by_reading((cell, node) for cell, node, _ in nodes)
+    changes = calls.settle([(node, found) for _, node, found in nodes], looked_up)
     return Program(notebook, _without_changed(list(_statements(nodes, changes))), changes, skipped, lazy)
 
 

@@ -95,8 +95,15 @@ class Reasons:
                 "in", "entry", f"{into}: the {entry} role's function, called for each request{used}", held
             )
         constant = statement.kind == "constant"
-        text = f"{'constant ' if constant else ''}{self._into(held)}: {_used(links)}"
+        why = _used(links) if links else self._remembered(statement)
+        text = f"{'constant ' if constant else ''}{self._into(held)}: {why}"
         return Why("in", "constant" if constant else "needed", text, held)
+
+    def _remembered(self, statement: Statement) -> str:
+        """Of what no code reads by its name: which definition it registers itself with."""
+        others = [u for u in self.view.slice.units.values() if u.statement not in (None, statement)]
+        knowing = [u.statement for u in others for t in u.needs.values() if statement in t.statements]
+        return f"`{label(knowing[0])}` remembers it" if knowing and knowing[0] else "other code needs it"
 
     def _import(self, statement: Statement) -> Why | None:
         links = [link for link in self._sure(statement) if link.target.kind == "import"]

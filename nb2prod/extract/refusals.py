@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 from nb2prod.domain import Diagnostic, Role
@@ -176,11 +176,14 @@ def shadowing(name: str, reader: Statement) -> Diagnostic:
 
 def changed_state(name: str, where: Statement) -> Diagnostic:
     """NB218, a warning: role code changes state in place; in the package each request does so to a copy."""
+    found = usage.of(where.node)
+    itself = name in found.mutates | found.augments
+    what = f"changes `{name}` in place" if itself else f"may change `{name}` in place, by what it calls"
     return at(
         where,
         "NB218",
-        f"the role code changes `{name}` in place: each request works on a copy of `{name}` as it was before"
-        " this cell, and nothing is remembered from one request to the next",
+        f"the role code {what}: each request works on a copy of `{name}` as it was before this cell, and"
+        " nothing is remembered from one request to the next",
         f"To say that it is meant, make the copy yourself: `{name} = copy.deepcopy({name})` above this line.",
         "warning",
     )
@@ -350,43 +353,4 @@ def changed_after(name: str, event: Statement, definition: Statement, *, anew: b
         "NB219",
         f"{taken} taken it into a definition, and later bound to another value",
         "Change it before the definition, or give the two values two names.",
-    )
-
-
-def changed_definition(name: str, event: Statement, definition: Statement) -> Diagnostic:
-    """NB227: a function or class is changed after its definition."""
-    return at(
-        event,
-        "NB227",
-        f"`{name}` is changed here, after its definition ({place(definition)})",
-        f"Make the change part of the definition of `{name}`.",
-        line=line_that_changes(event.node, name),
-    )
-
-
-def subclass_listed(name: str, event: Statement) -> Diagnostic:
-    """NB227: a class keeps a list of its subclasses, and one is defined."""
-    return at(
-        event,
-        "NB227",
-        f"`{name}` is changed here, as it remembers its subclasses: the package has only those that are read"
-        " by name",
-        "Put the classes into a dict of their own, below the last one, and read that.",
-    )
-
-
-def filled_with_others(name: str, filling: Sequence[Statement], *, own: bool = False) -> Diagnostic:
-    """NB227: what definitions put themselves into is changed by other code, too, or filled too late.
-
-    `own`: an object of a class of the notebook, of which it is harder to see what it holds.
-    """
-    known = ", ".join(f'"{bound}": {bound}' for s in filling for bound in sorted(s.names.may))
-    instead = f", as `known = {{{known}}}`, and read that in place of `{name}`" if own else ""
-    return at(
-        filling[0],
-        "NB227",
-        f"`{name}` holds what is defined with this, and other code reads it before it is full, or may change"
-        " it: the package cannot fill it as the notebook has",
-        f"Drop this, and write out what `{name}` holds in one line, below the last definition{instead}.",
-        line=line_that_changes(filling[0].node, name),
     )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from nb2prod.extract import names, usage
-from nb2prod.extract.making import decorators, evaluated, lists_subclasses, read_when
+from nb2prod.extract.making import decorators, evaluated, lists_subclasses, read_when, registers
 from nb2prod.extract.program import Program, Statement
 
 _EMPTY = frozenset({"dict", "list", "collections.OrderedDict", "collections.deque"})
@@ -55,19 +55,53 @@ def attached(program: Program, nodes: Iterable[ast.stmt], end: int) -> Iterator[
 
     `@register_dataframe_accessor("dates")` makes a class the `dates` of every DataFrame.
     """
-    known = {name: s for s in program.statements[:end] for name in _attaches(s)}
+    known = {name: s for s in program.statements[:end] for name in _attaches(program, s)}
     read = (
         {n.attr for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute)} if known else set()
     )
     yield from (known[name] for name in sorted(read & known.keys()))
 
 
-def _attaches(statement: Statement) -> Iterator[str]:
+def attached_by_call(program: Program, nodes: Iterable[ast.stmt], end: int) -> Iterator[Statement]:
+    """The statements that do so by a call: `register_series_accessor("money")(Money)`."""
+    known = {name: s for s in program.statements[:end] if (name := _attaches_by_call(program, s))}
+    read = (
+        {n.attr for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute)} if known else set()
+    )
+    yield from (known[name] for name in sorted(read & known.keys()))
+
+
+def _attaches_by_call(program: Program, statement: Statement) -> str:
+    match statement.node:
+        case ast.Expr(value=ast.Call(func=made)) | ast.Assign(value=ast.Call(func=made)):
+            return _accessor(program, statement, made)
+    return ""
+
+
+def _attaches(program: Program, statement: Statement) -> Iterator[str]:
     for decorator in getattr(statement.node, "decorator_list", ()):
-        match decorator:
-            case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]):
-                if _ACCESSOR.fullmatch(names.dotted(func).rpartition(".")[2]):
-                    yield name
+        if name := _accessor(program, statement, decorator):
+            yield name
+
+
+def _accessor(program: Program, statement: Statement, node: ast.expr) -> str:
+    """The name under which `register_series_accessor("money")` puts something."""
+    match node:
+        case ast.Call(args=[given, *_]):
+            if _ACCESSOR.fullmatch(_made_by(program, node).rpartition(".")[2]):
+                return _as_text(program, statement, given)
+    return ""
+
+
+def _as_text(program: Program, statement: Statement, node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id=name):
+            only = program.reaching(name, statement.index).only
+            known = ast.literal_eval(only.texts[name]) if only and name in only.texts else ""
+            return known if isinstance(known, str) else ""
+    return ""
 
 
 def fills(program: Program, statement: Statement, name: str, position: int) -> bool:
@@ -85,6 +119,19 @@ def subclasses(program: Program, base: Statement, end: int) -> tuple[Statement, 
     found = [s for s in later if base in _bases(program, s)]
     different = {name for s in found for name in s.names.must}
     return tuple(found) if len(different) == len(found) else ()
+
+
+def enrolled(program: Program, definition: Statement, end: int) -> tuple[Statement, ...]:
+    """The definitions that register themselves with a function or class: `@area.register`."""
+    names_ = definition.names.must if definition.kind == "definition" else set()
+    found = {
+        event.index: event
+        for name in names_
+        for event in program.events(name, definition.index + 1, end)
+        if isinstance(event.node, ast.FunctionDef | ast.ClassDef) and registers(event.node, name)
+        if program.reaching(name, event.index).only is definition
+    }
+    return tuple(found[index] for index in sorted(found))
 
 
 def _fillers(program: Program, event: Statement, name: str) -> Iterator[Statement]:
@@ -118,8 +165,10 @@ def _only_defines(event: Statement) -> bool:
 
 
 def _bases(program: Program, event: Statement) -> Iterator[Statement]:
-    """The classes of the notebook that a class has above it."""
-    for base in event.node.bases if isinstance(event.node, ast.ClassDef) else ():
+    """The classes of the notebook that a class has above it, the one that makes it among them."""
+    above = event.node if isinstance(event.node, ast.ClassDef) else None
+    made = [k.value for k in above.keywords if k.arg == "metaclass"] if above else []
+    for base in [*above.bases, *made] if above else ():
         only = program.reaching(names.dotted(base), event.index).only
         if only is not None:
             yield from (only, *_bases(program, only))

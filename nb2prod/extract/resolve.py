@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from nb2prod.domain import Watched
-from nb2prod.extract import refusals, shared
+from nb2prod.extract import refusals, registering, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
 from nb2prod.extract.imports import imported_as
@@ -19,7 +19,15 @@ from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
 from nb2prod.extract.program import Statement
-from nb2prod.extract.registries import attached, decorated_by, fills, registered, subclasses
+from nb2prod.extract.registries import (
+    attached,
+    attached_by_call,
+    decorated_by,
+    enrolled,
+    fills,
+    registered,
+    subclasses,
+)
 from nb2prod.extract.units import Slice, Target, Unit, Use
 
 
@@ -76,7 +84,7 @@ class Resolver:
         if decorated := decorated_by(self._program, name, reaching.only, self._at(point)):
             own = unit.statement if unit.statement in decorated else None
             if own is None or not own.names.must & self._program.changes.outside(own.node):
-                unit.note(refusals.filled_with_others(name, decorated, own=True))
+                unit.note(registering.filled_with_others(name, decorated, own=True))
             return None  # or that a call of the definition changes is refused itself
         return self._state(name, point, position, reaching.bindings, reader, unit)
 
@@ -115,6 +123,9 @@ class Resolver:
 
     def attach(self, unit: Unit, nodes: Iterable[ast.stmt], use: Use) -> None:
         """Have what a library knows of the notebook, where code reads it as an attribute."""
+        nodes = list(nodes)
+        for statement in attached_by_call(self._program, nodes, self._at(use.point)):
+            unit.note(registering.attached_by_call(statement))
         for statement in attached(self._program, nodes, self._at(use.point)):
             if statement is unit.statement or not self._is_filled((statement,)):
                 continue
@@ -146,8 +157,8 @@ class Resolver:
         until = self._while_bound(name, point, use.point)
         for event in self._program.events(name, only.index + 1, self._at(until)):
             is_call = event.kind != "definition" or registers(event.node, name)
-            if name in event.names.mutates and is_call:
-                unit.note(refusals.changed_definition(name, event, only))
+            if name in event.names.mutates and is_call and event not in self._below(only):
+                unit.note(registering.changed_definition(name, event, only))
         unit_of_it = self.define(only, use)
         if not unit_of_it.late:
             self._watch_from(name, only, until)
@@ -191,10 +202,12 @@ class Resolver:
             self._watch(name, statement, before, embedded=embedded)
 
     def _below(self, statement: Statement) -> tuple[Statement, ...]:
-        """The classes that go with one that changes as they are defined, if they can."""
+        """The definitions that go with one that changes as they are made: subclasses, `@register`."""
         assert self._slice.moment is not None
-        found = subclasses(self._program, statement, self._program.end(self._slice.moment))
-        return found if self._is_filled(found) else ()
+        end = self._program.end(self._slice.moment)
+        below = (subclasses(self._program, statement, end), enrolled(self._program, statement, end))
+        found = {s.index: s for each in below if self._is_filled(each) for s in each}
+        return tuple(found[index] for index in sorted(found))
 
     def _while_bound(self, name: str, point: Point, later: Point) -> Point:
         """The later moment, if the name still stands for the same then."""
@@ -228,7 +241,10 @@ class Resolver:
         unit.uses.add(use)
         self.attach(unit, [statement.node], use)
         for below in self._below(statement):
-            unit.needs |= {name: Target("definition", name, (below,)) for name in below.names.must}
+            # several may be called `_`, which the code itself may read as something else
+            unit.needs |= {
+                f"{name} {below.index}": Target("definition", name, (below,)) for name in below.names.must
+            }
             self.define(below, Use(use.point))
         calls = calls_of(statement.node)
         for name in sorted(statement.names.reads):
@@ -292,6 +308,8 @@ class Resolver:
             changed = None  # a library is what it is: `np.random.shuffle(x)` does not change `np`
         if changed is not None and fills(self._program, statement, name, position):
             changed = None  # `@known.add("a")`: the next definition is put into it too
+        if changed is not None and own is not None and {changed, statement} <= {*self._below(own)}:
+            changed = None  # `@area.register`: so is it here
         if changed is not None and statement.kind == "definition":
             if rebound is not None or not keeps(statement.node, name, self._function(statement)):
                 unit.note(refusals.changed_after(name, changed, statement, anew=rebound is not None))

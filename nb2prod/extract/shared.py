@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from nb2prod.domain import Diagnostic, Role, Stage
-from nb2prod.extract import flows, making, names, refusals, usage
+from nb2prod.extract import effects, flows, making, names, registering, usage
 from nb2prod.extract.caches import caches_of
 from nb2prod.extract.findings import at, line_that_changes
+from nb2prod.extract.lookups import makes_the_same
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.registries import decorated_by, fills, registered
 from nb2prod.extract.rolecode import RoleCode
@@ -39,9 +40,9 @@ def changed_when_called(
             yield _definition_changes(name, statement)
         elif fills(program, statement, name, position):
             if not registered(program, name, program.reaching(name, position).only):
-                yield refusals.filled_with_others(name, [statement])
+                yield registering.filled_with_others(name, [statement])
         elif kinds & _SHARED:
-            yield _helper_changes_state(name, statement)
+            yield _helper_changes_state(program, name, statement)
 
 
 def _comes_back(program: Program, start: Statement, statement: Statement, position: int) -> bool:
@@ -121,16 +122,40 @@ def _kinds(program: Program, name: str, position: int) -> set[str]:
 # --- in words ------------------------------------------------------------------------------------
 
 
-def _helper_changes_state(name: str, where: Statement) -> Diagnostic:
+def _helper_changes_state(program: Program, name: str, where: Statement) -> Diagnostic:
     """NB228: a function that serving calls changes state in place."""
     message = (
         f"this function changes the notebook's `{name}` in place: the next request would get another answer"
     )
     hint = f"Pass `{name}` to the function as an argument and work on a copy, or return the new value."
+    line = line_that_changes(where.node, name)
+    read = _filled_by_reading(program, where.node, name) if line == where.node.lineno else None
+    if read is not None:
+        text, line = ast.unparse(read), read.lineno
+        message = (
+            f"`{name}` is a defaultdict: `{text}` puts a new item into it for each key that it lacks, and"
+        )
+        message += " the next request would get another answer"
+        bound = [s.node for s in program.statements if name in s.names.may]
+        plain = f"dict({name})"
+        if not all(map(makes_the_same, bound)):
+            plain = f"{{key: dict(inner) for key, inner in {name}.items()}}"
+        hint = (
+            f"Write `{name} = {plain}` in a cell above the roles, and `.get(key, default)` where a key may be"
+        )
+        hint += " missing."
     if isinstance(where.node, ast.FunctionDef) and _is_memo(where.node, name):
         message = f"this function keeps its answers in the notebook's `{name}`, which requests would change"
         hint = f"Drop `{name}`, and write `@functools.lru_cache(maxsize=None)` above `def {where.node.name}`."
-    return at(where, "NB228", message, hint, line=line_that_changes(where.node, name))
+    return at(where, "NB228", message, hint, line=line)
+
+
+def _filled_by_reading(program: Program, node: ast.stmt, name: str) -> ast.Subscript | None:
+    """Where a defaultdict is read, which puts in what it lacks."""
+    if not program.changes.kinds(name) & effects.FILLED_BY_READING:
+        return None
+    read = (n for n in ast.walk(node) if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Load))
+    return next((n for n in read if isinstance(n.value, ast.Name) and n.value.id == name), None)
 
 
 def _is_memo(node: ast.FunctionDef, name: str) -> bool:

@@ -10,12 +10,14 @@ import ast
 from collections.abc import Iterator
 
 from nb2prod.domain import Diagnostic, StateItem, Watched
-from nb2prod.extract import refusals, shared
+from nb2prod.extract import refusals, registering, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.clashes import imported_anew, other_import
+from nb2prod.extract.making import lists_subclasses, makes_class_below
 from nb2prod.extract.moment import moment_of
 from nb2prod.extract.program import Statement
 from nb2prod.extract.provenance import Provenance
+from nb2prod.extract.registries import subclasses
 from nb2prod.extract.resolve import Resolver
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
@@ -200,7 +202,23 @@ class _Slicer:
                     if other.index in self.slice.units or not _defines_class(other):
                         continue
                     if name in self.program.changes.of(other.node):
-                        unit.note(refusals.subclass_listed(name, other))
+                        unit.note(registering.subclass_listed(name, other))
+            if known is not None and lists_subclasses(known.node):
+                for other in self._made_below(known, end):
+                    unit.note(registering.subclass_made(min(known.names.must), other))
+
+    def _made_below(self, known: Statement, end: int) -> Iterator[Statement]:
+        """Statements that make classes below one that remembers them, and are no definitions of these."""
+        below = subclasses(self.program, known, end)
+        above = known.names.must.union(*(s.names.must for s in below))
+        later = self.program.statements[known.index + 1 : end]
+        run = {name for s in later if s.kind == "value" for name in s.names.reads}
+        for other in later:
+            if other.index in self.slice.units or known.names.must & self.program.changes.of(other.node):
+                continue
+            runs = other.kind == "value" or _defines_class(other) or other.names.must & run
+            if runs and makes_class_below(other.node, above):
+                yield other
 
     def _find_embedded(self, items: list[StateItem]) -> None:
         """Functions and classes of the notebook that a captured value may refer to."""

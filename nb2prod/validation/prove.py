@@ -159,10 +159,13 @@ def _report(
     )
 
 
-def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str]]) -> tuple[Diagnostic, ...]:
-    """State that answering requests has changed: an error, but for library objects, which may only cache."""
+def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str, bool]]) -> tuple[Diagnostic, ...]:
+    """State that answering requests has changed: an error, but where no answer depends on it."""
     items = {item.key: item for item in bundle.plan.state}
-    return tuple(_change(items[key], matters, path, added) for key, matters, path, added in changed)
+    return tuple(
+        _change(items[key], matters, path, added, only_grown)
+        for key, matters, path, added, only_grown in changed
+    )
 
 
 def _mixed(bundle: Bundle, result: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -178,12 +181,14 @@ def _mixed(bundle: Bundle, result: Mapping[str, Any]) -> Iterator[Diagnostic]:
         )
 
 
-def _change(item: StateItem, matters: bool, path: str, added_to: str) -> Diagnostic:
+def _change(item: StateItem, matters: bool, path: str, added_to: str, only_grown: bool) -> Diagnostic:
     part, hint = f"`{item.name}{path}`", f"Work on a copy of `{item.name}` in the role code."
     what = f"answering requests changes {part} in the state: later answers may differ"
     if added_to == "defaultdict":
         what = f"answering requests adds {part} to the state: a defaultdict keeps each key that is asked for"
         hint = "Read it by `.get(key, default)`, which adds nothing."
+        if only_grown and item.looked_up:
+            matters, what = False, f"{what}, which takes memory, but changes no answer"
     elif not matters:
         what = f"answering requests changes something inside `{item.name}`, but no answer: it seems to cache"
         hint = "Nothing needs doing, if it does. If it learns from requests, work on a copy in the role code."

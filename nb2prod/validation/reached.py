@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 MAX_STEPS = 3_000_000
@@ -35,6 +35,14 @@ _FOR_MAKING = frozenset(
 
 _BY_LIBRARIES = frozenset({"transform", "predict", "predict_proba", "decision_function", "forward"})
 """Methods that a library calls: of a step of a pipeline."""
+
+_NOT_BY_LIBRARIES = frozenset(
+    [
+        *("fit", "partial_fit", "fit_transform", "fit_predict", "score", "train"),
+        *("get_params", "set_params", "set_output", "get_feature_names_out", "get_metadata_routing"),
+    ]
+)
+"""Methods that a class has from a library's, which calls them to train or to describe."""
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
@@ -93,7 +101,8 @@ class Reached:
                 for span in _spans(code, offsets)
             }
             last = 0
-            for nodes in _Gaps(tree, compile(source, name, "exec", dont_inherit=True), run):
+            known = (tree, compile(source, name, "exec", dont_inherit=True))
+            for nodes in _Gaps(*known, run, _module(name)):
                 first, before = _span(nodes[0])[0], last
                 last = _span(nodes[-1])[2]
                 if first > before:
@@ -105,8 +114,9 @@ class Reached:
 class _Gaps:
     """The parts of the functions of a module that were not run, each as nodes one after the other."""
 
-    def __init__(self, tree: ast.Module, code: CodeType, run: set[Span]) -> None:
+    def __init__(self, tree: ast.Module, code: CodeType, run: set[Span], module: ModuleType | None) -> None:
         self._tree = tree
+        self._module = module
         self._run = _Inside(run)
         self._all = _Inside(span for inner in _codes(code) for span in _spans(inner))
         self._called = {
@@ -117,26 +127,35 @@ class _Gaps:
     def __iter__(self) -> Iterator[Sequence[ast.AST]]:
         yield from self._outside(self._tree)
 
-    def _outside(self, node: ast.AST, method: bool = False) -> Iterator[Sequence[ast.AST]]:
+    def _outside(self, node: ast.AST, owner: ast.ClassDef | None = None) -> Iterator[Sequence[ast.AST]]:
         """Of what runs with the module or with the statement around it: the functions in it."""
         for child in ast.iter_child_nodes(node):
             if isinstance(child, _FUNCTIONS):
-                yield from self._function(child, method)
+                yield from self._function(child, owner)
             else:
-                yield from self._outside(child, isinstance(child, ast.ClassDef))
+                yield from self._outside(child, child if isinstance(child, ast.ClassDef) else None)
 
-    def _function(self, node: ast.AST, method: bool) -> Iterator[Sequence[ast.AST]]:
+    def _function(self, node: ast.AST, owner: ast.ClassDef | None = None) -> Iterator[Sequence[ast.AST]]:
         body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[attr-defined]
         if any(self._is_run(child) for child in body):
             yield from self._lists(body)
-        elif not method or self._may_be_called(getattr(node, "name", "")):
+        elif owner is None or self._may_be_called(getattr(node, "name", ""), owner):
             yield from ([node] for _ in _telling(body))
 
-    def _may_be_called(self, method: str) -> bool:
+    def _may_be_called(self, method: str, owner: ast.ClassDef) -> bool:
         """Whether serving calls methods of that name: of a class it needs only these, not `fit`."""
         if method in _FOR_MAKING:
             return False
-        return self._by_text or method in self._called or method in _BY_LIBRARIES or method.startswith("__")
+        by_name = self._by_text or method in self._called or method in _BY_LIBRARIES
+        return by_name or method.startswith("__") or method in self._overridden(owner)
+
+    def _overridden(self, owner: ast.ClassDef) -> set[str]:
+        """Methods that a library's class above has too, and calls: `handle_data` of an HTMLParser."""
+        made = getattr(self._module, owner.name, None)
+        package = made.__module__.partition(".")[0] if isinstance(made, type) else ""
+        above = made.__mro__[1:] if isinstance(made, type) else ()
+        libraries = (c for c in above if c is not object and c.__module__.partition(".")[0] != package)
+        return {name for kind in libraries for name in vars(kind)} - _NOT_BY_LIBRARIES
 
     def _lists(self, nodes: Sequence[ast.AST]) -> Iterator[Sequence[ast.AST]]:
         """Of nodes one after the other: those that were not run, together, and what in the others was not."""
@@ -152,9 +171,9 @@ class _Gaps:
 
     def _inside(self, node: ast.AST) -> Iterator[Sequence[ast.AST]]:
         if isinstance(node, _FUNCTIONS):
-            yield from self._function(node, False)
+            yield from self._function(node)
         elif isinstance(node, ast.ClassDef):
-            yield from self._outside(node, True)
+            yield from self._outside(node, node)
         elif isinstance(node, ast.Assert):
             yield from self._inside(node.test)
         else:
@@ -167,6 +186,11 @@ class _Gaps:
 
     def _is_there(self, node: ast.AST) -> bool:
         return self._all.holds(_span(node))
+
+
+def _module(file: str) -> ModuleType | None:
+    """The module that was loaded from a file."""
+    return next((m for m in [*sys.modules.values()] if getattr(m, "__file__", None) == file), None)
 
 
 class _Inside:

@@ -51,9 +51,17 @@ def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
     """For each key of the state that answering has changed: whether that is sure to matter, the first part
-    that has changed, and the type of a dict that has got a new key."""
+    that has changed, the type of a dict that has got a new key, and whether it has got nothing else."""
     keys = [key for key in before if before[key][1] != after[key][1]]
-    return [[key, before[key][0] != after[key][0], *_first(before[key][0], after[key][0])] for key in keys]
+    own = [(key, before[key][0], after[key][0]) for key in keys]
+    return [[key, one != other, *_first(one, other), _only_grown(one, other)] for key, one, other in own]
+
+
+def _only_grown(one: Any, other: Any) -> bool:
+    if not isinstance(one, dict) or not isinstance(other, dict) or "order" not in one or "order" not in other:
+        return False
+    kept = {name: part for name, part in other.items() if name in one}
+    return {**kept, "order": other["order"][: len(one["order"])]} == one
 
 
 def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:

@@ -51,7 +51,9 @@ class Session:
         shell.ast_transformers.append(self.last)
         self._scenes = Scenes()
         same = self.tools[1].same
-        self._state = StateCapture(self.plan["state"], self.folder / "state", runtime.codecs, same)
+        self._state = StateCapture(
+            self.plan["state"], self.folder / "state", runtime.codecs, same, self.plan["attributes"]
+        )
         self._unchanged = Unchanged(self.plan["watched"], same)
         self._answers = Answers(self.plan, self.cells)
         self._metrics: dict[str, float] = {}

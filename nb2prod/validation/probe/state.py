@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +12,7 @@ from .advice import advice, unreadable
 from .faithful import difference
 from .finding import Finding, Refused, refused
 from .identity import Parts, parts_of, shared
+from .lost import holds_own, lost
 from .passing import passing
 from .pickling import Homes, Pickled, Unstorable, path_to, pickled, restore, type_name
 from .places import article, described
@@ -27,7 +28,8 @@ LARGE = 100_000_000
 class StateCapture:
     """The state items of a plan, and what has been captured of them, by key.
 
-    `codecs` is the package's module of that name; `same` compares two values.
+    `codecs` is the package's module of that name; `same` compares two values; `attributes` are those that
+    serving code reads.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class StateCapture:
         folder: Path,
         codecs: ModuleType,
         same: Callable[[Any, Any], bool],
+        attributes: Collection[str] = (),
     ) -> None:
         self._items = {item["key"]: item for item in items}
         self._folder = folder
         self._codecs = codecs
         self._same = same
+        self._attributes = attributes
         self.stored: dict[str, Stored] = {}
         self._copies: dict[str, Pickled] = {}
         self._passing: dict[str, list[Finding]] = {}
@@ -73,6 +77,21 @@ class StateCapture:
         self._parts[item["key"]] = parts_of(value)
         self._passing[item["key"]] = list(passing(item, value, self._started))
         self._path(item["key"]).write_bytes(data)
+        if holds_own(value):
+            self._note_lost(item, value)
+
+    def _note_lost(self, item: Mapping[str, Any], value: Any) -> None:
+        """What the stored value lacks; Refused NB316 if serving code reads it."""
+        key = item["key"]
+        try:
+            back = self._copy(key)
+        except Refused:
+            if item["optional"]:
+                return
+            raise
+        self._passing[key] += lost(item, value, back, self.stored[key].homes, self._attributes)
+        if not item["optional"]:
+            _stop_on_errors(self._passing[key])
 
     def _is_as(self, key: str, value: Any) -> bool:
         """Whether a value is still the one that was captured under a key."""
@@ -150,8 +169,8 @@ class StateCapture:
         }
 
     def findings(self, limit: int = LARGE) -> list[Finding]:
-        """Of the kept items: NB314 for more than `limit` bytes, NB315 for an object in two, NB338 for what
-        holds only here.
+        """Of the kept items: NB314 for more than `limit` bytes, NB315 for an object in two, NB316 for what
+        was lost (Refused if serving code reads it), NB338 for what holds only here.
         """
         kept = self.kept()
         written = {key for key, item in self._items.items() if item["literal"] is not None}
@@ -159,7 +178,15 @@ class StateCapture:
         large = [_large(self._items[key], stored) for key, stored in kept.items() if stored.weight > limit]
         homes = [stored.homes for stored in kept.values()]
         twice = shared(self._items, parts, homes[-1]) if homes else ()
-        return [*large, *twice, *(finding for key in kept for finding in self._passing[key])]
+        found = [*large, *twice, *(finding for key in kept for finding in self._passing[key])]
+        _stop_on_errors(found)
+        return found
+
+
+def _stop_on_errors(findings: list[Finding]) -> None:
+    for finding in findings:
+        if finding.severity == "error":
+            raise Refused(finding)
 
 
 def _large(item: Mapping[str, Any], stored: Stored) -> Finding:
