@@ -77,7 +77,7 @@ def differ(
 
 
 def unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
-    """What the clean run has already said: of lost identity, or an answer that its own cells do not repeat."""
+    """What the clean run has said already: of lost identity, or an answer that its cells do not repeat."""
     if lost := next((d for d in diagnostics if d.code == "NB315"), None):
         return f"Likely the cause: {lost.where}: {lost.message}. {lost.hint}"
     found = next((d for d in diagnostics if d.code == "NB324"), None)
