@@ -62,7 +62,13 @@ _SCOPED = frozenset(
 _EVERYWHERE = frozenset({"codecs", "decimal", "locale", "numpy", "sklearn", "time", "warnings"})
 """Libraries whose settings hold for code that does not import them."""
 
-_HARMLESS_OPTIONS = ("display.", "plotting.", "mode.chained_assignment", "mode.performance_warnings")
+_HARMLESS_OPTIONS = (
+    "display.",
+    "plotting.",
+    "mode.chained_assignment",
+    "mode.performance_warnings",
+    "performance_warnings",
+)
 """Options of pandas that no value depends on, but for texts."""
 
 _HARMLESS = frozenset({"ignore", "once", "always", "default", "module", "warn", "print", "log"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 Settings = dict[str, str]
 """What holds, by what sets it; as a digest, for an environment may hold secrets."""
 
-_HARMLESS = ("plotting.", "mode.chained_assignment", "mode.performance_warnings")
+_HARMLESS = ("plotting.", "mode.chained_assignment", "mode.performance_warnings", "performance_warnings")
 """Options of pandas that no value depends on."""
 
 READ_APART = (
@@ -79,11 +80,13 @@ def read_by(call: Callable[[], Any], own: str) -> set[str]:
             found.add("logging.")
 
     before = sys.getprofile()
+    threading.setprofile(look)
     sys.setprofile(look)
     try:
         call()
     finally:
         sys.setprofile(before)
+        threading.setprofile(before)
     return found
 
 
