@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import functools
 import gc
-import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 from .held import PLAIN
@@ -93,7 +92,8 @@ def _by_own(definition: Any, changing: Collection[str]) -> Iterator[_Asked]:
     """Questions to a function or an object that has a dict of its own, from arguments to answers."""
     holds: Mapping[str, Any] = {}
     if isinstance(definition, FunctionType):
-        holds = inspect.getclosurevars(definition).nonlocals
+        cells = zip(definition.__code__.co_freevars, definition.__closure__ or (), strict=True)
+        holds = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
     elif type(definition).__module__ == "__main__" and callable(definition):
         holds = getattr(definition, "__dict__", {})
     for known in [value for name, value in holds.items() if name in changing and type(value) is dict]:
@@ -130,13 +130,17 @@ def _restore(known: dict[Any, Any], before: Mapping[Any, Any]) -> None:
 
 
 def _compared(asked: _Asked, same: Same) -> Stale | None:
-    before = asked.again(*asked.args, **asked.keywords)
+    # what is no longer remembered is asked for anew, and the function is the user's
+    try:
+        before = asked.again(*asked.args, **asked.keywords)
+    except Exception:
+        return None
     if not _is_data(before):
         return None
     keywords = (f"{name}={_shown(value)}" for name, value in asked.keywords.items())
     shown = ", ".join([*map(_shown, asked.args), *keywords])
     old = Stale(asked.path, shown, _shown(before), "", hasattr(asked.again, "cache_clear"))
-    # the function is the user's: what it would raise in the package, it raises here
+    # what it raises without its cache, it raises in the package
     try:
         now = asked.anew(*asked.args, **asked.keywords)
     except Exception as error:
