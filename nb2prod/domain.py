@@ -654,7 +654,10 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class CleanRun:
-    """What the clean run left behind, under `folder`: state files, executed notebook, parity cases."""
+    """What the clean run left behind, under `folder`: state files, executed notebook, parity cases.
+
+    `settings` are those that its cells may have made: the `values` that roles have met, and the place.
+    """
 
     folder: Path
     executed: Path
@@ -665,6 +668,7 @@ class CleanRun:
     reference_rows: int
     seconds: Mapping[str, float]
     diagnostics: tuple[Diagnostic, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -962,6 +962,19 @@ RUN: dict[str, Case] = {
             ),
         ),
     ),
+    "NB219 remembered": Case(
+        (CACHED, ("", "rate(3)\nsame = rates\nsame[3] = 9"), EXAMPLE, ("model", "rate(request['a'])")),
+        "Move the change above its first call, or write `rate.cache_clear()` below it.",
+        (
+            (CACHED, ("", "same = rates\nsame[3] = 9\nrate(3)"), EXAMPLE, ("model", "rate(request['a'])")),
+            (
+                CACHED,
+                ("", "rate(3)\nsame = rates\nsame[3] = 9\nrate.cache_clear()"),
+                EXAMPLE,
+                ("model", "rate(request['a'])"),
+            ),
+        ),
+    ),
     "NB222": Case(
         (("example", "rows = []"), ("model", "[x + 1 for x in rows]")),
         "at least one row",

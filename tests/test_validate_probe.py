@@ -585,6 +585,7 @@ units = {"a": Unit.KM}
 unit = [Unit.KM][0]
 MISSING = Model(0)
 table = {"a": MISSING}
+scores = {id(models["b"]): 1}
 """
 
 COMPARED = {
@@ -595,10 +596,13 @@ COMPARED = {
     "key": ("ranks.get(models[text])", "models['b'] and ranks"),
     "a dict": ("settings[text] is depth", "settings['depth'] and depth"),
     "sentinel": ("table.get(text, MISSING) is MISSING", "MISSING and table['a']"),
+    "id": ("scores.get(id(models[text]), 0)", "scores holds the `id` of models['b']"),
+    "two ids": ("id(models[text]) == id(best)", "models['b'] and best"),
     "in a helper": ("same(models[text], best)", "models['b'] and best"),
     "read only": ("[models[text].score, best.score]", ""),
     "key in a dict": ("(models[text] if text in models else best).score", ""),
     "None": ("models.get(text) is not None and best.score", ""),
+    "a parameter": ("(lambda id: id.score)(models[text]) < best.score", ""),
     "a type": ("type(models[text]) is type(best)", ""),
     "equal dicts": ("settings.get(text) == depth", ""),
     "an enumeration": ("units[text] is unit", ""),

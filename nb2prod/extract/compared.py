@@ -16,7 +16,7 @@ _ORDER: tuple[How, ...] = ("", "in", "eq", "is")
 def compared(slice_: Slice) -> dict[str, How]:
     """By the key of state, how it is compared: as what `in` looks through, by `==`, or by `is`.
 
-    Two names that are compared by `is` may stand for anything: then all state is.
+    Two names that are compared by `is`, or asked for their `id`, may stand for anything: then all state is.
     """
     found: dict[str, How] = {}
     for unit in [*slice_.roots.values(), *slice_.units.values()]:
@@ -35,12 +35,21 @@ def nodes_of(slice_: Slice, unit: Unit) -> list[ast.stmt]:
 
 
 def _comparisons(node: ast.stmt, unit: Unit) -> Iterator[tuple[str, How]]:
+    if "id" not in unit.needs and _asks_for_id(node):
+        yield "", "is"
     for part in ast.walk(node):
         if isinstance(part, ast.Compare):
             for left, op, right in zip(
                 [part.left, *part.comparators], part.ops, part.comparators, strict=False
             ):
                 yield from _named(left, op, right, unit)
+
+
+def _asks_for_id(node: ast.stmt) -> bool:
+    """Whether code reads Python's `id`, to call it or to hand it over."""
+    bound = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+    found = [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == "id"]
+    return bool(found) and "id" not in bound and all(isinstance(n.ctx, ast.Load) for n in found)
 
 
 def _named(left: ast.expr, op: ast.cmpop, right: ast.expr, unit: Unit) -> Iterator[tuple[str, How]]:

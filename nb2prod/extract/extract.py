@@ -86,7 +86,8 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     _stop_on_errors([*findings, *layer.findings])
     kept = {unit.statement for unit in slice_.included(rehomed)}
     kept |= {s for code in layout.codes.values() for s in layout.program.statements if code.owns(s)}
-    findings += settings(layout.program, layer.imports, kept)
+    assert slice_.moment is not None
+    findings += settings(layout.program, layer.imports, kept, layout.program.end(slice_.moment))
     needs = needs_of(slice_, rehomed)
     if evidence is not None:
         keys = {item.key for item in layer.state}

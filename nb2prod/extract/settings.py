@@ -1,9 +1,12 @@
-"""Settings of a library, or of the process, that the notebook makes outside the code that serving runs."""
+"""Settings of a library, or of the process, that the notebook makes outside the code that serving runs.
+
+What the text says. The clean run and the proof see which settings really are others in the package
+(`validation/unset.py`), made under whatever name; those for how values are shown are left to them.
+"""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Collection, Iterator
 
 from nb2prod.domain import Diagnostic
@@ -12,11 +15,10 @@ from nb2prod.extract.findings import at
 from nb2prod.extract.ipython import own_lines, sets_variable
 from nb2prod.extract.program import Program, Statement
 
-_SHOWN = "numpy.set_printoptions"
 _CALLS = frozenset(
     {
-        _SHOWN,
         "calendar.setfirstweekday",
+        "codecs.register_error",
         "csv.register_dialect",
         "decimal.setcontext",
         "jax.config.update",
@@ -57,36 +59,39 @@ _SCOPED = frozenset(
 )
 """What gives settings back at the end of its `with`."""
 
-_EVERYWHERE = frozenset({"decimal", "locale", "numpy", "sklearn", "time", "warnings"})
+_EVERYWHERE = frozenset({"codecs", "decimal", "locale", "numpy", "sklearn", "time", "warnings"})
 """Libraries whose settings hold for code that does not import them."""
 
-_HARMLESS_OPTIONS = ("plotting.", "mode.chained_assignment", "mode.performance_warnings")
-"""Options of pandas that no value depends on."""
+_HARMLESS_OPTIONS = (
+    "display.",
+    "plotting.",
+    "mode.chained_assignment",
+    "mode.performance_warnings",
+    "performance_warnings",
+)
+"""Options of pandas that no value depends on, but for texts."""
 
 _HARMLESS = frozenset({"ignore", "once", "always", "default", "module", "warn", "print", "log"})
 """What numpy and `warnings` may be told to do without an effect on any value."""
-
-_AS_TEXT = re.compile(r"str|repr|format|array2string|array_(repr|str)|to_(html|latex|markdown|string)")
-"""Functions and methods that make texts in which it shows how values are to be shown."""
 
 _Known = dict[ast.AST, list[str]]
 """What functions set, as far as it has been asked for."""
 
 
 def settings(
-    program: Program, imported: Collection[str], kept: Collection[Statement | None]
+    program: Program, imported: Collection[str], kept: Collection[Statement | None], end: int
 ) -> Iterator[Diagnostic]:
     """NB238, a warning: a setting that serving code may depend on, which the package does not make.
 
-    `imported`: the modules that the package imports; `kept`: the statements that go into it.
+    `imported`: the modules that the package imports; `kept`: the statements that go into it; `end`: how many
+    have run when its answer is known.
     """
     roots = {*(module.partition(".")[0] for module in imported), *_EVERYWHERE}
-    shows = any(_makes_text(s.node) for s in kept if s is not None)
     known: _Known = {}
-    for statement in program.statements:
+    for statement in program.statements[:end]:
         if statement not in kept and statement.kind in ("value", "constant", "magic"):
             for line, what in _made_by(statement, program, known):
-                if what.partition(".")[0] in roots and (shows or not _only_shown(what)):
+                if what.partition(".")[0] in roots:
                     yield _finding(statement, line, what)
                     break
 
@@ -95,8 +100,7 @@ def _finding(statement: Statement, line: int, what: str) -> Diagnostic:
     how = "is set here" if statement.node.lineno <= line else "is set by what is called here"
     hint = "If answers depend on it, move this line into the role cell that needs it."
     if statement.kind == "magic":
-        python = "np.set_printoptions(…)" if what == _SHOWN else f"{what} = …"
-        hint = f"If answers depend on it, write it in the role cell that needs it, as Python: `{python}`."
+        hint = f"If answers depend on it, write it in the role cell that needs it, as Python: `{what} = …`."
     message = f"`{what}` {how} for the whole process, and the package does not set it"
     return at(statement, "NB238", message, hint, "warning", line or statement.node.lineno)
 
@@ -106,8 +110,6 @@ def _made_by(statement: Statement, program: Program, known: _Known) -> Iterator[
     for own in own_lines(statement.node):
         if variable := sets_variable(own):
             yield own.line, f"os.environ[{variable!r}]"
-        elif own.name == "precision":
-            yield own.line, _SHOWN
     yield from _set_in(statement.node, program)
     for function in program.changes.come_to(statement.names.calls):
         if function not in known:
@@ -144,15 +146,8 @@ def _set_by(node: ast.AST, program: Program) -> str | None:
     if isinstance(node, ast.Call):
         function = program.changes.resolved(names.dotted(node.func))
         if function in _CALLS and not _is_harmless(node):
-            return _option(node) if function == "pandas.set_option" else function
+            return function
     return None
-
-
-def _option(call: ast.Call) -> str:
-    """What `pd.set_option` sets, if that is for what is shown: its full name, or the last part of it."""
-    name = next((str(a.value) for a in call.args[:1] if isinstance(a, ast.Constant)), ".")
-    shown = name.startswith("display.") or "." not in name
-    return f"pandas.options.display.{name.removeprefix('display.')}" if shown else "pandas.set_option"
 
 
 def _targets(node: ast.AST) -> list[ast.expr]:
@@ -162,21 +157,6 @@ def _targets(node: ast.AST) -> list[ast.expr]:
         case ast.AugAssign(target=target):
             return [target, ast.Subscript(target, ast.Constant("…"))]  # `os.environ |= {...}` sets items
     return []
-
-
-def _only_shown(what: str) -> bool:
-    """Whether a setting is for texts alone that show values."""
-    return what == _SHOWN or what.startswith("pandas.options.display.")
-
-
-def _makes_text(node: ast.AST) -> bool:
-    """Whether code makes texts of values by themselves, without saying how."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.FormattedValue) and part.format_spec is None:
-            return True
-        if isinstance(part, ast.Call) and _AS_TEXT.fullmatch(names.dotted(part.func).rpartition(".")[2]):
-            return True
-    return False
 
 
 def _is_harmless_option(option: str) -> bool:

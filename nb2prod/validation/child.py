@@ -33,6 +33,9 @@ KEPT = 5
 MAX_ALONE = 50
 """Rows that are asked one by one, or by seeds of hashes."""
 
+FEW = 5
+"""Rows of each case that are asked again to see which settings answering reads."""
+
 ROUNDING = 1e-9
 """Relative difference that comes from the order of additions."""
 
@@ -57,7 +60,7 @@ def main(job_file: str) -> None:
     try:
         result = answer(job) if job["answers only"] else prove(job)
     except PackageFailed as failed:
-        result = {"error": _error(failed, Path(job["package"]))}
+        result = {"error": _error(failed, Path(job["package"])), "settings": _settings(job, lambda: None)}
     Path(job["result"]).write_text(json.dumps(result), "utf-8")
 
 
@@ -89,6 +92,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     wire = _wire(predictor, compare, job["rtol"])
     # from here on nothing is predicted: what the notebook's answers import is no need of the package
     sys.meta_path.remove(asked)
+    few = [row for case in cases for row in case["instances"][:FEW]]
     return {
         "error": None,
         "unlike": unlike,
@@ -107,6 +111,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         "imports": asked.imports(),
         "python": platform.python_version(),
         "unreached": _gaps(followed, runtime),
+        "settings": _settings(job, lambda: predictor.predict(few)),
     }
 
 
@@ -116,6 +121,13 @@ def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     cases = pickle.loads(Path(job["cases"]).read_bytes())
     asked = [cases[0]["instances"], *(case["instances"][:MAX_ALONE] for case in cases[1:])]
     return {"error": None, "answers": _guard("asked", lambda: [predictor.predict(rows) for rows in asked])}
+
+
+def _settings(job: Mapping[str, Any], call: Callable[[], Any]) -> Any:
+    """Settings of the notebook's run that are others here."""
+    with contextlib.suppress(Exception):  # rows together may fail where each alone does not
+        return _beside("probe/settings").differing(job["settings"], call, job["package"])
+    return []
 
 
 def _load(package: Path) -> tuple[ModuleType, Any]:

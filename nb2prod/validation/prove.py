@@ -17,6 +17,7 @@ from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report, Severity, State
 from nb2prod.errors import ParityError
 from nb2prod.validation.requirements import required
 from nb2prod.validation.seeds import Suspect, seeds_hint, suspects, unsteady
+from nb2prod.validation.unset import likely_cause, not_made
 from nb2prod.validation.verdict import (
     died,
     differ,
@@ -40,9 +41,13 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     it imports what no installed package claims, NB339 if answers differ from process to process.
     """
     started = time.perf_counter()
-    result = ask(package, run.folder / "cases.pkl", rtol, portraits=_portraits(bundle, run.folder))
+    made = {key: seen["values"] for key, seen in run.settings.items()}
+    portraits = _portraits(bundle, run.folder)
+    result = ask(package, run.folder / "cases.pkl", rtol, portraits=portraits, settings=made)
+    unset = not_made(bundle, run, result["settings"])
+    likely = likely_cause(bundle, unset, result["settings"])
     if result["error"] is not None:
-        raise failed(result["error"], bundle, unlike(run.diagnostics))
+        raise failed(result["error"], bundle, unlike(run.diagnostics) or likely)
     seconds = {**run.seconds, "prove": time.perf_counter() - started}
     if result["unlike"]:
         raise unlike_notebook(result["unlike"])
@@ -60,10 +65,10 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
-    report = replace(report, diagnostics=(*report.diagnostics, *changed, *_mixed(bundle, result)))
+    report = replace(report, diagnostics=(*report.diagnostics, *unset, *changed, *_mixed(bundle, result)))
     report = replace(report, diagnostics=(*report.diagnostics, *unreached(bundle, result["unreached"])))
     if not report.passed:
-        raise differ(report, result, bundle, seeds_hint(found))
+        raise differ(report, result, bundle, likely or seeds_hint(found))
     requirements, warnings = required(bundle, result["imports"])
     return replace(report, diagnostics=(*report.diagnostics, *warnings), requirements=requirements)
 
@@ -88,11 +93,12 @@ def ask(
     python: Path | None = None,
     seed: int | None = None,
     portraits: Sequence[Mapping[str, Any]] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a new process (of another interpreter, if given) finds of a package asked for the `cases`.
 
     With a `seed` of hashes, it finds only what the package answers to a few rows. `portraits` show what its
-    modules must hold once it is loaded.
+    modules must hold once it is loaded, `settings` the values that the notebook's roles have met.
 
     Raises ParityError NB322 if the process dies.
     """
@@ -107,6 +113,7 @@ def ask(
                     "rtol": rtol,
                     "answers only": seed is not None,
                     "portraits": portraits,
+                    "settings": settings or {},
                 }
             ),
             "utf-8",

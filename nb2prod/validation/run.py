@@ -70,6 +70,7 @@ def clean_run(
         reference_rows=observed["reference_rows"],
         seconds=seconds,
         diagnostics=(*warnings, *_findings(observed, name)),
+        settings=observed["settings"],
     )
 
 

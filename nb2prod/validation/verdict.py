@@ -77,7 +77,9 @@ def differ(
 
 
 def unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
-    """What the clean run has already said about an answer that its own role cells do not repeat."""
+    """What the clean run has said already: of lost identity, or an answer that its cells do not repeat."""
+    if lost := next((d for d in diagnostics if d.code == "NB315"), None):
+        return f"Likely the cause: {lost.where}: {lost.message}. {lost.hint}"
     found = next((d for d in diagnostics if d.code == "NB324"), None)
     return f"Perhaps no fault of the package: {found.message}. {found.hint}" if found is not None else None
 

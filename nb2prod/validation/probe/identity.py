@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,15 +26,20 @@ class Parts:
     """The keys of dicts and the members of sets: by identity, if their class says nothing else."""
     listed: frozenset[int]
     """The elements of the piece itself, which `in` finds."""
+    numbers: frozenset[int]
+    """The numbers in it, which may be what `id` has given."""
 
 
 def parts_of(value: Any) -> Parts:
     """What a piece of state holds now."""
     objects: dict[int, Any] = {}
     keys: set[int] = set()
+    numbers: set[int] = set()
     todo = [value]
-    while todo and len(objects) < MAX_PARTS:
+    while todo and len(objects) + len(numbers) < MAX_PARTS:
         part = todo.pop()
+        if type(part) is int:
+            numbers.add(part)
         if isinstance(part, LEAVES) or id(part) in objects:
             continue
         objects[id(part)] = part
@@ -41,7 +47,7 @@ def parts_of(value: Any) -> Parts:
             keys.update(map(id, part))
         todo += _inside(part)
     listed = value if isinstance(value, list | tuple | deque) else ()
-    return Parts(value, objects, frozenset(keys), frozenset(map(id, listed)))
+    return Parts(value, objects, frozenset(keys), frozenset(map(id, listed)), frozenset(numbers))
 
 
 def _inside(part: Any) -> Iterator[Any]:
@@ -59,6 +65,7 @@ def shared(
 ) -> Iterator[Finding]:
     """NB315, a warning, for each two pieces of which serving code may see that they are no longer one."""
     keys = sorted(parts, key=lambda key: (items[key]["bound_number"], items[key]["bound_line"]))
+    yield from _by_number(items, parts, keys)
     for i, key in enumerate(keys):
         for other in (
             known for known in keys[:i] if not items[key]["literal"] or not items[known]["literal"]
@@ -69,6 +76,19 @@ def shared(
             one = next((one for one in ids if _is_seen(one, parts[key], parts[other], how, homes)), None)
             if one is not None:
                 yield _finding(items[other], items[key], parts[other], parts[key], one)
+
+
+def _by_number(
+    items: Mapping[str, Mapping[str, Any]], parts: Mapping[str, Parts], keys: list[str]
+) -> Iterator[Finding]:
+    """NB315 for each piece that holds the `id` of an object of some piece: it has another in the package."""
+    asks = any(items[key]["compared"] == "is" for key in keys)
+    for key, other in itertools.product(keys, keys) if asks else ():
+        if one := next(iter(parts[key].numbers & parts[other].objects.keys()), None):
+            name = items[other]["name"]
+            path = path_to(parts[other].value, parts[other].objects[one]) or ""
+            what = f"{items[key]['name']} holds the `id` of {name}{path}, which has another in the package"
+            yield _at(items[key], f"{what}, and serving code asks for the `id` of objects or compares them")
 
 
 def _is_seen(one: int, ours: Parts, others: Parts, how: set[str], homes: Homes) -> bool:
@@ -96,13 +116,20 @@ def _finding(
 ) -> Finding:
     part = others.objects[shared_id]
     names = [f"{i['name']}{path_to(p.value, part) or ''}" for i, p in ((one, ones), (other, others))]
-    return Finding(
-        "NB315",
+    return _at(
+        other,
         f"{names[0]} and {names[1]} are one object in the notebook and two in the package, and serving code"
         " compares objects or looks them up by identity",
+    )
+
+
+def _at(item: Mapping[str, Any], message: str) -> Finding:
+    return Finding(
+        "NB315",
+        message,
         "Let a text, a number or a member of an Enum stand for it in both, its key say, and compare that.",
-        cell=other["bound_cell"],
-        number=other["bound_number"],
-        line=other["bound_line"],
+        cell=item["bound_cell"],
+        number=item["bound_number"],
+        line=item["bound_line"],
         severity="warning",
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from .answers import Answers
 from .finding import Finding, Refused, refused
+from .made import Made
 from .pickling import Homes, pickled, restore
 from .places import at, described, failed_line, last_error, refused_at
 from .proof import Ask, Asked, Proof, prove
@@ -63,6 +64,8 @@ class Session:
         self._waiting: Any = MISSING
         self._proof: Proof | None = None
         self._watch = Watch()
+        self._made = Made(self.cells)
+        shell.events.register("post_run_cell", self._made.after)
         self._shown: BaseException | None = None
 
     @property
@@ -84,6 +87,7 @@ class Session:
             self._unchanged.check_inside(self._state.used)
         if self._stage_of(cell) is not None:
             self._scenes.cells[cell] = dict(self.names)
+            self._made.hold()
         if cell in self.plan["example_cells"]:
             self._remember_candidates()
         self.last.armed, self.last.value = self._wants_value(cell), MISSING
@@ -108,6 +112,8 @@ class Session:
         self._state.capture(cell, "after", self.names, self.plan["rehome"])
         self._unchanged.check_inside(self._state.used)
         stage = self._stage_of(cell)
+        if stage is not None or cell == self.plan["moment"]:
+            self._made.hold()
         if stage is not None and cell == stage["cells"][-1]:
             self._answers.see_inline(stage, self.names, value, self._homes())
         if cell == self.plan["reference_cell"]:
@@ -262,6 +268,7 @@ class Session:
             "rehomed": sorted({name for stored in kept.values() for name in stored.used}),
             "decoding": sorted(_decoding(self._request, self._proof.contract)),
             "values": self._watch.values(),
+            "settings": self._made.found(),
             "metrics": self._metrics,
             "data_digest": data.digest,
             "reference_rows": data.count,

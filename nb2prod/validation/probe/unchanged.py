@@ -18,6 +18,7 @@ from .finding import Refused, refused
 from .held import PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
 from .portrait import portrait
+from .remembered import stale
 
 MAX_DEPTH = 20
 """Containers inside containers that are looked into."""
@@ -137,6 +138,8 @@ class Unchanged:
                 continue
             now = held(names[item["name"]], item["others"])
             same = {where for where in known.keys() & now.keys() if _is_still(known[where], now[where])}
+            if old := _stale(item, names[item["name"]], self._same):
+                self._refuse(item, old)
             if changed := sorted((known.keys() | now.keys()) - same):
                 problem = refused(
                     "NB227",
@@ -146,15 +149,38 @@ class Unchanged:
                     number=item["bound_number"],
                     line=item["bound_line"],
                 )
-                if not item["embedded"]:
-                    raise problem
-                self._suspects.setdefault(item["name"], problem)
+                self._refuse(item, problem)
+
+    def _refuse(self, item: Mapping[str, Any], problem: Refused) -> None:
+        """Raise it, or keep it until it is known whether captured state refers to the definition."""
+        if not item["embedded"]:
+            raise problem
+        self._suspects.setdefault(item["name"], problem)
 
     def check_inside(self, used: Collection[str]) -> None:
-        """Refused NB227 if the functions and classes that captured state refers to have changed."""
+        """Refused NB219 or NB227 if the functions and classes that captured state refers to have changed."""
         for name, problem in self._suspects.items():
             if name in used:
                 raise problem
+
+
+def _stale(item: Mapping[str, Any], definition: Any, same: Same) -> Refused | None:
+    """NB219: a cached function remembers answers that the package, which begins anew, would not give."""
+    old = stale(definition, item["others"], same)
+    if old is None:
+        return None
+    name = f"{item['name']}{old.path}"
+    hint = "Move the change above its first call"
+    hint += f", or write `{name}.cache_clear()` below it." if old.clears else "."
+    return refused(
+        "NB219",
+        f"`{name}` remembers its answers: asked for ({old.call}) it still says {old.remembered}, and anew it"
+        f" would be {old.now}: something that it reads has changed since, and the package remembers nothing",
+        hint,
+        cell=item["bound_cell"],
+        number=item["bound_number"],
+        line=item["bound_line"],
+    )
 
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str, int]:
