@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report, Severity, StateItem
@@ -24,6 +25,7 @@ from nb2prod.validation.verdict import (
     failed,
     last_role,
     placed,
+    planted_in_libraries,
     unlike,
     unlike_notebook,
     unreached,
@@ -40,7 +42,11 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     it imports what no installed package claims, NB339 if answers differ from process to process.
     """
     started = time.perf_counter()
-    result = ask(package, run.folder / "cases.pkl", rtol, portraits=_portraits(bundle, run.folder))
+    portraits, planted = (_written(run.folder, name) for name in ("portraits", "planted"))
+    seen = {"portraits": placed(bundle, portraits), "planted": planted}
+    result = ask(package, run.folder / "cases.pkl", rtol, seen=seen)
+    if problem := planted_in_libraries(bundle, planted, result["planted"]):
+        raise problem
     if result["error"] is not None:
         raise failed(result["error"], bundle, unlike(run.diagnostics))
     seconds = {**run.seconds, "prove": time.perf_counter() - started}
@@ -68,8 +74,9 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     return replace(report, diagnostics=(*report.diagnostics, *warnings), requirements=requirements)
 
 
-def _portraits(bundle: Bundle, folder: Path) -> list[dict[str, Any]]:
-    return placed(bundle, json.loads((folder / "portraits.json").read_text("utf-8")))
+def _written(folder: Path, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    return found
 
 
 def _check_steady(bundle: Bundle, run: CleanRun, package: Path, found: list[Suspect]) -> None:
@@ -87,12 +94,12 @@ def ask(
     rtol: float,
     python: Path | None = None,
     seed: int | None = None,
-    portraits: Sequence[Mapping[str, Any]] = (),
+    seen: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What a new process (of another interpreter, if given) finds of a package asked for the `cases`.
 
-    With a `seed` of hashes, it finds only what the package answers to a few rows. `portraits` show what its
-    modules must hold once it is loaded.
+    With a `seed` of hashes, it finds only what the package answers to a few rows. `seen` are the "portraits"
+    of what its modules must hold once it is loaded, and what was "planted" in libraries.
 
     Raises ParityError NB322 if the process dies.
     """
@@ -106,7 +113,8 @@ def ask(
                     "result": str(result),
                     "rtol": rtol,
                     "answers only": seed is not None,
-                    "portraits": portraits,
+                    "portraits": seen.get("portraits", ()),
+                    "planted": seen.get("planted", ()),
                 }
             ),
             "utf-8",

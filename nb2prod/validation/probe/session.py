@@ -11,13 +11,14 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .answers import Answers
 from .finding import Finding, Refused, refused
 from .pickling import Homes, pickled, restore
-from .places import at, described, failed_line, last_error, refused_at
+from .places import at, described, failed_line, last_error, made_at, place_of, refused_at
+from .planted import Planted, planted
 from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import SOURCE, Look, Request, look_at, see_reference, see_request, source_of
@@ -52,7 +53,7 @@ class Session:
         self._scenes = Scenes()
         same = self.tools[1].same
         self._state = StateCapture(self.plan["state"], self.folder / "state", runtime.codecs, same)
-        self._unchanged = Unchanged(self.plan["watched"], same)
+        self._unchanged = Unchanged(self.plan["watched"], same, self._place)
         self._answers = Answers(self.plan, self.cells)
         self._metrics: dict[str, float] = {}
         self._candidates: dict[str, Any] = {}
@@ -62,6 +63,7 @@ class Session:
         self._proof: Proof | None = None
         self._watch = Watch()
         self._shown: BaseException | None = None
+        self._planted: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     @property
     def names(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class Session:
             self._unchanged.check_inside(self._state.used)
         if self._stage_of(cell) is not None:
             self._scenes.cells[cell] = dict(self.names)
+            self._see_planted()
         if cell in self.plan["example_cells"]:
             self._remember_candidates()
         self.last.armed, self.last.value = self._wants_value(cell), MISSING
@@ -144,6 +147,9 @@ class Session:
 
     def _homes(self) -> Homes:
         return Homes.now(self.names, self.plan["rehome"])
+
+    def _place(self, code: CodeType) -> str:
+        return made_at(code, self.cells, self.shell)
 
     def _stage_of(self, cell: str) -> Plan | None:
         """The inline stage that a cell belongs to."""
@@ -208,7 +214,23 @@ class Session:
     def _see_moment(self) -> None:
         assert self._request is not None
         self._scenes.moment = dict(self.names)
+        self._see_planted()
         self._answers.call_functions(self.shell, self._request.stored, self._homes())
+
+    def _see_planted(self) -> None:
+        """Remember what the notebook has put into libraries by the time role code runs."""
+        self._planted |= {it[:3]: self._described(it) for it in planted("__main__".__eq__)}
+
+    def _described(self, it: Planted) -> dict[str, Any]:
+        made = it.value if isinstance(it.value, type) else None
+        inner = (
+            [v for v in vars(made).values() if isinstance(v, FunctionType)]
+            if made is not None
+            else [it.value]
+        )
+        place = place_of(inner[0].__code__, self.cells, self.shell) if inner else {}
+        what = f"{'function' if made is None else 'class'} `{it.value.__qualname__}`"
+        return {"module": it.module, "inside": it.inside, "name": it.name, "what": what, "place": place}
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -254,6 +276,7 @@ class Session:
         kept = self._state.kept()
         files = self._state.files()
         self.write("portraits.json", self._unchanged.portraits)
+        self.write("planted.json", [*self._planted.values()])
         observed = {
             "contract": self._proof.contract,
             "state": files,
