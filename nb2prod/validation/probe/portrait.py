@@ -22,6 +22,9 @@ from typing import Any
 DIGEST = "digest"
 """The part of a portrait that stands for content too long to be shown."""
 
+LIBRARYS = " ._"
+"""Begins the names of parts that a library keeps to itself, and may fill only once they are wanted."""
+
 MAX_PARTS = 20_000
 """Parts of one value that are looked at; a larger one has no portrait."""
 
@@ -33,7 +36,13 @@ SHOWN = 60
 
 PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
 
+_CONTAINERS = (Mapping, list, tuple, deque, set, frozenset)
+_CALLED = (type, FunctionType, functools.partial, MethodType, staticmethod, classmethod, property)
+PYTHONS = (*_CONTAINERS, *_CALLED)
+"""What is looked into as if it were of the notebook."""
+
 Place = Callable[[CodeType], str]
+"""Says where code comes from."""
 
 
 def portrait(
@@ -45,8 +54,8 @@ def portrait(
     """A value as JSON data: its parts by name, functions of the notebook with their code.
 
     `own` tells the notebook's modules by name; `changing` names what in closures and objects functions of the
-    notebook change themselves; `place` says where code comes from. Objects of libraries count by what pickle
-    would write of them, and by their type if it cannot. None if there is too much of it.
+    notebook change themselves. Objects of libraries count by what pickle would write of them, and by their
+    type if it cannot. None if there is too much of it.
     """
     try:
         return _Painter(own, frozenset(changing), place).of(value)
@@ -77,6 +86,9 @@ def first_difference(one: Any, other: Any, path: str = "") -> tuple[str, str, st
         same = one[DIGEST] == other[DIGEST] or one.get("for") != other.get("for")
         return None if same else (path, one[""], other[""])
     for name in {**one, **other}:
+        pair = one.get(name, "None"), other.get(name, "None")
+        if name.startswith(LIBRARYS) and ("None" in pair or "False" in pair):
+            continue
         if name not in one or name not in other:
             return path + name, _text(one.get(name)), _text(other.get(name))
         if found := first_difference(one[name], other[name], path + name):
@@ -145,19 +157,7 @@ class _Painter:
             return {}
 
     def _is_of_library(self, value: Any) -> bool:
-        known = (
-            type,
-            FunctionType,
-            MethodType,
-            Mapping,
-            list,
-            tuple,
-            deque,
-            set,
-            frozenset,
-            functools.partial,
-        )
-        return not isinstance(value, known) and not self.own(type(value).__module__)
+        return not isinstance(value, PYTHONS) and not self.own(type(value).__module__)
 
     def _code(self, code: CodeType) -> dict[str, str]:
         tag = sys.implementation.cache_tag or ""
@@ -316,6 +316,8 @@ def _reduced(it: Any) -> Iterator[tuple[str, Any]]:
         return
     function, arguments, state, items, pairs = (*found, None, None, None)[:5]
     yield from ((" made by", function), (" arguments", arguments))
-    held = state if isinstance(state, dict) else {" state": state}
-    yield from ((f".{name}" if isinstance(state, dict) else name, value) for name, value in held.items())
+    if isinstance(state, dict):
+        yield from ((f"{LIBRARYS[:-1] if str(n).startswith('_') else '.'}{n}", v) for n, v in state.items())
+    else:
+        yield " state", state
     yield from ((" items", items and [*items]), (" pairs", pairs and [*pairs]))
