@@ -185,6 +185,9 @@ import pandas as pd
 def quiet(*a, **k): pass
 warnings.warn = quiet
 sys.excepthook = quiet
+class Odd:
+    __module__ = property(lambda self: "odd")
+sys.odd = Odd
 for kind in [pd.DataFrame]:
     kind.peek = lambda self: self.head(2)
 @pd.api.extensions.register_series_accessor("twice_or_more")

@@ -13,10 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-Own = Callable[[str], bool]
+Own = Callable[[Any], bool]
 """Tells the notebook's modules by name."""
 
-NAMES_OF_CLASSES = ("__module__", "__qualname__")
+_MAY_HOLD = (
+    FunctionType,
+    type,
+    staticmethod,
+    classmethod,
+    property,
+    MethodType,
+    functools.partial,
+    functools._lru_cache_wrapper,
+)
 
 
 class Planted(NamedTuple):
@@ -30,20 +39,27 @@ class Planted(NamedTuple):
 
 def planted(own: Own) -> Iterator[Planted]:
     """All that stand somewhere now."""
+    own = _of_texts(own)
     modules: list[tuple[str, Any]] = list(sys.modules.items())
     for name, module in modules:
         # without a spec: the notebook's own, or made by it
         if isinstance(module, ModuleType) and vars(module).get("__spec__") is not None and not own(name):
             yield from _planted_in(module, name, "", own)
     for kind in [it for it in gc.get_objects() if issubclass(type(it), type)]:
-        module, qualname = (type.__getattribute__(kind, name) for name in NAMES_OF_CLASSES)
-        if isinstance(module, str) and not own(module):
-            yield from _planted_in(kind, module, qualname, own)
+        module = vars(kind).get("__module__", "builtins")
+        if not own(module):
+            yield from _planted_in(kind, str(module), kind.__qualname__, own)
+
+
+def _of_texts(own: Own) -> Own:
+    """The same for what some classes have in place of a module's name."""
+    return lambda module: isinstance(module, str) and own(module)
 
 
 def _planted_in(holder: Any, module: str, inside: str, own: Own) -> Iterator[Planted]:
     for name, value in list(vars(holder).items()):
-        if (found := _made(value, own)) is not None:
+        # most are neither: asking for just that is quick
+        if isinstance(value, _MAY_HOLD) and (found := _made(value, own)) is not None:
             yield Planted(module, inside, name, found)
 
 
@@ -73,4 +89,4 @@ def is_there(seen: Mapping[str, str], own: Own) -> tuple[bool, bool]:
     for name in seen["inside"].split(".") if seen["inside"] else ():
         holder = getattr(holder, name, None)
     value = getattr(holder, "__dict__", {}).get(seen["name"])
-    return hasattr(holder, seen["name"]), _made(value, own) is not None
+    return hasattr(holder, seen["name"]), _made(value, _of_texts(own)) is not None

@@ -58,7 +58,9 @@ def portrait(
     type if it cannot. None if there is too much of it.
     """
     try:
-        return _Painter(own, frozenset(changing), place).of(value)
+        # some classes have something else in place of a module's name
+        painter = _Painter(lambda name: isinstance(name, str) and own(name), frozenset(changing), place)
+        return painter.of(value)
     except (_TooMuch, RecursionError):
         return None
 
@@ -119,7 +121,7 @@ class _Content:
 
 @dataclass(slots=True)
 class _Painter:
-    own: Callable[[str], bool]
+    own: Callable[[Any], bool]
     changing: frozenset[str]
     place: Place
     above: set[int] = field(default_factory=set)

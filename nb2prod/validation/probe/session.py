@@ -214,7 +214,8 @@ class Session:
     def _see_moment(self) -> None:
         assert self._request is not None
         self._scenes.moment = dict(self.names)
-        self._see_planted()
+        if any(stage["style"] == "function" for stage in self.plan["stages"]):
+            self._see_planted()
         self._answers.call_functions(self.shell, self._request.stored, self._homes())
 
     def _see_planted(self) -> None:
