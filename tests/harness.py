@@ -60,7 +60,9 @@ def run(
     """
     space = {"__name__": "__main__"} if space is None else space
     answers, given = dict[str, Any](), dict[str, dict[str, Any]]()
-    unchanged = Unchanged(to_json(plan.watched), lambda one, other: repr(one) == repr(other))
+    unchanged = Unchanged(
+        to_json(plan.watched), lambda one, other: repr(one) == repr(other), lambda code: code.co_filename
+    )
     ran = Ran(portraits=unchanged.portraits)
     for cell in book.code:
         if "skip" in cell.tags:

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from nb2prod.errors import ParityError
+from nb2prod.errors import NotebookError, ParityError
 from nb2prod.extract import extract
 from nb2prod.validation import prove, write_package
 from nb2prod.validation.probe.portrait import first_difference, portrait
@@ -88,6 +88,119 @@ def test_what_changed_under_another_name_in_one_cell_is_refused(tmp_path: Path, 
     assert (caught.value.code, caught.value.number, caught.value.line) == ("NB227", *place)
     assert caught.value.message.startswith(message)
     assert hint in str(caught.value.hint)
+
+
+RATE = "def rate(x):\n    return min(x, 4) * 2\n"
+DEFINED_ANEW = {
+    "by a text": ("run = exec\nrun('def rate(x):\\n    return x * 2')", "a text that is run as code"),
+    "by a file": (
+        "import runpy\nopen('over.py', 'w').write('def rate(x):\\n    return x * 2')\n"
+        "globals().update(rate=runpy.run_path('over.py')['rate'])",
+        "over.py, line 1",
+    ),
+    "by a cell": (
+        "%%capture\ndef make():\n    def rate(x):\n        return x * 2\n    return rate\n"
+        "g = globals()\ng['rate'] = make()",
+        "cell 2, line 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", DEFINED_ANEW)
+def test_a_refusal_says_where_the_code_of_a_function_is_from(tmp_path: Path, how: str) -> None:
+    source, place = DEFINED_ANEW[how]
+    notebook = book(tmp_path, ("", RATE), ("", source), ("example", "x = 3"), ("model", "rate(x)"))
+    with pytest.raises(NotebookError) as caught:
+        plans.run(notebook, extract(notebook).plan)
+    assert (caught.value.code, caught.value.number, caught.value.line) == ("NB227", 1, 1)
+    assert caught.value.message == f"'rate' has changed after its definition: its code is now from {place}"
+
+
+KEPT = """
+import functools
+from pathlib import Path
+import numpy as np
+import scipy.sparse as sp
+class Config:
+    ROOT = Path.cwd()
+    table = sp.csr_matrix([[1, 0], [0, 2]])
+    steps = np.arange(5000.0)
+    @functools.cached_property
+    def double(self): return 2
+    @functools.singledispatchmethod
+    def of(self, x): return x
+Config.table.has_sorted_indices
+first = Config().double
+def rate(x, steps=Config.steps):
+    return float(steps[x] * Config.table[0, 0]) + Config().of(1)
+"""
+
+
+def test_what_a_library_keeps_and_where_a_process_runs_is_no_change(tmp_path: Path) -> None:
+    proved(tmp_path, KEPT, "x = 3", "rate(x)")
+
+
+IN_LIBRARIES = {
+    "a function of a module": (
+        "import string\ndef put(to, name, f): setattr(to, name, f)\n"
+        "put(string, 'capwords', lambda s: s[:1].upper() + s[1:])",
+        "x = 'ab'",
+        "string.capwords(x)",
+        ("`string.capwords` of a library is the notebook's own function `<lambda>`", 3),
+    ),
+    "a builtin": (
+        "import builtins\nb = builtins\nb.round = lambda x: int(x + 0.5)",
+        "x = 3.2",
+        "round(x)",
+        ("`builtins.round` of a library is the notebook's own function `<lambda>`", 3),
+    ),
+    "a method": (
+        "import pandas as pd\nfor kind in [pd.Series.str]:\n    kind.strip = lambda self: self.lower()",
+        "x = pd.DataFrame({'t': ['ab']})",
+        "x['t'].str.strip().tolist()",
+        ("`pandas.core.strings.accessor.StringMethods.strip` of a library is the notebook's own", 3),
+    ),
+    "a new method": (
+        "import pandas as pd\ndef scaled(s):\n    return (s - 2) / 4\npd.Series.scaled = scaled",
+        "x = pd.DataFrame({'t': [1.0]})",
+        "x['t'].scaled()",
+        ("`pandas.Series.scaled` of a library is the notebook's own function `scaled`", 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IN_LIBRARIES)
+def test_a_function_of_the_notebook_in_a_library_is_refused(tmp_path: Path, what: str) -> None:
+    source, example, model, (message, line) = IN_LIBRARIES[what]
+    with pytest.raises(ParityError) as caught:
+        proved(tmp_path, source, example, model)
+    assert (caught.value.code, caught.value.number, caught.value.line) == ("NB227", 1, line)
+    assert caught.value.message.startswith(message)
+    assert "a subclass of your own" in str(caught.value.hint)
+
+
+SHOWING = """
+import sys, warnings
+import pandas as pd
+def quiet(*a, **k): pass
+warnings.warn = quiet
+sys.excepthook = quiet
+class Odd:
+    __module__ = property(lambda self: "odd")
+sys.odd = Odd
+for kind in [pd.DataFrame]:
+    kind.peek = lambda self: self.head(2)
+@pd.api.extensions.register_series_accessor("twice_or_more")
+class Times:
+    def __init__(self, s): self.s = s
+    def times(self, n): return self.s * n
+def scaled(x):
+    return float(pd.Series([x]).twice_or_more.times(2)[0])
+"""
+
+
+def test_what_only_shows_and_what_is_registered_may_stand_in_libraries(tmp_path: Path) -> None:
+    proved(tmp_path, SHOWING, "x = 3", "scaled(x)")
 
 
 def test_the_hint_for_a_constant_holds(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def main(job_file: str) -> None:
         result = answer(job) if job["answers only"] else prove(job)
     except PackageFailed as failed:
         result = {"error": _error(failed, Path(job["package"])), "settings": _settings(job, lambda: None)}
+    result["planted"] = _planted(job)
     Path(job["result"]).write_text(json.dumps(result), "utf-8")
 
 
@@ -130,9 +131,20 @@ def _settings(job: Mapping[str, Any], call: Callable[[], Any]) -> Any:
     return []
 
 
+def _planted(job: Mapping[str, Any]) -> list[tuple[bool, bool]]:
+    """Of each attribute that the notebook set in a library: is there one here, and is it the package's?"""
+    is_there, name = _beside("probe/planted").is_there, _name_of(Path(job["package"]))
+    return [is_there(seen, lambda module: module.startswith(f"{name}.")) for seen in job["planted"]]
+
+
+def _name_of(package: Path) -> str:
+    """A name that hides no installed module."""
+    return f"_proof_of_{package.name}"
+
+
 def _load(package: Path) -> tuple[ModuleType, Any]:
-    """Import the package under a name that hides no installed module, and make its predictor."""
-    name = f"_proof_of_{package.name}"
+    """Import the package, and make its predictor."""
+    name = _name_of(package)
     _module(package / "__init__.py", name, [str(package)])
     runtime = importlib.import_module(f"{name}.runtime")
     return runtime, runtime.load()

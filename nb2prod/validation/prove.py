@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nb2prod.domain import Bundle, CleanRun, Diagnostic, Report, Severity, StateItem
@@ -25,6 +26,7 @@ from nb2prod.validation.verdict import (
     failed,
     last_role,
     placed,
+    planted_in_libraries,
     unlike,
     unlike_notebook,
     unreached,
@@ -41,9 +43,12 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     it imports what no installed package claims, NB339 if answers differ from process to process.
     """
     started = time.perf_counter()
+    portraits, planted = (_written(run.folder, name) for name in ("portraits", "planted"))
     made = {key: seen["values"] for key, seen in run.settings.items()}
-    portraits = _portraits(bundle, run.folder)
-    result = ask(package, run.folder / "cases.pkl", rtol, portraits=portraits, settings=made)
+    seen = {"portraits": placed(bundle, portraits), "planted": planted, "settings": made}
+    result = ask(package, run.folder / "cases.pkl", rtol, seen=seen)
+    if problem := planted_in_libraries(bundle, planted, result["planted"]):
+        raise problem
     unset = not_made(bundle, run, result["settings"])
     likely = likely_cause(bundle, unset, result["settings"])
     if result["error"] is not None:
@@ -73,8 +78,9 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     return replace(report, diagnostics=(*report.diagnostics, *warnings), requirements=requirements)
 
 
-def _portraits(bundle: Bundle, folder: Path) -> list[dict[str, Any]]:
-    return placed(bundle, json.loads((folder / "portraits.json").read_text("utf-8")))
+def _written(folder: Path, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    return found
 
 
 def _check_steady(bundle: Bundle, run: CleanRun, package: Path, found: list[Suspect]) -> None:
@@ -92,13 +98,13 @@ def ask(
     rtol: float,
     python: Path | None = None,
     seed: int | None = None,
-    portraits: Sequence[Mapping[str, Any]] = (),
-    settings: Mapping[str, Any] | None = None,
+    seen: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What a new process (of another interpreter, if given) finds of a package asked for the `cases`.
 
-    With a `seed` of hashes, it finds only what the package answers to a few rows. `portraits` show what its
-    modules must hold once it is loaded, `settings` the values that the notebook's roles have met.
+    With a `seed` of hashes, it finds only what the package answers to a few rows. `seen` are the "portraits"
+    of what its modules must hold once it is loaded, what was "planted" in libraries, and the "settings" that
+    the notebook's roles have met.
 
     Raises ParityError NB322 if the process dies.
     """
@@ -112,8 +118,9 @@ def ask(
                     "result": str(result),
                     "rtol": rtol,
                     "answers only": seed is not None,
-                    "portraits": portraits,
-                    "settings": settings or {},
+                    "portraits": seen.get("portraits", ()),
+                    "planted": seen.get("planted", ()),
+                    "settings": seen.get("settings", {}),
                 }
             ),
             "utf-8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -120,7 +121,9 @@ def placed(bundle: Bundle, portraits: Iterable[Mapping[str, Any]]) -> list[dict[
 def unlike_notebook(found: Mapping[str, Any]) -> ParityError:
     """NB227: a definition or constant is something else in the package than in the notebook."""
     name = found["name"]
-    part = f"`{name}{found['path']}`" if found["path"][:1] in (".", "[") else f"`{name}`:{found['path']}"
+    inner = re.match(r"""(?:\.\w+|\[(?:'[^']*'|"[^"]*"|[^]'"])*\])*""", found["path"])
+    path = inner[0] if inner is not None else ""
+    part = f"`{name}{path}`" + (f":{rest}" if (rest := found["path"][len(path) :]) else "")
     hint = f"Make the change part of the definition of `{name}`."
     if found["kind"] == "constant":
         hint = f"Below the change, write `{name} = copy.copy({name})`: its value is captured then."
@@ -133,6 +136,57 @@ def unlike_notebook(found: Mapping[str, Any]) -> ParityError:
         number=found["bound_number"],
         line=found["bound_line"],
     )
+
+
+def planted_in_libraries(
+    bundle: Bundle, planted: Iterable[Mapping[str, Any]], here: Iterable[tuple[bool, bool]]
+) -> ParityError | None:
+    """NB227: the notebook has put a function or class of its own into a library that serving uses.
+
+    `here`: for each whether the proving process has such an attribute, and whether it is the package's.
+    """
+    called, libraries = _mentioned(bundle)
+    for seen, (is_there, is_ours) in zip(planted, here, strict=True):
+        top = seen["module"].partition(".")[0]
+        changes = is_there and top in libraries and top not in _QUIET
+        if not is_ours and (changes or (top == "builtins", seen["name"]) in called):
+            path = ".".join(filter(None, (seen["module"], seen["inside"], seen["name"])))
+            return ParityError(
+                f"`{path}` of a library is the notebook's own {seen['what']}: in the package the library is"
+                " as it was installed",
+                code="NB227",
+                hint="Write a function or a subclass of your own, and call that.",
+                **seen["place"],
+            )
+    return None
+
+
+_QUIET = frozenset({"builtins", "sys", "warnings"})
+"""What notebooks set there only shows, unless serving code calls it by its name."""
+
+
+def _mentioned(bundle: Bundle) -> tuple[set[tuple[bool, str]], set[str]]:
+    """The names that the notebook's code in the package mentions, each with whether it stands alone as a
+    builtin's does, and the libraries that it imports."""
+    called, libraries = set[tuple[bool, str]](), set[str]()
+    for file in {mapped.file for mapped in bundle.source_map}:
+        for node in ast.walk(ast.parse(bundle.files[file])):
+            match node:
+                case ast.Name(id=name):
+                    called.add((True, name))
+                case ast.Attribute(attr=name):
+                    called.add((False, name))
+                case ast.Call(args=args):
+                    texts = (
+                        a.value for a in args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+                    )
+                    called |= {(False, text) for text in texts}
+                case ast.Import(names=names):
+                    libraries |= {alias.name.partition(".")[0] for alias in names}
+                case ast.ImportFrom(module=str(module), level=0, names=names):
+                    libraries.add(module.partition(".")[0])
+                    called |= {(False, alias.name) for alias in names}
+    return called, libraries
 
 
 def last_role(bundle: Bundle) -> dict[str, Any]:

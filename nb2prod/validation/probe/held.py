@@ -11,6 +11,10 @@ from collections.abc import Collection, Iterator
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 
+from .portrait import attributes, digest_of
+
+CODE = "its code"
+
 PLAIN = (str, bytes, int, float, complex, bool, type(None))
 
 
@@ -28,7 +32,7 @@ def _held(path: str, it: Any, own: Collection[str], seen: set[int]) -> Iterator[
         if _holds(value):
             yield where, id(value)
             yield from _held(where, value, own, seen)
-        elif not isinstance(it, FunctionType) or _is_of_notebook(it):
+        elif part == CODE or not isinstance(it, FunctionType) or _is_of_notebook(it):
             yield where, value
 
 
@@ -37,6 +41,7 @@ def _parts(it: Any, own: Collection[str]) -> Iterator[tuple[str, Any]]:
         case type():
             yield from ((f".{name}", v) for name, v in vars(it).items() if not _is_pythons(name, v))
         case FunctionType():
+            yield CODE, digest_of(it.__code__)
             yield from ((f".{name}", value) for name, value in vars(it).items() if name != "__wrapped__")
             yield "its defaults", (it.__defaults__, it.__kwdefaults__)
             for name, cell in zip(it.__code__.co_freevars, it.__closure__ or (), strict=True):
@@ -59,7 +64,7 @@ def _parts(it: Any, own: Collection[str]) -> Iterator[tuple[str, Any]]:
         case _ if _wraps(it):
             yield "its function", it.__wrapped__
         case _ if type(it).__module__ == "__main__":
-            yield from ((f".{name}", v) for name, v in getattr(it, "__dict__", {}).items() if name not in own)
+            yield from ((f".{name}", v) for name, v in attributes(it) if name not in own)
 
 
 def _content(cell: Any) -> tuple[Any] | None:

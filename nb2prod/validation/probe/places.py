@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Mapping
+from types import CodeType
 from typing import Any
 
 from .finding import Refused, refused
@@ -32,16 +34,38 @@ def last_error() -> BaseException | None:
 
 def failed_line(error: BaseException, cell: str, cells: Cells, shell: Any) -> int | None:
     """The line of `cell` at which an error arose in it, or None if that is not known."""
-    source = cells[cell]["source"]
-    # `%%time` and `%%capture` compile the body, which begins on the cell's second line, on its own
-    body = _file_of(source.partition("\n")[2].rstrip("\n") + "\n", shell)
-    before = {_file_of(source, shell): 0, body: 1, **dict.fromkeys(_TIMED, 1)}
+    before = {**_files_of(cells[cell]["source"], shell), **dict.fromkeys(_TIMED, 1)}
     if isinstance(error, SyntaxError) and error.filename in before:
         return (error.lineno or 1) + before[error.filename]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in before and frame.lineno:
             return frame.lineno + before[frame.filename]
     return None
+
+
+def made_at(code: CodeType, cells: Cells, shell: Any) -> str:
+    """Where code comes from, as text: a line of a cell, or of a file."""
+    if place := place_of(code, cells, shell):
+        return f"cell {place['number']}, line {place['line']}"
+    file = code.co_filename
+    if file.startswith("<"):
+        return "a text that is run as code" if file not in _TIMED else "a cell with `%%time`"
+    return f"{os.path.basename(file)}, line {code.co_firstlineno}"
+
+
+def place_of(code: CodeType, cells: Cells, shell: Any) -> dict[str, Any]:
+    """Where in the notebook code begins; nothing if it comes from elsewhere."""
+    for cell, info in cells.items():
+        if (before := _files_of(info["source"], shell).get(code.co_filename)) is not None:
+            return at(cells, cell, code.co_firstlineno + before)
+    return {}
+
+
+def _files_of(source: str, shell: Any) -> dict[str, int]:
+    """The names under which a cell is compiled, each with the lines that are above what it stands for."""
+    # `%%time` and `%%capture` compile the body, which begins on the cell's second line, on its own
+    body = _file_of(source.partition("\n")[2].rstrip("\n") + "\n", shell)
+    return {body: 1, _file_of(source, shell): 0}
 
 
 def origin(error: BaseException, cells: Cells, shell: Any) -> dict[str, Any]:

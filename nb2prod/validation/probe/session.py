@@ -11,14 +11,15 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .answers import Answers
 from .finding import Finding, Refused, refused
 from .made import Made
 from .pickling import Homes, pickled, restore
-from .places import at, described, failed_line, last_error, refused_at
+from .places import at, described, failed_line, last_error, made_at, place_of, refused_at
+from .planted import Planted, planted
 from .proof import Ask, Asked, Proof, prove
 from .replay import MISSING, KeepLast, Plan, Replay, Scenes, quiet
 from .request import SOURCE, Look, Request, look_at, see_reference, see_request, source_of
@@ -55,7 +56,7 @@ class Session:
         self._state = StateCapture(
             self.plan["state"], self.folder / "state", runtime.codecs, same, self.plan["attributes"]
         )
-        self._unchanged = Unchanged(self.plan["watched"], same)
+        self._unchanged = Unchanged(self.plan["watched"], same, self._place)
         self._answers = Answers(self.plan, self.cells)
         self._metrics: dict[str, float] = {}
         self._candidates: dict[str, Any] = {}
@@ -67,6 +68,7 @@ class Session:
         self._made = Made(self.cells)
         shell.events.register("post_run_cell", self._made.after)
         self._shown: BaseException | None = None
+        self._planted: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     @property
     def names(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class Session:
         if self._stage_of(cell) is not None:
             self._scenes.cells[cell] = dict(self.names)
             self._made.hold()
+            self._see_planted()
         if cell in self.plan["example_cells"]:
             self._remember_candidates()
         self.last.armed, self.last.value = self._wants_value(cell), MISSING
@@ -153,6 +156,9 @@ class Session:
     def _homes(self) -> Homes:
         return Homes.now(self.names, self.plan["rehome"])
 
+    def _place(self, code: CodeType) -> str:
+        return made_at(code, self.cells, self.shell)
+
     def _stage_of(self, cell: str) -> Plan | None:
         """The inline stage that a cell belongs to."""
         stages = (s for s in self.plan["stages"] if s["style"] == "inline" and cell in s["cells"])
@@ -216,7 +222,24 @@ class Session:
     def _see_moment(self) -> None:
         assert self._request is not None
         self._scenes.moment = dict(self.names)
+        if any(stage["style"] == "function" for stage in self.plan["stages"]):
+            self._see_planted()
         self._answers.call_functions(self.shell, self._request.stored, self._homes())
+
+    def _see_planted(self) -> None:
+        """Remember what the notebook has put into libraries by the time role code runs."""
+        self._planted |= {it[:3]: self._described(it) for it in planted("__main__".__eq__)}
+
+    def _described(self, it: Planted) -> dict[str, Any]:
+        made = it.value if isinstance(it.value, type) else None
+        inner = (
+            [v for v in vars(made).values() if isinstance(v, FunctionType)]
+            if made is not None
+            else [it.value]
+        )
+        place = place_of(inner[0].__code__, self.cells, self.shell) if inner else {}
+        what = f"{'function' if made is None else 'class'} `{it.value.__qualname__}`"
+        return {"module": it.module, "inside": it.inside, "name": it.name, "what": what, "place": place}
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -262,6 +285,7 @@ class Session:
         kept = self._state.kept()
         files = self._state.files()
         self.write("portraits.json", self._unchanged.portraits)
+        self.write("planted.json", [*self._planted.values()])
         observed = {
             "contract": self._proof.contract,
             "state": files,

@@ -15,9 +15,9 @@ from typing import Any
 
 from .faithful import difference
 from .finding import Refused, refused
-from .held import PLAIN, held, text
+from .held import CODE, PLAIN, held, text
 from .pickling import Homes, Pickled, Unstorable, pickled, restore
-from .portrait import portrait
+from .portrait import Place, attributes, portrait
 from .remembered import stale
 
 MAX_DEPTH = 20
@@ -43,14 +43,16 @@ Same = Callable[[Any, Any], bool]
 
 
 class Unchanged:
-    """The things to watch, as the plan's `watched` lists them; `same` compares two values.
+    """The things to watch, as the plan's `watched` lists them; `same` compares two values, `place` says where
+    code comes from.
 
     `portraits` shows what the package's definitions and constants were when serving code read them.
     """
 
-    def __init__(self, items: Iterable[Mapping[str, Any]], same: Same) -> None:
+    def __init__(self, items: Iterable[Mapping[str, Any]], same: Same, place: Place) -> None:
         self._items = list(items)
         self._same = same
+        self._place = place
         self._passing: dict[str, Pickled] = {}
         self._reached: dict[str, Any] = {}
         self._suspects: dict[str, Refused] = {}
@@ -128,7 +130,7 @@ class Unchanged:
             if item["kind"] not in ("definition", "constant") or (item["cell"], item["when"]) != (cell, when):
                 continue
             if item["name"] in names:
-                found = portrait(names[item["name"]], "__main__".__eq__, item["others"])
+                found = portrait(names[item["name"]], "__main__".__eq__, item["others"], self._place)
                 self.portraits.append({**item, "portrait": found})
 
     def _check_definitions(self, cell: str, when: str, names: Mapping[str, Any]) -> None:
@@ -143,7 +145,7 @@ class Unchanged:
             if changed := sorted((known.keys() | now.keys()) - same):
                 problem = refused(
                     "NB227",
-                    f"{item['name']!r} has changed after its definition: {', '.join(changed)}",
+                    f"{item['name']!r} has changed after its definition: {self._told(names, item, changed)}",
                     f"Make the change part of the definition of `{item['name']}`.",
                     cell=item["bound_cell"],
                     number=item["bound_number"],
@@ -156,6 +158,13 @@ class Unchanged:
         if not item["embedded"]:
             raise problem
         self._suspects.setdefault(item["name"], problem)
+
+    def _told(self, names: Mapping[str, Any], item: Mapping[str, Any], changed: list[str]) -> str:
+        """What has changed of a definition; of another function only that it is one."""
+        code = getattr(names[item["name"]], "__code__", None)
+        if CODE not in changed or code is None:
+            return ", ".join(changed)
+        return f"{CODE} is now from {self._place(code)}"
 
     def check_inside(self, used: Collection[str]) -> None:
         """Refused NB219 or NB227 if the functions and classes that captured state refers to have changed."""
@@ -226,7 +235,7 @@ def own_parts(value: Any, depth: int = 0) -> Any:
     if isinstance(value, set | frozenset | bytearray):
         return sorted(map(repr, value))
     if type(value).__module__ == "__main__":
-        return own_parts(getattr(value, "__dict__", {}), depth + 1)
+        return own_parts(dict(attributes(value)), depth + 1)
     if hasattr(type(value), "iloc") or type(value).__name__ == "ndarray":
         return pickle.dumps(value)
     return type(value).__qualname__
