@@ -14,9 +14,12 @@ import httpx
 import pytest
 
 from nb2prod.serving.app import application
+from nb2prod.serving.core import Call
 from nb2prod.serving.host import Host
 from nb2prod.serving.limits import Limits
 from nb2prod.serving.loader import load
+from nb2prod.serving.protocols import ROUTES
+from nb2prod.serving.routes import Table, post
 from tests.conftest import eventually
 from tests.packages import write_package
 from tests.test_serving_app import served
@@ -27,12 +30,28 @@ FOLDER = pathlib.Path({folder!r})
 def model(pairs):
     with (FOLDER / "calls").open("a") as file:
         file.write(f"{{len(pairs)}}\\n")
-    if pairs[0][1] == 7:
-        (FOLDER / "entered").touch()
-        while not (FOLDER / "go").exists():
-            time.sleep(0.01)
+    for number, go in ((7, "go"), (8, "go on")):
+        if pairs[0][1] == number:
+            (FOLDER / f"entered {{number}}").touch()
+            while not (FOLDER / go).exists():
+                time.sleep(0.01)
     return [x * 2 + n + 0 / (n - 13) for x, n in pairs]
 """
+
+
+def broken(*error: object) -> Any:
+    raise RuntimeError("nobody foresaw this")
+
+
+BROKEN = Table(
+    (
+        *ROUTES,
+        post("/unreadable", lambda request, body: Call(request.asked, broken, broken)),
+        post("/unsayable", lambda request, body: Call(request.asked, lambda release: [row(1.0)], broken)),
+        post("/uncallable", broken),
+    )
+)
+"""Also with mistakes of ours."""
 
 
 def row(x: float, n: int = 1) -> dict[str, Any]:
@@ -45,19 +64,19 @@ class Held:
     def __init__(self, folder: Path, url: str, pool: ThreadPoolExecutor) -> None:
         self.folder, self.url, self.pool = folder, url, pool
         self.first = self.ask([row(0.0, 7)])
-        eventually((folder / "entered").exists)
+        eventually((folder / "entered 7").exists)
 
-    def ask(self, instances: Sequence[Any], **how: Any) -> Future[httpx.Response]:
+    def ask(self, instances: Sequence[Any], path: str = "/predict", **how: Any) -> Future[httpx.Response]:
         return self.pool.submit(
-            httpx.post, f"{self.url}/predict", json={"instances": instances}, **{"timeout": None, **how}
+            httpx.post, f"{self.url}{path}", json={"instances": instances}, **{"timeout": None, **how}
         )
 
     def wait(self, host: Host, count: int) -> None:
         """Until so many requests wait."""
         eventually(lambda: host.waiting == count)
 
-    def go(self) -> None:
-        (self.folder / "go").touch()
+    def go(self, on: str = "") -> None:
+        (self.folder / f"go{on}").touch()
 
     def calls(self) -> list[int]:
         """How many rows the model was asked for, call by call."""
@@ -68,11 +87,12 @@ class Held:
 def held(folder: Path, *, batch_safe: bool | None = True, **limits: int) -> Iterator[tuple[Host, Held]]:
     package = write_package(folder / "p", model=MODEL.format(folder=str(folder)), batch_safe=batch_safe)
     host = Host(load(package, "doubler", 1, Limits(**limits)))
-    with served(application(host)) as url, ThreadPoolExecutor(80) as pool:
+    with served(application(host, table=BROKEN)) as url, ThreadPoolExecutor(80) as pool:
         asked = Held(folder, url, pool)
         try:
             yield host, asked
         finally:
+            asked.go(" on")
             asked.go()
 
 
@@ -109,6 +129,64 @@ def test_a_bad_request_fails_alone(tmp_path: Path) -> None:
         assert [answer.result().status_code for answer in (breaking, wrong, no_json)] == [500, 422, 400]
         assert {error["instance"] for error in wrong.result().json()["errors"]} == {1}
         assert breaking.result().json()["request_id"] in breaking.result().json()["detail"]
+
+
+def test_a_mistake_of_ours_fails_its_own_request_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with held(tmp_path) as (host, endpoint):
+        good = [endpoint.ask([row(1.0)]) for _ in range(3)]
+        bad = [endpoint.ask([], path) for path in ("/unreadable", "/unsayable", "/uncallable")]
+        endpoint.wait(host, 5)
+        endpoint.go()
+        assert [answer.result().json()["predictions"] for answer in good] == [[3.0]] * 3
+        for answer in bad:
+            assert answer.result().status_code == 500
+            problem = answer.result().json()
+            assert problem["request_id"] in problem["detail"]
+            assert f"request {problem['request_id']}" in caplog.text
+    assert caplog.text.count("RuntimeError: nobody foresaw this") == 3
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "type('Panic', (BaseException,), {})"])
+def test_whatever_a_model_raises_the_next_request_is_answered(tmp_path: Path, error: str) -> None:
+    model = (
+        f"def model(pairs):\n    if pairs[0][1] == 5:\n        raise {error}\n    return [0.0] * len(pairs)\n"
+    )
+    host = Host(load(write_package(tmp_path / "p", model=model), "raiser", 1))
+    with served(application(host)) as url:
+        # beyond the notebook's data: then it is asked once more
+        for x in (1.0, 99.0):
+            assert httpx.post(f"{url}/predict", json={"instances": [row(x, 5)]}).status_code == 500
+        assert httpx.post(f"{url}/predict", json={"instances": [row(1.0)]}).json()["predictions"] == [0.0]
+
+
+def test_who_is_not_asked_together_does_not_wait_for_the_last(tmp_path: Path) -> None:
+    with held(tmp_path, batch_safe=False) as (host, endpoint):
+        first = endpoint.ask([row(1.0)])
+        endpoint.wait(host, 1)
+        last = endpoint.ask([row(2.0, 8)])
+        endpoint.wait(host, 2)
+        endpoint.go()
+        assert first.result().json()["predictions"] == [3.0]
+        eventually((tmp_path / "entered 8").exists)
+        endpoint.go(" on")
+        assert last.result().json()["predictions"] == [12.0]
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(tmp_path: Path) -> None:
+    with held(tmp_path, batch_safe=False) as (host, endpoint):
+        before = endpoint.ask([row(1.0, 8)])
+        endpoint.wait(host, 1)
+        late = endpoint.ask([row(2.0)] * 2, headers={"x-request-timeout-ms": "2000"})
+        endpoint.wait(host, 2)
+        after = endpoint.ask([row(3.0)] * 3)
+        endpoint.wait(host, 3)
+        endpoint.go()
+        assert late.result().status_code == 504
+        endpoint.go(" on")
+        assert [len(a.result().json()["predictions"]) for a in (before, after)] == [1, 3]
+        assert endpoint.calls() == [1, 1, 3]
 
 
 def test_a_client_that_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None:

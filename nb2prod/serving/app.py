@@ -102,6 +102,10 @@ class _Application:
             return await core.ask(self.host, call, seconds)
         except Refused as refused:
             return refuse(refused, asked)
+        except Disconnected:
+            raise
+        except Exception:  # a mistake of ours: it is told as all others are
+            return refuse(Refused(500, core.broken(asked, "could not be answered")), asked)
 
     def _name(self, scope: Scope) -> str:
         """What a span is called: the path as its route has it, so that there are few."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nb2prod.serving.host import Host
+from nb2prod.serving.host import Done, Host, Waiting
 from nb2prod.serving.http import Refused, Response, header_safe, problem
 from nb2prod.serving.limits import LIMITS, Limits
 from nb2prod.serving.loader import LoadedRelease
@@ -65,24 +65,29 @@ class Whole:
 class _Asked:
     """A call on its way: a response ends it."""
 
+    waiting: Waiting
     call: Call
     instances: list[Any] | Whole
     response: Response | None = None
 
 
-def predict(host: Host, calls: Sequence[Call]) -> list[Response]:
-    """A response to each call, in their order.
+def predict(host: Host, waiting: Sequence[Waiting]) -> Iterator[Done]:
+    """A response to each of the calls that wait, as soon as there is one; none to those whose client left.
 
     Runs in the worker thread. The release is taken here, not when a request came: none that was swapped out
     meanwhile is used, and none is let go while it is.
     """
     release = host.release
     if release is None:
-        return [call.refuse(no_release(host), call.asked) for call in calls]
-    asked = [_read(release, call) for call in calls]
+        yield [(one, one.request.refuse(no_release(host), one.request.asked)) for one in waiting]
+        return
+    asked = [_read(release, one) for one in waiting]
+    yield [(one.waiting, one.response) for one in asked if one.response is not None]
     for group in _groups(release, [one for one in asked if one.response is None]):
-        _answer(release, group)
-    return [one.response for one in asked if one.response is not None]
+        there = [one for one in group if not one.waiting.left]
+        if there:
+            _answer(release, there)
+            yield [(one.waiting, one.response) for one in there]
 
 
 async def ask(host: Host, call: Call, seconds: float) -> Response:
@@ -95,6 +100,12 @@ async def ask(host: Host, call: Call, seconds: float) -> Response:
     except TimeoutError:
         raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
     return response
+
+
+def broken(asked: str, what: str) -> str:
+    """Log the error at hand, which nobody foresaw, and say what its request is told."""
+    logger.exception("request %s %s", asked, what)
+    return f"this request {what}; the log has the cause under {asked}: see `nb2prod logs`"
 
 
 def no_release(host: Host) -> Refused:
@@ -126,8 +137,8 @@ def named(release: LoadedRelease) -> tuple[tuple[str, str], ...]:
     return ("x-model-name", header_safe(release.model_name)), ("x-model-version", str(release.version))
 
 
-def _read(release: LoadedRelease, call: Call) -> _Asked:
-    max_rows = release.limits.max_rows
+def _read(release: LoadedRelease, waiting: Waiting) -> _Asked:
+    call, max_rows = waiting.request, release.limits.max_rows
     try:
         instances = call.parse(release)
         if isinstance(instances, list | Columns) and len(instances) > max_rows:
@@ -135,13 +146,15 @@ def _read(release: LoadedRelease, call: Call) -> _Asked:
         if isinstance(instances, Columns):
             instances = instances.instances(release)
         if isinstance(instances, Whole):
-            return _Asked(call, instances)
+            return _Asked(waiting, call, instances)
         if errors := release.predictor.problems(instances):
             text = str(release.runtime.InvalidRequest(errors))
             raise Refused(422, text, *named(release), errors=errors)
     except Refused as refused:
-        return _Asked(call, [], call.refuse(refused, call.asked))
-    return _Asked(call, instances)
+        return _Asked(waiting, call, [], call.refuse(refused, call.asked))
+    except Exception:  # a mistake of ours must not fail those who wait with it
+        return _Asked(waiting, call, [], _broken(release, call, "could not be read"))
+    return _Asked(waiting, call, instances)
 
 
 def _groups(release: LoadedRelease, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
@@ -195,6 +208,12 @@ def _rendered(release: LoadedRelease, call: Call, predictions: list[Any]) -> Res
         return call.render(release, predictions)
     except Refused as refused:
         return call.refuse(refused, call.asked)
+    except Exception:  # the model may answer what JSON or Arrow have no word for
+        return _broken(release, call, "was answered with what cannot be sent")
+
+
+def _broken(release: LoadedRelease, call: Call, what: str) -> Response:
+    return call.refuse(Refused(500, broken(call.asked, what), *named(release)), call.asked)
 
 
 def _failed(release: LoadedRelease, error: BaseException, one: _Asked) -> Response:
@@ -223,6 +242,6 @@ def _beyond(release: LoadedRelease, one: _Asked) -> list[Any]:
         like, beyond = release.predictor.seen(rows)
         if beyond:
             release.predictor.answer(like)
-    except (Exception, SystemExit):  # the model fails for another reason
+    except BaseException:  # the model fails for another reason
         return []
     return list(beyond)

@@ -5,19 +5,37 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from nb2prod.serving.loader import LoadedRelease, unload
 
 Loop = asyncio.AbstractEventLoop
-Work = Callable[["Host", Sequence[Any]], Sequence[Any]]
-"""From requests to as many results, in their order."""
 
-_Asked = tuple[Work, "Host", Any, "asyncio.Future[Any]"]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A request that waits for its result."""
+
+    request: Any
+    future: asyncio.Future[Any]
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody wants the result any more: the client went, or its time is over."""
+        return self.future.cancelled()
+
+
+Done = Sequence[tuple[Waiting, Any]]
+"""Requests and their results."""
+
+Work = Callable[["Host", Sequence[Waiting]], Iterator[Done]]
+"""Gives the results of requests, as they come."""
+
+_Asked = tuple[Work, "Host", Waiting]
 
 
 class Host:
@@ -56,9 +74,9 @@ class Host:
         If the caller is cancelled while it waits, the request is dropped; once begun it is finished, and its
         result is dropped.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.put((work, self, request, future))
-        return await future
+        waiting = Waiting(request, asyncio.get_running_loop().create_future())
+        self._queue.put((work, self, waiting))
+        return await waiting.future
 
 
 def _work(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> None:
@@ -73,11 +91,9 @@ def _work_once(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> bool:
     with suppress(Empty):
         while True:
             taken.append(queue.get_nowait())
-    # a client that left has cancelled its future
-    asked = [one for one in taken if isinstance(one, tuple) and not one[-1].cancelled()]
+    asked = [one for one in taken if isinstance(one, tuple) and not one[2].left]
     for work, host in dict.fromkeys(one[:2] for one in asked):
-        there = [(request, future) for w, _, request, future in asked if w is work]
-        _do(partial(work, host, [request for request, _ in there]), [future for _, future in there])
+        _do(work, host, [waiting for w, _, waiting in asked if w is work])
     for old in taken:
         if isinstance(old, LoadedRelease):
             with suppress(Exception):  # what its code may do now must not end the thread
@@ -85,23 +101,22 @@ def _work_once(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> bool:
     return None not in taken
 
 
-def _do(work: Callable[[], Sequence[Any]], futures: Sequence[asyncio.Future[Any]]) -> None:
+def _do(work: Work, host: Host, asked: Sequence[Waiting]) -> None:
     try:
-        settle = partial(_settle, futures, work())
-    except Exception as error:  # whoever waits must hear of it
-        settle = partial(_fail, futures, error)
-    for loop in {future.get_loop() for future in futures}:
+        for done in work(host, asked):
+            _settle(done, asyncio.Future.set_result)
+    except BaseException as error:  # whoever waits must hear of it, and the thread must live
+        told = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+        _settle([(one, told) for one in asked], asyncio.Future.set_exception)
+
+
+def _settle(done: Done, how: Callable[[asyncio.Future[Any], Any], None]) -> None:
+    for loop in {one.future.get_loop() for one, _ in done}:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, loop)
+            loop.call_soon_threadsafe(_settle_in, loop, done, how)
 
 
-def _settle(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any], loop: Loop) -> None:
-    for future, result in zip(futures, results, strict=True):
-        if future.get_loop() is loop and not future.done():
-            future.set_result(result)
-
-
-def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception, loop: Loop) -> None:
-    for future in futures:
-        if future.get_loop() is loop and not future.done():
-            future.set_exception(error)
+def _settle_in(loop: Loop, done: Done, how: Callable[[asyncio.Future[Any], Any], None]) -> None:
+    for one, found in done:
+        if one.future.get_loop() is loop and not one.future.done():
+            how(one.future, found)

@@ -33,7 +33,7 @@ TITLES = {
     413: "The request is too large",
     415: "No such kind of body",
     422: "The request does not fit the contract",
-    500: "The model failed",
+    500: "The request failed",
     503: "No release can take it now",
     504: "It took too long",
 }

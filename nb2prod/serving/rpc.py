@@ -141,6 +141,8 @@ class Service:
                 response = respond(self._messages[f"{name}Response"](**members))
         except Refused as error:
             response = refused(error, asked)
+        except Exception:  # a mistake of ours: it is told as all others are
+            response = refused(Refused(500, core.broken(asked, "could not be answered")), asked)
         response = replace(response, headers=(("x-request-id", asked),))
         return response.with_header(TRACEPARENT, parent) if parent else response
 
