@@ -203,32 +203,44 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, Any] = {"machine": _machine(), "rounds": options.rounds, "seconds": options.seconds}
     for kind in options.kinds:
-        with tempfile.TemporaryDirectory(prefix="nb2prod-bench-") as folder:
-            work, project = Path(folder, "work"), Path(folder, "project")
-            prepare(kind, work, project)
-            chosen = [
-                s for s in servers(work, options.peers, project) if not options.only or s.name in options.only
-            ]
-            found: dict[str, list[dict[str, Any]]] = {f"{s.name} ({s.group})": [] for s in chosen}
-            bare: dict[str, list[dict[str, float]]] = {"accelerated": [], "not accelerated": []}
-            for number in range(options.rounds):
-                for how, times in bare.items():
-                    times.append(inside(package(project), work, accelerated=how == "accelerated"))
-                for server in chosen:
-                    print(f"{kind}, round {number + 1}: {server.name} ({server.group})", flush=True)
-                    measured = measure(server, work, options.seconds)
-                    found[f"{server.name} ({server.group})"].append(measured)
-                    print(json.dumps(measured), flush=True)
-            results[kind] = {
-                "bare_predict_ms": bare,
-                "servers": found,
-                "ratios": ratios(found),
-                "overhead_ms": overhead(found, bare),
-            }
+        results[kind] = every_server(kind, options)
+        if not options.only:
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     if options.only:
         print(json.dumps(results, indent=1))
-    else:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def every_server(kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All rounds with one pipeline. What goes wrong with a server stands in "failed", and counts for nothing."""
+    with tempfile.TemporaryDirectory(prefix="nb2prod-bench-") as folder:
+        work, project = Path(folder, "work"), Path(folder, "project")
+        prepare(kind, work, project)
+        chosen = [
+            s for s in servers(work, options.peers, project) if not options.only or s.name in options.only
+        ]
+        found: dict[str, list[dict[str, Any]]] = {f"{s.name} ({s.group})": [] for s in chosen}
+        bare: dict[str, list[dict[str, float]]] = {"accelerated": [], "not accelerated": []}
+        failed = []
+        for number in range(options.rounds):
+            for how, times in bare.items():
+                times.append(inside(package(project), work, accelerated=how == "accelerated"))
+            for server in chosen:
+                name = f"{server.name} ({server.group})"
+                print(f"{kind}, round {number + 1}: {name}", flush=True)
+                try:
+                    found[name].append(measure(server, work, options.seconds))
+                except (OSError, ValueError, subprocess.SubprocessError) as error:
+                    failed.append(f"{name}, round {number + 1}: {error}")
+                    print(failed[-1], flush=True)
+                else:
+                    print(json.dumps(found[name][-1]), flush=True)
+    return {
+        "bare_predict_ms": bare,
+        "servers": found,
+        "failed": failed,
+        "ratios": ratios(found),
+        "overhead_ms": overhead(found, bare),
+    }
 
 
 Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -253,7 +265,7 @@ def ratios(found: Rounds) -> dict[str, Any]:
                     if not peers:
                         continue
                     peer = best(peers, key=lambda n: peers[n])
-                    each = [o[load][what] / p[load][what] for o, p in zip(ours, found[peer], strict=True)]
+                    each = [o[load][what] / p[load][what] for o, p in zip(ours, found[peer], strict=False)]
                     table[f"{name}: {group}: {load}: {what}"] = {
                         "best peer": peer,
                         "ratio": statistics.median(o[load][what] for o in ours) / peers[peer],
@@ -272,7 +284,7 @@ def overhead(found: Rounds, bare: Mapping[str, Sequence[Mapping[str, float]]]) -
     table: dict[str, Any] = dict(floor)
     for name, ours in _of(found, "ours").items():
         times = bare["not accelerated" if "not accelerated" in name else "accelerated"]
-        added = [o[load]["p50_ms"] - b["1 rows"] for o, b in zip(ours, times, strict=True)]
+        added = [o[load]["p50_ms"] - b["1 rows"] for o, b in zip(ours, times, strict=False)]
         table[name] = {"ms": statistics.median(added), "from": min(added), "to": max(added)}
         table[name] |= {f"of {floor_name}": statistics.median(added) / ms for floor_name, ms in floor.items()}
     return table
