@@ -211,7 +211,7 @@ def main() -> None:
 
 
 def every_server(kind: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All rounds with one pipeline. What goes wrong with a server stands in "failed", and counts for nothing."""
+    """All rounds with one pipeline. "failed" says what went wrong with a server: that counts for nothing."""
     with tempfile.TemporaryDirectory(prefix="nb2prod-bench-") as folder:
         work, project = Path(folder, "work"), Path(folder, "project")
         prepare(kind, work, project)
