@@ -287,7 +287,26 @@ WRONG_V2 = {
     "one name twice": ({"inputs": [X, X]}, "two tensors have one name"),
     "other lengths": ({"inputs": [X, {**INPUTS[1], "shape": [1], "data": [1]}]}, "as many rows in each"),
     "a field is missing": ({"inputs": INPUTS[:2]}, "field 'colour': expected a string, got nothing"),
-    "a wrong value": ({"inputs": [X, {**INPUTS[1], "data": [1.5, 2]}, INPUTS[2]]}, "an integer, got 1.5"),
+    "a wrong value": ({"inputs": [X, {**INPUTS[1], "data": [1.5, 2]}, INPUTS[2]]}, "got 1.5"),
+    "too many sizes": ({"inputs": [{**X, "shape": [1] * 2000}]}, "at most 32 sizes as shape, got 2000"),
+    "sizes of any number": ({"inputs": [{**X, "shape": [2**63 - 1] * 20_000}]}, "at most 32 sizes"),
+    "empty lists in a row": ({"inputs": [{**X, "shape": [1, 20_000_000, 0], "data": []}]}, "20000001 lists"),
+    "lists of one": (
+        {"inputs": [{**X, "shape": [1, 50_000] + [1] * 30, "data": [1] * 50_000}]},
+        "lists of 50000 values",
+    ),
+    "data and bytes": (
+        {"inputs": [{**X, "parameters": {"binary_data_size": 0}}]},
+        "either data or binary_data_size, got both",
+    ),
+    "beyond a datatype": (
+        {"inputs": [{**X, "datatype": "INT8", "data": [1, 1000]}]},
+        "INT8 is an integer from -128 to 127, got 1000",
+    ),
+    "below a datatype": ({"inputs": [{**X, "datatype": "UINT8", "data": [-1, 1]}]}, "to 255, got -1"),
+    "a text of numbers": ({"inputs": [{**X, "data": [1, "2"]}]}, 'x: FP64 is a number, got "2"'),
+    "no truth value": ({"inputs": [{**X, "datatype": "BOOL", "data": [1, 2]}]}, "true or false, got 2"),
+    "an output without a name": ({"inputs": INPUTS, "outputs": [{}]}, "a list of objects with a name"),
     "outputs that are none": ({"inputs": INPUTS, "outputs": [1]}, "outputs: expected a list of objects"),
 }
 
@@ -298,9 +317,26 @@ def test_v2_refusals(app: App, name: str) -> None:
     answer = post(app, "/v2/models/doubler/infer", body)
     assert answer.status_code == 400
     assert message in answer.json()["error"]
+    assert len(answer.content) < 1_500
 
 
-@pytest.mark.parametrize(("length", "tail"), [("9999", b""), ("x", b""), (None, b"left over")])
+@pytest.mark.parametrize("shape", [[20_000_000, 0], [2**63 - 1] * 30])
+def test_v2_counts_rows_that_hold_nothing(app: App, shape: list[int]) -> None:
+    answer = post(app, "/v2/models/doubler/infer", {"inputs": [{**X, "shape": shape, "data": []}]})
+    assert (answer.status_code, f"got {shape[0]}" in answer.json()["error"]) == (413, True)
+
+
+def test_v2_counts_rows_before_it_makes_them(app: App) -> None:
+    told = [{"name": name, "shape": [40_000], "datatype": "BYTES"} for name in ("x", "n", "colour")]
+    # no such elements are there: whoever looks into them says so
+    body, length = binary([(one, b"\xff" * 10) for one in told])
+    answer = post(app, "/v2/models/doubler/infer", body, inference_header_content_length=str(length))
+    assert (answer.status_code, "got 40000" in answer.json()["error"]) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("length", "tail"), [("9999", b""), ("9" * 5_000, b""), ("x", b""), (None, b"left over")]
+)
 def test_v2_refuses_bytes_that_do_not_fit(app: App, length: str | None, tail: bytes) -> None:
     body, true = binary(BINARY)
     sent = length or str(true)
@@ -343,5 +379,5 @@ def test_tensors_come_back_as_bytes_and_as_json(values: list[Any]) -> None:
     blob = tensors.pack(tensor)
     told = {**plain, "parameters": {"binary_data_size": len(blob)}}
     back, rest = tensors.read(told, memoryview(blob))
-    assert (back.rows(), len(rest)) == (expected, 0)
-    assert tensors.read({**plain, "data": [*tensor.flat]}, memoryview(b""))[0].rows() == expected
+    assert (back.tensor().rows(), len(rest)) == (expected, 0)
+    assert tensors.read({**plain, "data": [*tensor.flat]}, memoryview(b""))[0].tensor().rows() == expected

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
 
+from nb2prod.serving.core import Columns
 from nb2prod.serving.http import Refused
+from nb2prod.serving.loader import LoadedRelease
 
 
 def json_object(body: bytes, expected: str = "an object", *, nan: bool = False) -> dict[str, Any]:
@@ -25,6 +29,31 @@ def json_object(body: bytes, expected: str = "an object", *, nan: bool = False) 
     if not isinstance(data, dict):
         refuse("the body", expected, kind_of(data))
     return data
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Columns):
+    """As many instances as `count`, of which `make` makes a list."""
+
+    count: int
+    make: Callable[[LoadedRelease], list[Any]]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def instances(self, release: LoadedRelease) -> list[Any]:
+        """One for each row."""
+        return self.make(release)
+
+
+def said_twice(names: Iterable[str]) -> str:
+    """The first of these names that is there twice, short enough for a refusal; "" if none is."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            return f"{name!r:.60}"
+        known.add(name)
+    return ""
 
 
 def member(data: dict[str, Any], name: str, expected: str) -> Any:
