@@ -96,13 +96,31 @@ def _null_for_nan(name: str) -> None:
 
 
 def _refuse(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
-    detail = f"{error.msg} (line {error.lineno}, column {error.colno})" if body else "the body is empty"
+    detail = _looks_like(body) or f"{error.msg} (line {error.lineno}, column {error.colno})"
     try:
         with suppress(ValueError, RecursionError):
             json.loads(body, parse_constant=_refuse_constant)
     except _Constant as found:
         detail = f"{found} is not JSON; send null for a missing value"
     raise Refused(400, detail) from None
+
+
+def _looks_like(body: bytes) -> str:
+    """What a body is that is no JSON, if it shows; else ""."""
+    if not body:
+        return "the body is empty"
+    if body.startswith((b"\xff\xff\xff\xff", b"ARROW1")):
+        kind = "application/vnd.apache.arrow.stream"
+        return f"the body looks like Arrow; send an IPC stream, with the content type {kind}"
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in body[:4]:
+        return "the body looks like UTF-16 or UTF-32; send UTF-8"
+    if body.startswith(b"\xef\xbb\xbf"):
+        return "the body begins with a byte order mark; send it without"
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"the body is not UTF-8: {error.reason} at byte {error.start}; send UTF-8"
+    return ""
 
 
 def _refuse_constant(name: str) -> NoReturn:
