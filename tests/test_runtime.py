@@ -439,6 +439,18 @@ def test_an_array_nested_too_deeply_for_pythons_stack() -> None:
     assert len(problem["got"]) <= 60
 
 
+@pytest.mark.parametrize("kind", ["any", "list", "map"])
+def test_a_value_nested_too_deeply_to_be_answered(kind: str) -> None:
+    value: Any = 1
+    for _ in range(600):
+        value = {"k": value} if kind == "map" else [value]
+    model = predictor("values", field(kind, "object"), run=lambda request: request)
+    assert model.problems([value])[0]["expected"] == "a value nested at most 200 deep"
+    while model.problems([value]):
+        value = value["k"] if kind == "map" else value[0]
+    assert model.predict([value]) == [value]
+
+
 def test_integers_of_any_length_pass_where_they_are_exact() -> None:
     assert not predictor("values", field("integer", "int")).problems([2**70, 2.0**62, 1e3])
 

@@ -17,7 +17,7 @@ from nb2prod.domain import Bundle, CleanRun
 from nb2prod.errors import ParityError
 from nb2prod.extract import extract
 from nb2prod.notebook import read
-from nb2prod.serving.loader import LoadedRelease, load, told, unload
+from nb2prod.serving.loader import LoadedRelease, load, told, trace_of, unload
 from nb2prod.validation import clean_run, prove, write_package
 from tests.made import notebook
 from tests.packages import write_package as write_small
@@ -246,6 +246,7 @@ def test_errors_that_cannot_be_looked_at(release: LoadedRelease) -> None:
     assert release.runtime.notebook_lines(Odd()) == []
     group = ExceptionGroup("", [Odd(), ValueError()])
     assert release.runtime.notebook_lines(group) == []
+    assert trace_of(Odd()).endswith("Odd: what it says cannot be told: ValueError")
     assert told(Odd()) == ("Odd: what it says cannot be told: ValueError", [])
 
     class Listed(Exception):

@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,6 +111,15 @@ def _note_lines(error: BaseException, runtime: Any) -> None:
     if lines:
         with suppress(Exception):  # the error's own class may look its attributes up
             error.add_note("\n".join(f"notebook: {line}" for line in lines))
+
+
+def trace_of(error: BaseException) -> str:
+    """An error's traceback, whatever its own class makes of being looked at."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except Exception:  # the notebook's own code
+        frames = vars(BaseException)["__traceback__"].__get__(error)
+        return "".join(traceback.format_tb(frames)) + told(error)[0]
 
 
 def told(error: BaseException) -> tuple[str, list[str]]:

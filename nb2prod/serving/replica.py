@@ -26,7 +26,7 @@ from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
 from nb2prod.serving.ingress import Methods
 from nb2prod.serving.limits import Limits
-from nb2prod.serving.loader import LoadedRelease, load_warm, settle, told, unload
+from nb2prod.serving.loader import LoadedRelease, load_warm, settle, told, trace_of, unload
 from nb2prod.serving.tracing import from_environment
 
 POLL_S = 1.0
@@ -163,7 +163,7 @@ def _load(route: Mapping[str, Any]) -> LoadedRelease:
 
 def _told(error: BaseException) -> dict[str, Any]:
     text, lines = told(error)
-    return {"error": text, "traceback": "".join(traceback.format_exception(error)), "lines": lines}
+    return {"error": text, "traceback": trace_of(error), "lines": lines}
 
 
 def _read(table: Path) -> dict[str, Any] | None:

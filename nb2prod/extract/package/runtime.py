@@ -248,6 +248,26 @@ def _check_record(field: Mapping[str, Any]) -> Check:
     return lambda v: None if isinstance(v, dict) else "an object"
 
 
+_DEEPEST = 200
+"""How deep a value may be nested whose parts are not looked at: answers repeat it, and stacks end."""
+
+
+def _check_depth(fits: Check) -> Check:
+    def check(value: Any) -> str | None:
+        level = [value]
+        for _ in range(_DEEPEST + 1):
+            level = [item for outer in level if isinstance(outer, dict | list) for item in _items(outer)]
+            if not level:
+                return fits(value)
+        return f"a value nested at most {_DEEPEST} deep"
+
+    return check
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
 def _check_category(field: Mapping[str, Any]) -> Check:
     """A category, or what could be one: pandas takes what is none as missing.
 
@@ -372,6 +392,8 @@ _NOUNS = {
 
 def _checker(field: Mapping[str, Any]) -> Check:
     fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
+    if field["dtype"] in ("any", "list", "map") and _inside(field) is None:
+        fits = _check_depth(fits)
 
     def check(value: Any) -> str | None:
         if value is None or (isinstance(value, float) and math.isnan(value)):
