@@ -325,6 +325,11 @@ def test_v2(app: App, path: str) -> None:
     assert (answer.status_code, answer.json()) == (200, expected)
 
 
+def test_v2_takes_whole_numbers_however_they_are_written(app: App) -> None:
+    inputs = [INPUTS[0], {**INPUTS[1], "data": [[1.0], [2]]}, INPUTS[2]]
+    assert post(app, "/v2/models/doubler/infer", {"inputs": inputs}).json()["outputs"] == [OUTPUT]
+
+
 def test_v2_with_tensors_as_bytes_both_ways(app: App) -> None:
     body, length = binary(BINARY, parameters={"binary_data_output": True})
     answer = post(app, "/v2/models/doubler/infer", body, inference_header_content_length=str(length))
