@@ -114,8 +114,6 @@ def _looks_like(body: bytes) -> str:
         return f"the body looks like Arrow; send an IPC stream, with the content type {kind}"
     if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in body[:4]:
         return "the body looks like UTF-16 or UTF-32; send UTF-8"
-    if body.startswith(b"\xef\xbb\xbf"):
-        return "the body begins with a byte order mark; send it without"
     try:
         body.decode()
     except UnicodeDecodeError as error:
