@@ -397,6 +397,7 @@ WRONG_V2 = {
     "an unknown type": ({"inputs": [{**X, "datatype": "BF16"}]}, "as datatype, got 'BF16'"),
     "no shape": ({"inputs": [{**X, "shape": None}]}, "a list of sizes as shape"),
     "a negative size": ({"inputs": [{**X, "shape": [-1]}]}, "a list of sizes as shape"),
+    "a size beyond Python's lists": ({"inputs": [{**X, "shape": [2**63]}]}, "a list of sizes as shape"),
     "too few values": ({"inputs": [{**X, "shape": [3]}]}, "shape [3] holds 3 values, got 2"),
     "no data": ({"inputs": [{**X, "data": 5}]}, "expected a list as data"),
     "bytes that are not there": (

@@ -112,7 +112,7 @@ def read(data: Any, blob: memoryview) -> tuple[Sent, memoryview]:
     name, datatype, shape = data["name"], data.get("datatype"), data.get("shape")
     if datatype not in DATATYPES:
         raise BadTensor(f"{name}: expected one of {', '.join(DATATYPES)} as datatype, got {datatype!r:.60}")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
         raise BadTensor(f"{name}: expected a list of sizes as shape, got {shape!r:.60}")
     if len(shape) > DIMENSIONS:
         raise BadTensor(f"{name}: expected at most {DIMENSIONS} sizes as shape, got {len(shape)}")

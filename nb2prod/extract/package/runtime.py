@@ -214,7 +214,8 @@ def _check_whole(value: Any) -> str | None:
     if not _is_number(value) or value != value // 1:
         return "an integer"
     # readers of JSON make such floats of longer integers, which are other numbers then
-    return "an integer of at most 64 bits" if isinstance(value, float) and abs(value) >= 2**63 else None
+    beyond = isinstance(value, float) and not -(2**63) < value < 2**64
+    return "an integer of at most 64 bits" if beyond else None
 
 
 def _check_number(field: Mapping[str, Any]) -> Check:
