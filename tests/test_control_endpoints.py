@@ -92,7 +92,7 @@ def test_the_page_and_its_assets_are_served_here(url: str) -> None:
 
 
 REQUESTS = {
-    "not JSON": (b"x=1", 400, "The body is not JSON"),
+    "not JSON": (b"x=1", 400, "The request cannot be read"),
     "NaN": (b'{"instances": [{"x": NaN, "n": 1, "colour": "red"}]}', 400, "send null for a missing value"),
     "no instances": (b"{}", 422, "instances: expected a list of instances"),
     "empty batch": (b'{"instances": []}', 422, "at least one instance"),

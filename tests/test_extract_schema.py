@@ -238,7 +238,7 @@ def test_what_a_schema_looks_like() -> None:
         "required": ["x", "n", "colour"],
         "properties": {
             "x": {"type": ["number", "null"], "description": "seen: 0.0 to 9.0"},
-            "n": {"type": "integer"},
+            "n": {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
             "colour": {"type": "string", "description": "one of red, green; others are missing"},
         },
         "additionalProperties": False,

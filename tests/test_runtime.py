@@ -356,6 +356,9 @@ def problem_of(model: Any, *instances: Any) -> tuple[str, str]:
     return found["expected"], found["got"]
 
 
+AWARE = "an ISO 8601 date and time with UTC offset, of a year from 1 to 9999 in UTC"
+
+
 @pytest.mark.parametrize(
     ("dtype", "python", "value", "expected", "got"),
     [
@@ -365,6 +368,9 @@ def problem_of(model: Any, *instances: Any) -> tuple[str, str]:
         ("integer", "int8", 128, "an integer from -128 to 127", "128"),
         ("integer", "uint8", -1, "an integer from 0 to 255", "-1"),
         ("integer", "int64", math.inf, "an integer", "Infinity"),
+        ("integer", "int", 2.0**64, "an integer of at most 64 bits", "1.8446744073709552e+19"),
+        ("datetime", "datetime64[us, UTC]", "0001-01-01T00:00+14:00", AWARE, '"0001-01-01T00:00+14:00"'),
+        ("datetime", "datetime64[us, UTC]", "9999-12-31T23:59-14:00", AWARE, '"9999-12-31T23:59-14:00"'),
         ("number", "float64", "7.5", "a number", '"7.5"'),
         ("number", "float64", None, "a number: never null", "null"),
         ("number", "float64", math.nan, "a number: never null", "NaN"),
@@ -422,6 +428,31 @@ def test_arrays_that_do_not_fit() -> None:
     assert problem_of(model, [1.0, [2.0]]) == ("shape [2]", "a ragged list")
     assert problem_of(model, [1.0, "a"]) == ("a number", '"a"')
     assert model.problems([[1.0, 2]]) == []
+
+
+def test_an_array_nested_too_deeply_for_pythons_stack() -> None:
+    model, value = predictor("array", field("number", "float64"), shape=(2,)), []
+    for _ in range(5_000):
+        value = [value]
+    ((problem),) = model.problems([value])
+    assert problem["got"].startswith("shape [1, 1, 1, ")
+    assert len(problem["got"]) <= 60
+
+
+@pytest.mark.parametrize("kind", ["any", "list", "map"])
+def test_a_value_nested_too_deeply_to_be_answered(kind: str) -> None:
+    value: Any = 1
+    for _ in range(600):
+        value = {"k": value} if kind == "map" else [value]
+    model = predictor("values", field(kind, "object"), run=lambda request: request)
+    assert model.problems([value])[0]["expected"] == "a value nested at most 200 deep"
+    while model.problems([value]):
+        value = value["k"] if kind == "map" else value[0]
+    assert model.predict([value]) == [value]
+
+
+def test_integers_of_any_length_pass_where_they_are_exact() -> None:
+    assert not predictor("values", field("integer", "int")).problems([2**70, 2.0**62, 1e3])
 
 
 def test_what_the_notebooks_data_did_not_have_passes_and_is_counted() -> None:

@@ -17,7 +17,7 @@ from nb2prod.domain import Bundle, CleanRun
 from nb2prod.errors import ParityError
 from nb2prod.extract import extract
 from nb2prod.notebook import read
-from nb2prod.serving.loader import LoadedRelease, load, unload
+from nb2prod.serving.loader import LoadedRelease, load, told, trace_of, unload
 from nb2prod.validation import clean_run, prove, write_package
 from tests.made import notebook
 from tests.packages import write_package as write_small
@@ -228,6 +228,31 @@ def test_errors_that_lead_to_each_other_end(release: LoadedRelease) -> None:
     one, other = ValueError(), KeyError()
     one.__cause__, other.__context__ = other, one
     assert release.runtime.notebook_lines(one) == []
+
+
+class Odd(Exception):
+    """An error that raises when it is looked at."""
+
+    exceptions = ("no", "errors")
+
+    def __getattribute__(self, name: str) -> object:
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_errors_that_cannot_be_looked_at(release: LoadedRelease) -> None:
+    assert release.runtime.notebook_lines(Odd()) == []
+    group = ExceptionGroup("", [Odd(), ValueError()])
+    assert release.runtime.notebook_lines(group) == []
+    assert trace_of(Odd()).endswith("Odd: what it says cannot be told: ValueError")
+    assert told(Odd()) == ("Odd: what it says cannot be told: ValueError", [])
+
+    class Listed(Exception):
+        exceptions = ("no", "errors")
+
+    assert release.runtime.notebook_lines(Listed()) == []
 
 
 def test_a_package_reached_by_a_link(folder: Path, tmp_path: Path) -> None:

@@ -379,7 +379,7 @@ def test_openapi_says_what_the_contract_says(app: App) -> None:
         "additionalProperties": False,
         "properties": {
             "x": {"type": ["number", "null"], "description": "seen: 0.0 to 9.0"},
-            "n": {"type": "integer"},
+            "n": {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
             "colour": {"type": "string", "description": "one of red, green; others are missing"},
         },
     }

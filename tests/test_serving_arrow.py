@@ -256,6 +256,14 @@ def test_offsets_that_lie_outside_are_refused(app: App) -> None:
     assert (answer.status_code, "no Arrow IPC stream" in answer.json()["detail"]) == (400, True)
 
 
+def test_names_of_columns_are_utf_8_and_there_once(app: App) -> None:
+    broken = stream(pa.table({"xx": [1]})).replace(b"xx", b"\xff\xfe")
+    answer = post(app, broken)
+    assert (answer.status_code, "no Arrow IPC stream: 'utf-8'" in answer.json()["detail"]) == (400, True)
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    assert "got 'x' twice" in post(app, stream(twice)).json()["detail"]
+
+
 def test_without_pyarrow(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     answer = post(app, b"")

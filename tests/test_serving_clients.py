@@ -177,7 +177,10 @@ def broken(**change: Any) -> Any:
 
 
 def with_bytes(*raw: bytes) -> Any:
-    return request_of(raw_input_contents=raw)
+    made = request_of(raw_input_contents=raw)
+    for one in made.inputs:
+        one.ClearField("contents")
+    return made
 
 
 BROKEN = {
@@ -186,6 +189,7 @@ BROKEN = {
     "one name twice": (broken(name="x"), "two tensors have one name"),
     "too few bytes": (with_bytes(b"", b"", b""), "shape [1] holds 1 values, got 0"),
     "bytes for some": (with_bytes(b""), "raw_input_contents: 1 for 3 inputs"),
+    "values and bytes": (request_of(raw_input_contents=[b"", b"", b""]), "or raw_input_contents, got both"),
     "half a value": (with_bytes(b"abc", b"a", b""), "no whole number of FP32"),
 }
 

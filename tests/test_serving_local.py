@@ -131,6 +131,13 @@ def test_a_release_that_would_not_load(tmp_path: Path, how: tuple[str, ...]) -> 
     assert "notebook: doubler.ipynb, cell 3, line 2 (model.py:7)" in errors
 
 
+def test_a_release_whose_error_cannot_be_told(tmp_path: Path) -> None:
+    odd = "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\n"
+    package = write_package(tmp_path / "p", model=f"{odd}def model(pairs):\n    raise Odd\n")
+    code, errors = failed(package, "--port", "0")
+    assert (code, "NB510" in errors, "would not load: Odd: " in errors) == (3, True, True)
+
+
 def test_the_port_opens_only_once_the_release_has_answered(tmp_path: Path) -> None:
     """The model asks, while it is warmed, whether the port is open."""
     with socket.create_server(("127.0.0.1", 0)) as free:

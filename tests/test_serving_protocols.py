@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nb2prod.domain import Contract, Field
-from nb2prod.serving import tensors
+from nb2prod.serving import rpc, tensors
 from nb2prod.serving.app import application
+from nb2prod.serving.core import Columns
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
 from nb2prod.serving.loader import load
+from nb2prod.serving.messages import messages
+from nb2prod.serving.protocols import mlflow
 from tests.packages import write_package
 from tests.test_serving_app import AS_IS, ask
 
@@ -55,6 +60,7 @@ INVOCATIONS = {
     "instances": ({"instances": ROWS, "params": None}, "application/json"),
     "inputs": ({"inputs": COLUMNS, "params": {}}, ""),
     "CSV": (CSV, "text/csv"),
+    "CSV with blank lines": (b"x,n,colour\n\n1.5,1,red\n,2,green\n\n\n", "text/csv"),
     "CSV with quotes and a byte order mark": (
         b'\xef\xbb\xbf"x","n","colour"\n"1.5","1","red"\n"",2,"green"\n',
         "text/csv; charset=utf-8",
@@ -88,6 +94,30 @@ WRONG_INVOCATIONS = {
     "an empty CSV": (b"", "text/csv", 400, "the body is empty"),
     "no UTF-8": (b"x\n\xff", "text/csv", 400, "not CSV in UTF-8"),
     "no JSON": (b"{", "application/json", 400, "line 1"),
+    "another column": (
+        {"dataframe_split": {"columns": ["x", "n", "x"], "data": []}},
+        "application/json",
+        422,
+        "a list of different names, got 'x' twice",
+    ),
+    "deep columns": (
+        b'{"dataframe_split": {"columns": [' + b"[" * 1_000 + b"]" * 1_000 + b'], "data": []}}',
+        "application/json",
+        422,
+        "different names, got a list of lists",
+    ),
+    "an empty object": ({"inputs": {}}, "application/json", 422, "got an empty object"),
+    "no column": ({"inputs": {"x": 1}}, "application/json", 422, "got a number as 'x'"),
+    "a column of CSV twice": (b"x,x,n,colour\n1,3,1,red\n", "text/csv", 400, "names the column 'x' twice"),
+    "semicolons": (b"x;n;colour\n1;1;red\n", "text/csv", 400, "separated by commas here"),
+    "brackets": (b"x,n,colour\n" + b"[" * 100_000 + b",1,red\n", "text/csv", 422, "expected a number"),
+    "a value of CSV": (b"x,n,colour\n1,1," + b"a" * 200_000, "text/csv", 400, "(in line 2)"),
+    "a line after a value of two": (
+        b'x,n,colour\n1,1,"re\nd\n"\n1,1\n',
+        "text/csv",
+        400,
+        "line 5 has 2 values",
+    ),
     "another kind": (
         b"x",
         "application/x-parquet",
@@ -104,6 +134,91 @@ def test_mlflow_refusals(app: App, name: str) -> None:
     assert answer.status_code == status
     assert message in answer.json()["message"]
     assert answer.json()["error_code"]
+
+
+def test_mlflow_codes_say_who_is_to_blame(app: App) -> None:
+    for kind, status in (("application/xml", 415), ("application/json", 400)):
+        answer = post(app, "/invocations", b"x", content_type=kind)
+        assert (answer.status_code, answer.json()["error_code"]) == (status, "BAD_REQUEST")
+    late = post(app, "/invocations", {"instances": ROWS}, x_request_timeout_ms="0.000001")
+    assert (late.status_code, late.json()["error_code"]) == (504, "DEADLINE_EXCEEDED")
+
+
+MANY = {
+    "CSV": ("/invocations", b"n\n" + b"1\n" * 10_001 + b"and,more", "text/csv"),
+    "a split": ("/invocations", {"dataframe_split": {"columns": ["n"], "data": [1] * 10_001}}, ""),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_rows_are_counted_before_they_are_made(app: App, name: str) -> None:
+    path, body, kind = MANY[name]
+    answer = post(app, path, body, content_type=kind)
+    assert (answer.status_code, "at most 10000 instances" in answer.text) == (413, True)
+
+
+def test_columns_are_counted_before_rows_are_made() -> None:
+    counted = mlflow.rows_of_columns({"n": [1, 2], "x": [3, 4]})
+    assert isinstance(counted, Columns)
+    assert len(counted) == 2
+
+
+BODIES = {
+    "UTF-16": (json.dumps({"instances": []}).encode("utf-16"), "", 400, "UTF-16"),
+    "latin-1": (
+        '{"instances": ["grün"]}'.encode("latin-1"),
+        "",
+        400,
+        "not UTF-8: invalid start byte at byte 18",
+    ),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "", 400, "byte order mark"),
+    "Arrow": (b"\xff\xff\xff\xff\0\0\0\0", "", 400, "looks like Arrow"),
+    "CSV": (CSV, "text/csv", 415, "send CSV to /invocations"),
+    "an Arrow file": (b"ARROW1\0\0", "Application/vnd.apache.Arrow.stream", 400, "pyarrow.ipc.new_stream"),
+    "JSON as Arrow": (b'{"instances": []}', "application/vnd.apache.arrow.stream", 400, "looks like JSON"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_of_another_kind_is_told_what_it_is(app: App, name: str) -> None:
+    body, kind, status, message = BODIES[name]
+    answer = post(app, "/predict", body, content_type=kind)
+    assert (answer.status_code, message in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_unknown_paths_are_refused_in_the_words_of_their_protocol(app: App) -> None:
+    answer = ask(app, "GET", "/v2/models/doubler/nosuch" + "x" * 10_000)
+    assert (answer.status_code, len(answer.content) < 1_500) == (404, True)
+    assert "POST /v2/models/{model}/infer" in answer.json()["error"]
+    verb = post(app, "/v1/models/doubler:classify", {})
+    assert (verb.status_code, "POST goes to /v1/models/{model}:predict" in verb.json()["error"]) == (
+        405,
+        True,
+    )
+    assert ask(app, "GET", "/invocations").json()["message"] == "/invocations takes POST, not GET"
+    assert ask(app, "GET", "/nosuch").json()["title"] == "No such path"
+
+
+def test_grpc_says_what_is_wrong(tmp_path: Path) -> None:
+    service, made = rpc.Service(Host(load(write_package(tmp_path / "p"), "doubler", 3))), messages()
+    x, n = {"fp64_contents": [1.5]}, {"int64_contents": [1]}
+
+    def ask_for(x: Any, shape: Sequence[int] = (1,), model: str = "doubler", **more: Any) -> Any:
+        listed = [
+            {"name": "x", "datatype": "FP64", "shape": shape, "contents": x},
+            {"name": "n", "datatype": "INT64", "shape": [1], "contents": n},
+            {"name": "colour", "datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [b"red"]}},
+        ]
+        request = made["ModelInferRequest"](model_name=model, inputs=listed, **more)
+        answer = asyncio.run(service.answer("ModelInfer", request.SerializeToString(), {}))
+        return answer.status, answer.body.decode("latin-1")
+
+    assert ask_for(x)[0] == 200
+    both = ask_for(x, raw_input_contents=[struct.pack("<d", 2.5), struct.pack("<q", 1), b"\3\0\0\0red"])
+    assert both == (400, "x: expected either fp64_contents or raw_input_contents, got both")
+    assert ask_for({"fp32_contents": [1]}) == (400, "x: FP64 comes in fp64_contents, got fp32_contents")
+    assert ask_for(x, [1] * 2_000) == (400, "x: expected at most 32 sizes as shape, got 2000")
+    assert ask_for(x, model="") == (404, "the request names no model; there is doubler")
 
 
 @pytest.mark.parametrize("text", ["NaN", " NaN "])
@@ -210,6 +325,11 @@ def test_v2(app: App, path: str) -> None:
     assert (answer.status_code, answer.json()) == (200, expected)
 
 
+def test_v2_takes_whole_numbers_however_they_are_written(app: App) -> None:
+    inputs = [INPUTS[0], {**INPUTS[1], "data": [[1.0], [2]]}, INPUTS[2]]
+    assert post(app, "/v2/models/doubler/infer", {"inputs": inputs}).json()["outputs"] == [OUTPUT]
+
+
 def test_v2_with_tensors_as_bytes_both_ways(app: App) -> None:
     body, length = binary(BINARY, parameters={"binary_data_output": True})
     answer = post(app, "/v2/models/doubler/infer", body, inference_header_content_length=str(length))
@@ -277,6 +397,7 @@ WRONG_V2 = {
     "an unknown type": ({"inputs": [{**X, "datatype": "BF16"}]}, "as datatype, got 'BF16'"),
     "no shape": ({"inputs": [{**X, "shape": None}]}, "a list of sizes as shape"),
     "a negative size": ({"inputs": [{**X, "shape": [-1]}]}, "a list of sizes as shape"),
+    "a size beyond Python's lists": ({"inputs": [{**X, "shape": [2**63]}]}, "a list of sizes as shape"),
     "too few values": ({"inputs": [{**X, "shape": [3]}]}, "shape [3] holds 3 values, got 2"),
     "no data": ({"inputs": [{**X, "data": 5}]}, "expected a list as data"),
     "bytes that are not there": (
@@ -287,7 +408,26 @@ WRONG_V2 = {
     "one name twice": ({"inputs": [X, X]}, "two tensors have one name"),
     "other lengths": ({"inputs": [X, {**INPUTS[1], "shape": [1], "data": [1]}]}, "as many rows in each"),
     "a field is missing": ({"inputs": INPUTS[:2]}, "field 'colour': expected a string, got nothing"),
-    "a wrong value": ({"inputs": [X, {**INPUTS[1], "data": [1.5, 2]}, INPUTS[2]]}, "an integer, got 1.5"),
+    "a wrong value": ({"inputs": [X, {**INPUTS[1], "data": [1.5, 2]}, INPUTS[2]]}, "got 1.5"),
+    "too many sizes": ({"inputs": [{**X, "shape": [1] * 2000}]}, "at most 32 sizes as shape, got 2000"),
+    "sizes of any number": ({"inputs": [{**X, "shape": [2**63 - 1] * 20_000}]}, "at most 32 sizes"),
+    "empty lists in a row": ({"inputs": [{**X, "shape": [1, 20_000_000, 0], "data": []}]}, "20000001 lists"),
+    "lists of one": (
+        {"inputs": [{**X, "shape": [1, 50_000] + [1] * 30, "data": [1] * 50_000}]},
+        "lists of 50000 values",
+    ),
+    "data and bytes": (
+        {"inputs": [{**X, "parameters": {"binary_data_size": 0}}]},
+        "either data or binary_data_size, got both",
+    ),
+    "beyond a datatype": (
+        {"inputs": [{**X, "datatype": "INT8", "data": [1, 1000]}]},
+        "INT8 is an integer from -128 to 127, got 1000",
+    ),
+    "below a datatype": ({"inputs": [{**X, "datatype": "UINT8", "data": [-1, 1]}]}, "to 255, got -1"),
+    "a text of numbers": ({"inputs": [{**X, "data": [1, "2"]}]}, 'x: FP64 is a number, got "2"'),
+    "no truth value": ({"inputs": [{**X, "datatype": "BOOL", "data": [1, 2]}]}, "true or false, got 2"),
+    "an output without a name": ({"inputs": INPUTS, "outputs": [{}]}, "a list of objects with a name"),
     "outputs that are none": ({"inputs": INPUTS, "outputs": [1]}, "outputs: expected a list of objects"),
 }
 
@@ -298,9 +438,26 @@ def test_v2_refusals(app: App, name: str) -> None:
     answer = post(app, "/v2/models/doubler/infer", body)
     assert answer.status_code == 400
     assert message in answer.json()["error"]
+    assert len(answer.content) < 1_500
 
 
-@pytest.mark.parametrize(("length", "tail"), [("9999", b""), ("x", b""), (None, b"left over")])
+@pytest.mark.parametrize("shape", [[20_000_000, 0], [2**63 - 1] * 30])
+def test_v2_counts_rows_that_hold_nothing(app: App, shape: list[int]) -> None:
+    answer = post(app, "/v2/models/doubler/infer", {"inputs": [{**X, "shape": shape, "data": []}]})
+    assert (answer.status_code, f"got {shape[0]}" in answer.json()["error"]) == (413, True)
+
+
+def test_v2_counts_rows_before_it_makes_them(app: App) -> None:
+    told = [{"name": name, "shape": [40_000], "datatype": "BYTES"} for name in ("x", "n", "colour")]
+    # no such elements are there: whoever looks into them says so
+    body, length = binary([(one, b"\xff" * 10) for one in told])
+    answer = post(app, "/v2/models/doubler/infer", body, inference_header_content_length=str(length))
+    assert (answer.status_code, "got 40000" in answer.json()["error"]) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("length", "tail"), [("9999", b""), ("9" * 5_000, b""), ("x", b""), (None, b"left over")]
+)
 def test_v2_refuses_bytes_that_do_not_fit(app: App, length: str | None, tail: bytes) -> None:
     body, true = binary(BINARY)
     sent = length or str(true)
@@ -343,5 +500,5 @@ def test_tensors_come_back_as_bytes_and_as_json(values: list[Any]) -> None:
     blob = tensors.pack(tensor)
     told = {**plain, "parameters": {"binary_data_size": len(blob)}}
     back, rest = tensors.read(told, memoryview(blob))
-    assert (back.rows(), len(rest)) == (expected, 0)
-    assert tensors.read({**plain, "data": [*tensor.flat]}, memoryview(b""))[0].rows() == expected
+    assert (back.tensor().rows(), len(rest)) == (expected, 0)
+    assert tensors.read({**plain, "data": [*tensor.flat]}, memoryview(b""))[0].tensor().rows() == expected

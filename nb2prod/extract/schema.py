@@ -113,8 +113,10 @@ def _shown(texts: Sequence[str]) -> str:
 
 def _integer(field: Field, asked: bool) -> Schema:
     sized = re.match(r"(u?)int(8|16|32|64)", field.python, re.IGNORECASE)
-    if sized is None or not asked:
+    if not asked:
         return {"type": "integer"}
+    if sized is None:  # beyond, readers of JSON make other numbers of them
+        return {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}
     bits = int(sized[2])
     low, high = (0, 2**bits - 1) if sized[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     return {"type": "integer", "minimum": low, "maximum": high}

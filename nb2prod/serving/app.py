@@ -22,7 +22,6 @@ from nb2prod.serving.http import (
     Send,
     inner_path,
     lifespan,
-    problem,
     read_body,
     request_id,
     send_response,
@@ -84,9 +83,10 @@ class _Application:
         await send_response(send, response, body=scope["method"] != "HEAD")
 
     async def _respond(self, scope: Scope, receive: Receive, asked: str, parent: str) -> Response:
-        refuse: Refuse = problem
+        refuse: Refuse | None = None
+        path = inner_path(scope, self.prefix)
         try:
-            route, names = self.table.find(scope["method"], inner_path(scope, self.prefix))
+            route, names = self.table.find(scope["method"], path)
             refuse = route.refuse
             request = Request(asked, dict(scope["headers"]), names)
             if route.calls is None:
@@ -101,11 +101,12 @@ class _Application:
                 call = replace(call, trace=trace_id(parent))
             return await core.ask(self.host, call, seconds)
         except Refused as refused:
-            return refuse(refused, asked)
+            return (refuse or self.table.refuse(path))(refused, asked)
         except Disconnected:
             raise
         except Exception:  # a mistake of ours: it is told as all others are
-            return refuse(Refused(500, core.broken(asked, "could not be answered")), asked)
+            failed = Refused(500, core.broken(asked, "could not be answered"))
+            return (refuse or self.table.refuse(path))(failed, asked)
 
     def _name(self, scope: Scope) -> str:
         """What a span is called: the path as its route has it, so that there are few."""

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from nb2prod.serving.bodies import refuse
+from nb2prod.serving.bodies import refuse, said_twice
 from nb2prod.serving.core import Columns, Whole, named
 from nb2prod.serving.http import Refused, Response, dumps
 from nb2prod.serving.loader import LoadedRelease
@@ -51,10 +51,18 @@ def read(body: bytes) -> Table:
             for batch in batches:
                 batch.validate(full=True)
             table = arrow.Table.from_batches(batches, stream.schema)
-    except (arrow.ArrowException, ValueError, OSError, EOFError) as error:
-        raise Refused(400, f"the body is no Arrow IPC stream: {str(error).splitlines()[0]:.200}") from None
-    _check(arrow, table)
+        _check(arrow, table)
+    except (arrow.ArrowException, ValueError, OSError, EOFError) as error:  # names that are no UTF-8, too
+        raise Refused(400, f"the body is no Arrow IPC stream: {_why(body, error)}") from None
     return Table(table)
+
+
+def _why(body: bytes, error: Exception) -> str:
+    if body.startswith(b"ARROW1"):
+        return "it is in Arrow's file format; write it with pyarrow.ipc.new_stream"
+    if body[:1] in (b"{", b"["):
+        return "it looks like JSON; send that as application/json"
+    return f"{(str(error).splitlines() or [type(error).__name__])[0]:.200}"
 
 
 def answer(release: LoadedRelease, predictions: list[Any]) -> Response:
@@ -130,8 +138,8 @@ def _member(message: memoryview, table: int, number: int) -> int:
 
 def _check(arrow: Any, table: Any) -> None:
     names = table.column_names
-    if len(set(names)) < len(names):
-        refuse("the body", "columns of different names", "a name twice")
+    if twice := said_twice(names):
+        refuse("the body", "columns of different names", f"{twice} twice")
     for column in table.schema:
         kind = column.type.value_type if arrow.types.is_dictionary(column.type) else column.type
         if not (arrow.types.is_null(kind) or _is_taken(arrow.types, kind)):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
 
+from nb2prod.serving.core import Columns
 from nb2prod.serving.http import Refused
+from nb2prod.serving.loader import LoadedRelease
 
 
 def json_object(body: bytes, expected: str = "an object", *, nan: bool = False) -> dict[str, Any]:
@@ -25,6 +29,31 @@ def json_object(body: bytes, expected: str = "an object", *, nan: bool = False) 
     if not isinstance(data, dict):
         refuse("the body", expected, kind_of(data))
     return data
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Columns):
+    """As many instances as `count`, of which `make` makes a list."""
+
+    count: int
+    make: Callable[[LoadedRelease], list[Any]]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def instances(self, release: LoadedRelease) -> list[Any]:
+        """One for each row."""
+        return self.make(release)
+
+
+def said_twice(names: Iterable[str]) -> str:
+    """The first of these names that is there twice, short enough for a refusal; "" if none is."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            return f"{name!r:.60}"
+        known.add(name)
+    return ""
 
 
 def member(data: dict[str, Any], name: str, expected: str) -> Any:
@@ -67,13 +96,29 @@ def _null_for_nan(name: str) -> None:
 
 
 def _refuse(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
-    detail = f"{error.msg} (line {error.lineno}, column {error.colno})" if body else "the body is empty"
+    detail = _looks_like(body) or f"{error.msg} (line {error.lineno}, column {error.colno})"
     try:
         with suppress(ValueError, RecursionError):
             json.loads(body, parse_constant=_refuse_constant)
     except _Constant as found:
         detail = f"{found} is not JSON; send null for a missing value"
     raise Refused(400, detail) from None
+
+
+def _looks_like(body: bytes) -> str:
+    """What a body is that is no JSON, if it shows; else ""."""
+    if not body:
+        return "the body is empty"
+    if body.startswith((b"\xff\xff\xff\xff", b"ARROW1")):
+        kind = "application/vnd.apache.arrow.stream"
+        return f"the body looks like Arrow; send an IPC stream, with the content type {kind}"
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in body[:4]:
+        return "the body looks like UTF-16 or UTF-32; send UTF-8"
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"the body is not UTF-8: {error.reason} at byte {error.start}; send UTF-8"
+    return ""
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from nb2prod.serving.host import Done, Host, Waiting
 from nb2prod.serving.http import Refused, Response, header_safe, problem
 from nb2prod.serving.limits import LIMITS, Limits
-from nb2prod.serving.loader import LoadedRelease
+from nb2prod.serving.loader import LoadedRelease, trace_of
 
 Refuse = Callable[[Refused, str], Response]
 """From a refusal, and the id of the request that it is of, to an answer."""
@@ -98,7 +97,9 @@ async def ask(host: Host, call: Call, seconds: float) -> Response:
         async with asyncio.timeout(seconds):
             response: Response = await host.run(predict, call)
     except TimeoutError:
-        raise Refused(504, f"no answer within {seconds:g} s; the model may still be at work on it") from None
+        raise Refused(
+            504, f"no answer within {seconds:.3g} s; the model may still be at work on it"
+        ) from None
     return response
 
 
@@ -219,7 +220,7 @@ def _broken(release: LoadedRelease, call: Call, what: str) -> Response:
 def _failed(release: LoadedRelease, error: BaseException, one: _Asked) -> Response:
     call, beyond = one.call, _beyond(release, one)
     where = "".join(f"\n  notebook: {line}" for line in release.runtime.notebook_lines(error))
-    trace = "".join(traceback.format_exception(error)).rstrip()
+    trace = trace_of(error)
     within = f" (trace {call.trace})" if call.trace else ""
     failed = "request %s%s: %s version %s failed%s\n%s"
     level = logging.WARNING if beyond else logging.ERROR

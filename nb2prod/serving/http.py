@@ -24,8 +24,11 @@ PROBLEM = "application/problem+json"
 DRAIN = 8
 """How much of a body that is too long is read and dropped, as a multiple of the limit."""
 
+LONGEST = 1_000
+"""Characters of what a refusal says."""
+
 TITLES = {
-    400: "The body is not JSON",
+    400: "The request cannot be read",
     404: "No such path",
     405: "Method not allowed",
     406: "No such kind of answer",
@@ -68,7 +71,8 @@ class Refused(Exception):
     ) -> None:
         super().__init__(status, detail)
         self.status = status
-        self.detail = detail
+        # what it repeats of the request may be of any length
+        self.detail = detail if len(detail) <= LONGEST else f"{detail[:LONGEST]}..."
         self.headers = headers
         self.errors = [*errors]
 

@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -108,7 +109,29 @@ def settle() -> None:
 def _note_lines(error: BaseException, runtime: Any) -> None:
     lines = runtime.notebook_lines(error) if runtime is not None else []
     if lines:
-        error.add_note("\n".join(f"notebook: {line}" for line in lines))
+        with suppress(Exception):  # the error's own class may look its attributes up
+            error.add_note("\n".join(f"notebook: {line}" for line in lines))
+
+
+def trace_of(error: BaseException) -> str:
+    """An error's traceback, whatever its own class makes of being looked at."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except Exception:  # the notebook's own code
+        frames = vars(BaseException)["__traceback__"].__get__(error)
+        return "".join(traceback.format_tb(frames)) + told(error)[0]
+
+
+def told(error: BaseException) -> tuple[str, list[str]]:
+    """What an error says in a line, and the lines of its notes, whatever its own class makes of them."""
+    try:
+        text = str(error)
+    except Exception as beyond:  # the notebook's own code
+        text = f"what it says cannot be told: {type(beyond).__name__}"
+    notes = vars(BaseException)["__dict__"].__get__(error).get("__notes__")
+    notes = notes if isinstance(notes, list) else []
+    lines = [line for note in notes if isinstance(note, str) for line in note.splitlines() if line]
+    return f"{type(error).__name__}: {text}".strip(": ").splitlines()[0], lines
 
 
 def unload(release: LoadedRelease) -> None:

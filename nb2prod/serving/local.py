@@ -25,7 +25,7 @@ import uvicorn
 from nb2prod.serving.app import application
 from nb2prod.serving.host import Host
 from nb2prod.serving.limits import LIMITS, Limits
-from nb2prod.serving.loader import LoadedRelease, load_warm, settle
+from nb2prod.serving.loader import LoadedRelease, load_warm, settle, told
 from nb2prod.serving.protocols import TABLE
 from nb2prod.serving.routes import Table
 from nb2prod.serving.slow import within
@@ -129,13 +129,14 @@ def _loaded(what: Serve) -> LoadedRelease:
     try:
         return load_warm(what.package, what.name or name_of(what.package), what.version, what.limits)
     except (Exception, SystemExit) as error:  # the release's own code: it may raise anything
-        text = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
-        notes = "\n".join(getattr(error, "__notes__", ()))
+        text, lines = told(error)
         raise CannotServe(
             f"{what.package} would not load: {text}",
             code="NB510",
-            hint="Its requirements.txt says what it needs to be installed.",
-            lines=tuple(line for line in notes.splitlines() if line),
+            hint="A file of it is damaged: fetch the release again."
+            if type(error).__name__ == "DamagedState"
+            else "Its requirements.txt says what it needs to be installed.",
+            lines=tuple(lines),
         ) from error
 
 

@@ -26,7 +26,7 @@ from nb2prod.serving.host import Host
 from nb2prod.serving.http import App
 from nb2prod.serving.ingress import Methods
 from nb2prod.serving.limits import Limits
-from nb2prod.serving.loader import LoadedRelease, load_warm, settle, unload
+from nb2prod.serving.loader import LoadedRelease, load_warm, settle, told, trace_of, unload
 from nb2prod.serving.tracing import from_environment
 
 POLL_S = 1.0
@@ -36,7 +36,7 @@ RETRY_S = 15.0
 MAX_ONGOING = 1_000
 """Requests that one replica takes at a time; they wait for its worker thread."""
 
-CPUS = 0.1
+CPUS = 0.05
 """What a replica books of its node: a laptop must have room for many endpoints, mostly idle ones."""
 
 logger = logging.getLogger("nb2prod.serving")
@@ -162,12 +162,8 @@ def _load(route: Mapping[str, Any]) -> LoadedRelease:
 
 
 def _told(error: BaseException) -> dict[str, Any]:
-    text = f"{type(error).__name__}: {error}".strip(": ")
-    return {
-        "error": text.splitlines()[0],
-        "traceback": "".join(traceback.format_exception(error)),
-        "lines": [line for note in getattr(error, "__notes__", ()) for line in note.splitlines() if line],
-    }
+    text, lines = told(error)
+    return {"error": text, "traceback": trace_of(error), "lines": lines}
 
 
 def _read(table: Path) -> dict[str, Any] | None:

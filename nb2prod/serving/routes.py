@@ -61,9 +61,10 @@ class Table:
     """Routes, found by path and method. HEAD is answered as GET is."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = [*routes]
         self._plain: dict[str, dict[str, Route]] = {}
         self._patterns: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
-        for route in routes:
+        for route in self._routes:
             if "{" in route.path:
                 pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path)))
                 methods = self._patterns.setdefault(route.path, (pattern, {}))[1]
@@ -81,12 +82,22 @@ class Table:
             methods, names = self._matched(path)
         if method not in methods:
             allow = ", ".join(methods)
-            raise Refused(405, f"{path} takes {allow}, not {method}", ("allow", allow))
+            beside = [r.path for r in self._routes if r.method == method and _first(r.path) == _first(path)]
+            others = f"; {method} goes to {', '.join(beside)}" if beside else ""
+            raise Refused(405, f"{path:.200} takes {allow}, not {method}{others}", ("allow", allow))
         return methods[method], names
+
+    def refuse(self, path: str) -> Refuse:
+        """How to refuse a request for a path that has no route: as those that begin as it does."""
+        return next((r.refuse for r in self._routes if _first(r.path) == _first(path)), problem)
 
     def _matched(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
         for pattern, methods in self._patterns.values():
             if match := pattern.fullmatch(path):
                 return methods, match.groupdict()
-        known = ", ".join(f"{next(iter(m))} {name}" for name, m in self._plain.items())
-        raise Refused(404, f"there is no {path} here; there are {known}")
+        known = ", ".join(f"{route.method} {route.path}" for route in self._routes)
+        raise Refused(404, f"there is no {path:.200} here; there are {known}")
+
+
+def _first(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]

@@ -8,7 +8,7 @@ Here with a server of its own; `ingress` has it in a replica, where Ray Serve li
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from nb2prod.serving.messages import SERVICE, messages
 from nb2prod.serving.protocols import v2
 from nb2prod.serving.protocols.v1 import check
 from nb2prod.serving.routes import Request
-from nb2prod.serving.tensors import BadTensor, Tensor
+from nb2prod.serving.tensors import BadTensor
 from nb2prod.serving.tracing import TRACEPARENT, trace_id, valid
 
 CODES = {
@@ -218,13 +218,10 @@ METHODS = (*TOLD, "ModelInfer")
 
 def _instances(request: Any, alias: str, release: LoadedRelease) -> Any:
     _check(request.model_name, request.model_version, alias, release)
-    try:
-        return v2.rows_of(v2.distinct(_inputs(request)), release)
-    except BadTensor as error:
-        raise Refused(400, str(error)) from None
+    return v2.rows_of(v2.distinct(_inputs(request)), release)
 
 
-def _inputs(request: Any) -> list[Tensor]:
+def _inputs(request: Any) -> list[tensors.Sent]:
     raw: Sequence[bytes] = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise BadTensor(f"raw_input_contents: {len(raw)} for {len(request.inputs)} inputs")
@@ -232,17 +229,28 @@ def _inputs(request: Any) -> list[Tensor]:
     return [_input(one, blob) for one, blob in zip(request.inputs, blobs, strict=True)]
 
 
-def _input(one: Any, blob: bytes | None) -> Tensor:
+def _input(one: Any, blob: bytes | None) -> tensors.Sent:
     told = {"name": one.name, "datatype": one.datatype, "shape": [*one.shape]}
+    there = [field.name for field, _ in one.contents.ListFields()]
     if blob is not None:
-        told["parameters"] = {"binary_data_size": len(blob)}
-        return tensors.read(told, memoryview(blob))[0]
-    values = getattr(one.contents, CONTENTS.get(one.datatype, "bytes_contents"))
+        if there:
+            raise BadTensor(f"{one.name}: expected either {there[0]} or raw_input_contents, got both")
+        return tensors.read({**told, "parameters": {"binary_data_size": len(blob)}}, memoryview(blob))[0]
+    sent = tensors.read({**told, "data": []}, memoryview(b""))[0]
+    wanted = CONTENTS[one.datatype]
+    if there not in ([], [wanted]):
+        raise BadTensor(f"{one.name}: {one.datatype} comes in {wanted}, got {', '.join(there)}")
+    return replace(sent, values=partial(_contents, one, wanted))
+
+
+def _contents(one: Any, wanted: str) -> Iterable[Any]:
+    values = getattr(one.contents, wanted)
+    if wanted != "bytes_contents":
+        return values  # type: ignore[no-any-return]
     try:
-        told["data"] = [str(v, "utf-8") if isinstance(v, bytes) else v for v in values]
+        return [str(value, "utf-8") for value in values]
     except UnicodeDecodeError as error:
         raise BadTensor(f"{one.name}: an element is not UTF-8: {error}") from None
-    return tensors.read(told, memoryview(b""))[0]
 
 
 def _answer(message: Any, request: Any, release: LoadedRelease, predictions: list[Any]) -> Response:

@@ -198,7 +198,7 @@ def _is_number(value: Any) -> bool:
 def _check_integer(field: Mapping[str, Any]) -> Check:
     sized = re.match(r"(u?)int(8|16|32|64)", field["python"], re.IGNORECASE)
     if sized is None:
-        return lambda v: None if _is_number(v) and v == v // 1 else "an integer"
+        return _check_whole
     bits = int(sized[2])
     low, high = (0, 2**bits - 1) if sized[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
@@ -208,6 +208,14 @@ def _check_integer(field: Mapping[str, Any]) -> Check:
         return None if low <= value <= high else f"an integer from {low} to {high}"
 
     return check
+
+
+def _check_whole(value: Any) -> str | None:
+    if not _is_number(value) or value != value // 1:
+        return "an integer"
+    # readers of JSON make such floats of longer integers, which are other numbers then
+    beyond = isinstance(value, float) and not -(2**63) < value < 2**64
+    return "an integer of at most 64 bits" if beyond else None
 
 
 def _check_number(field: Mapping[str, Any]) -> Check:
@@ -239,6 +247,26 @@ def _check_list(field: Mapping[str, Any]) -> Check:
 
 def _check_record(field: Mapping[str, Any]) -> Check:
     return lambda v: None if isinstance(v, dict) else "an object"
+
+
+_DEEPEST = 200
+"""How deep a value may be nested whose parts are not looked at: answers repeat it, and stacks end."""
+
+
+def _check_depth(fits: Check) -> Check:
+    def check(value: Any) -> str | None:
+        level = [value]
+        for _ in range(_DEEPEST + 1):
+            level = [item for outer in level if isinstance(outer, dict | list) for item in _items(outer)]
+            if not level:
+                return fits(value)
+        return f"a value nested at most {_DEEPEST} deep"
+
+    return check
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _check_category(field: Mapping[str, Any]) -> Check:
@@ -302,6 +330,8 @@ def _check_datetime(field: Mapping[str, Any]) -> Check:
 
     def check(value: Any) -> str | None:
         match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+        if offset and match is not None and match["offset"] and _is_beyond(value):
+            return f"{expected}, of a year from 1 to 9999 in UTC"
         if match is None or not _is_moment(value) or offset not in (None, match["offset"] is not None):
             return expected
         if unit == "D" and match[2]:
@@ -321,6 +351,17 @@ def _is_moment(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_beyond(text: str) -> bool:
+    """Whether a moment with an offset is of the year 0 or 10000 in UTC, in which pandas keeps its columns."""
+    try:
+        dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+    except ValueError:
+        return False
+    except OverflowError:
+        return True
+    return False
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], Check]] = {
@@ -352,6 +393,8 @@ _NOUNS = {
 
 def _checker(field: Mapping[str, Any]) -> Check:
     fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
+    if field["dtype"] in ("any", "list", "map") and _inside(field) is None:
+        fits = _check_depth(fits)
 
     def check(value: Any) -> str | None:
         if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -451,6 +494,10 @@ def _shown(value: Any) -> str:
     if type(value) in names:
         return names[type(value)]
     text = json.dumps(value) if isinstance(value, str | int | float | bool) else repr(value)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -583,7 +630,7 @@ class Predictor:
     def _check_array(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         shape, got = tuple(self.contract["shape"]), _shape(instance)
         if got != shape:
-            text = "a ragged list" if got is None else f"shape {list(got)}"
+            text = "a ragged list" if got is None else _cut(f"shape {list(got)}")
             yield {"instance": i, "field": None, "expected": f"shape {list(shape)}", "got": text}
             return
         for value in _flat(instance):
@@ -783,12 +830,17 @@ _CASTS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    if not isinstance(value, list):
-        return ()
-    inner = {_shape(item) for item in value}
-    if len(inner) > 1 or None in inner:
-        return None
-    return (len(value), *(inner.pop() if inner else ()))  # type: ignore[misc]
+    """The shape of lists of lists, level by level, as they may be nested as deep as Python's stack; None if
+    they are ragged.
+    """
+    level, shape = [value], []
+    while any(isinstance(item, list) for item in level):
+        sizes = {len(item) if isinstance(item, list) else None for item in level}
+        if len(sizes) > 1:
+            return None
+        shape.append(sizes.pop())
+        level = [inner for item in level for inner in item]
+    return tuple(shape)  # type: ignore[arg-type]
 
 
 def _flat(value: Any) -> Iterable[Any]:
@@ -837,7 +889,7 @@ def notebook_lines(error: BaseException) -> list[str]:
     mapped = {(m["file"], m["line"]): m for m in manifest()["source_map"]}
     found = []
     for raised in _with_causes(error):
-        for frame in traceback.extract_tb(raised.__traceback__):
+        for frame in traceback.extract_tb(_own(raised, BaseException, "__traceback__")):
             path = Path(frame.filename)
             entry = mapped.get((path.name, frame.lineno))
             if entry is not None and path.resolve().parent == HERE:
@@ -848,7 +900,10 @@ def notebook_lines(error: BaseException) -> list[str]:
 
 
 def _with_causes(error: BaseException) -> list[BaseException]:
-    """An error, the members of a group, and what each was raised from or while handling."""
+    """An error, the members of a group, and what each was raised from or while handling.
+
+    Read past what the errors' own classes make of such attributes: they are the notebook's, and may raise.
+    """
     found: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
@@ -856,6 +911,12 @@ def _with_causes(error: BaseException) -> list[BaseException]:
         if raised is None or any(raised is known for known in found):
             continue
         found.append(raised)
-        context = None if raised.__suppress_context__ else raised.__context__
-        todo += [*getattr(raised, "exceptions", ()), raised.__cause__, context]
+        if issubclass(type(raised), BaseExceptionGroup):
+            todo += _own(raised, BaseExceptionGroup, "exceptions")
+        context = None if _own(raised, BaseException, "__suppress_context__") else "__context__"
+        todo += [_own(raised, BaseException, name) for name in ("__cause__", context) if name]
     return found
+
+
+def _own(raised: BaseException, kind: type, name: str) -> Any:
+    return vars(kind)[name].__get__(raised)

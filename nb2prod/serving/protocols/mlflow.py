@@ -14,12 +14,12 @@ import csv
 import importlib.metadata
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from nb2prod.serving import arrow
-from nb2prod.serving.bodies import json_object, kind_of, refuse
+from nb2prod.serving.bodies import Rows, json_object, kind_of, refuse, said_twice
 from nb2prod.serving.core import Call, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer
@@ -28,7 +28,17 @@ from nb2prod.serving.protocols.native import accepts_arrow
 from nb2prod.serving.routes import Request, get, post
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-CODES = {400: "BAD_REQUEST", 422: "INVALID_PARAMETER_VALUE", 503: "TEMPORARILY_UNAVAILABLE"}
+CODES = {
+    404: "ENDPOINT_NOT_FOUND",
+    422: "INVALID_PARAMETER_VALUE",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""MLflow's own, by status; of what else a client does wrong it says BAD_REQUEST."""
+
+SEPARATORS = (";", "\t", "|")
+"""What other tools write between the values of what they call CSV."""
 
 
 def _invocations(request: Request, body: bytes) -> Call:
@@ -59,7 +69,7 @@ def _answered(release: LoadedRelease, predictions: list[Any]) -> Response:
 
 
 def _refused(refused: Refused, asked: str) -> Response:
-    data = {"error_code": CODES.get(refused.status, "INTERNAL_ERROR"), "message": refused.detail}
+    data = {"error_code": CODES.get(refused.status, "BAD_REQUEST"), "message": refused.detail}
     found = {"errors": refused.errors} if refused.errors else {}
     return answer({**data, **found, "request_id": asked}, *refused.headers, status=refused.status)
 
@@ -76,38 +86,54 @@ def _of_json(body: bytes, release: LoadedRelease) -> Any:
         refuse("params", "nothing: this model takes no parameters", kind_of(data["params"]))
     value = data[given[0]]
     if given[0] == "dataframe_split":
-        return _as_instances(_split(value), release)
-    if given[0] == "dataframe_records":
-        return _as_instances(value, release)
+        return _split(value)
+    if given[0] == "dataframe_records" and isinstance(value, list):
+        return Rows(len(value), partial(_as_instances, value))
     return rows_of_columns(value) if given[0] == "inputs" and isinstance(value, dict) else value
 
 
-def _split(value: Any) -> list[Any]:
+def _split(value: Any) -> Rows:
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         refuse("dataframe_split", "an object with `columns` and `data`", kind_of(value))
     columns = value.get("columns")
-    if not isinstance(columns, list) or len({*map(str, columns)}) < len(columns):
-        refuse("dataframe_split.columns", "a list of different names", kind_of(columns))
-    for i, row in enumerate(value["data"]):
-        if not isinstance(row, list) or len(row) != len(columns):
+    # texts of lists that are nested too deep cannot be made
+    if not isinstance(columns, list) or any(isinstance(name, list | dict) for name in columns):
+        got = "a list of lists or objects" if isinstance(columns, list) else kind_of(columns)
+        refuse("dataframe_split.columns", "a list of different names", got)
+    names = [*map(str, columns)]
+    if twice := said_twice(names):
+        refuse("dataframe_split.columns", "a list of different names", f"{twice} twice")
+    return Rows(len(value["data"]), partial(_rows_of_lists, names, value["data"]))
+
+
+def _rows_of_lists(names: Sequence[str], data: Sequence[Any], release: LoadedRelease) -> list[Any]:
+    for i, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != len(names):
             got = f"a list of {len(row)}" if isinstance(row, list) else kind_of(row)
-            refuse(f"dataframe_split.data[{i}]", f"a list of {len(columns)}", got)
-    return [dict(zip(map(str, columns), row, strict=True)) for row in value["data"]]
+            refuse(f"dataframe_split.data[{i}]", f"a list of {len(names)}", got)
+    rows = [dict(zip(names, row, strict=True)) for row in data]
+    return _as_instances(rows, release)
 
 
-def rows_of_columns(value: Mapping[str, Any]) -> list[Any]:
+def rows_of_columns(value: Mapping[str, Any]) -> Rows:
     """Rows of named columns."""
-    if not value or any(not isinstance(column, list) for column in value.values()):
-        refuse("inputs", "a list, or an object of lists", "an object of something else")
+    for name, column in value.items():
+        if not isinstance(column, list):
+            refuse("inputs", "a list, or an object of lists", f"{kind_of(column)} as {name!r:.60}")
     lengths = {len(column) for column in value.values()}
+    if not lengths:
+        refuse("inputs", "a list, or an object of lists", "an empty object")
     if len(lengths) > 1:
         refuse("inputs", "columns of one length", f"lengths {', '.join(map(str, sorted(lengths)))}")
-    return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+    return Rows(
+        lengths.pop(),
+        lambda release: [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)],
+    )
 
 
-def _as_instances(rows: Any, release: LoadedRelease) -> Any:
+def _as_instances(rows: list[Any], release: LoadedRelease) -> list[Any]:
     """Rows of a table for a model that takes values: those of its one column."""
-    if release.predictor.takes_records or not isinstance(rows, list):
+    if release.predictor.takes_records:
         return rows
     return [next(iter(row.values())) if isinstance(row, dict) and len(row) == 1 else row for row in rows]
 
@@ -115,26 +141,49 @@ def _as_instances(rows: Any, release: LoadedRelease) -> Any:
 # --- CSV -----------------------------------------------------------------------------------------
 
 
-def _of_csv(body: bytes, release: LoadedRelease) -> Any:
+def _of_csv(body: bytes, release: LoadedRelease) -> list[Any]:
     try:
-        lines = [*csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)]
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+    except UnicodeDecodeError as error:
         raise Refused(400, f"the body is not CSV in UTF-8: {error}") from None
-    if not lines:
+    records = _records(lines)
+    _, columns = next(records, (0, []))
+    if not columns:
         raise Refused(400, "the body is empty; its first line names the columns")
-    columns, *rows = lines
-    for i, row in enumerate(rows, 2):
-        if len(row) != len(columns):
-            raise Refused(400, f"line {i} has {len(row)} values for {len(columns)} columns")
     fields = {field["name"]: field for field in release.contract["fields"]}
+    _check_columns(columns, fields)
     kinds = [fields.get(name, {}).get("dtype", "string") for name in columns]
     if not release.predictor.takes_records and len(columns) == 1 and len(fields) == 1:
         kinds = [field["dtype"] for field in fields.values()]
-    read = [
-        {name: _value(text, kind) for name, text, kind in zip(columns, row, kinds, strict=True)}
-        for row in rows
-    ]
-    return _as_instances(read, release)
+    rows: list[Any] = []
+    for i, row in records:
+        if len(row) != len(columns):
+            raise Refused(400, f"line {i} has {len(row)} values for {len(columns)} columns")
+        if len(rows) == release.limits.max_rows:
+            raise Refused(413, f"at most {len(rows)} instances are taken at a time, got more")
+        values = (_value(text, kind) for text, kind in zip(row, kinds, strict=True))
+        rows.append(dict(zip(columns, values, strict=True)))
+    return _as_instances(rows, release)
+
+
+def _records(lines: Any) -> Iterator[tuple[int, list[str]]]:
+    """Records and the lines that they begin at; blank lines are none, as pandas has it."""
+    start = 1
+    try:
+        for record in lines:
+            if record:
+                yield start, record
+            start = lines.line_num + 1
+    except csv.Error as error:
+        raise Refused(400, f"the body is not CSV: {error} (in line {start})") from None
+
+
+def _check_columns(columns: Sequence[str], fields: Mapping[str, Any]) -> None:
+    if twice := said_twice(columns):
+        raise Refused(400, f"the first line names the column {twice} twice")
+    used = next((mark for mark in SEPARATORS if mark in columns[0]), None)
+    if used and len(columns) == 1 < len(fields):
+        raise Refused(400, f"values of CSV are separated by commas here, and the first line has {used!r}")
 
 
 def _value(text: str, kind: str) -> Any:
@@ -147,7 +196,7 @@ def _value(text: str, kind: str) -> Any:
         return {"true": True, "false": False}.get(text.lower(), text)
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # of brackets without end
         return text
 
 

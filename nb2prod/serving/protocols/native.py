@@ -25,17 +25,21 @@ from nb2prod.serving.routes import Request, get, post
 
 
 def _predict(request: Request, body: bytes) -> Call:
-    arrows = request.header(b"content-type").startswith(arrow.STREAM)
+    kind = request.header(b"content-type").lower()
     render = arrow.answer if accepts_arrow(request) else partial(_answered, request.asked)
-    return Call(request.asked, lambda release: arrow.read(body) if arrows else _instances(body), render)
+    return Call(request.asked, lambda release: _instances(body, kind), render)
 
 
 def accepts_arrow(request: Request) -> bool:
     """Whether the answer is wanted as an Arrow IPC stream."""
-    return arrow.STREAM in request.header(b"accept")
+    return arrow.STREAM in request.header(b"accept").lower()
 
 
-def _instances(body: bytes) -> Any:
+def _instances(body: bytes, kind: str) -> Any:
+    if kind.startswith(arrow.STREAM):
+        return arrow.read(body)
+    if kind.startswith("text/csv"):
+        raise Refused(415, f"bodies are application/json or {arrow.STREAM} here; send CSV to /invocations")
     return member(json_object(body, "an object with `instances`"), "instances", "a list of instances")
 
 

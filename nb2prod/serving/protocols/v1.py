@@ -54,10 +54,12 @@ class _Read:
 def check(request: Request, release: LoadedRelease) -> None:
     """Refused 404 if the path names another model or version than the one that answers."""
     model, version = request.names.get("model"), request.names.get("version")
+    if model == "":
+        raise Refused(404, f"the request names no model; there is {release.model_name}")
     if model is not None and model != release.model_name:
-        raise Refused(404, f"there is no model {model} here; there is {release.model_name}")
+        raise Refused(404, f"there is no model {model:.200} here; there is {release.model_name}")
     if version is not None and version != str(release.version):
-        raise Refused(404, f"version {version} of {model} does not answer here; {release.version} does")
+        raise Refused(404, f"version {version:.60} of {model} does not answer here; {release.version} does")
 
 
 def _refused(refused: Refused, asked: str) -> Response:

@@ -14,19 +14,20 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
 
 from nb2prod.serving import tensors
-from nb2prod.serving.bodies import json_object
+from nb2prod.serving.bodies import Rows, json_object, said_twice
 from nb2prod.serving.core import Call, loaded, named, ready
 from nb2prod.serving.host import Host
 from nb2prod.serving.http import Refused, Response, answer, dumps
 from nb2prod.serving.loader import LoadedRelease
 from nb2prod.serving.protocols.v1 import check
 from nb2prod.serving.routes import Request, get, post
-from nb2prod.serving.tensors import BadTensor, Tensor
+from nb2prod.serving.tensors import BadTensor, Sent, Tensor
 
 OUTPUT = "predictions"
 """The name of predictions that are no records."""
@@ -61,17 +62,15 @@ class _Read:
         if isinstance(data.get("id"), str):
             self._id = data["id"]
         self._binary = _flag(data, "binary_data_output")
-        try:
-            self._wanted = _wanted(data, self._binary)
-            return rows_of(_inputs(data, blob), release)
-        except BadTensor as error:
-            raise Refused(400, str(error)) from None
+        self._wanted = _wanted(data, self._binary)
+        return rows_of(_inputs(data, blob), release)
 
     def _parts(self) -> tuple[dict[str, Any], memoryview]:
         length = self._request.header(LENGTH.encode())
         if not length:
             return json_object(self._body, nan=True), memoryview(b"")
-        if not length.isdecimal() or int(length) > len(self._body):
+        # of a number that is long enough Python makes none
+        if not length.isdecimal() or len(length) > 18 or int(length) > len(self._body):
             raise Refused(400, f"{LENGTH} is {length!r:.40}; the body has {len(self._body)} bytes")
         end = int(length)
         return json_object(self._body[:end], nan=True), memoryview(self._body)[end:]
@@ -111,12 +110,14 @@ def _flag(data: Any, name: str) -> bool:
 def _wanted(data: Mapping[str, Any], binary: bool) -> dict[str, bool]:
     """Outputs by name, and whether as bytes; empty if all are wanted."""
     listed = data.get("outputs") or []
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+    if not isinstance(listed, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in listed
+    ):
         raise BadTensor("outputs: expected a list of objects with a name")
-    return {str(one.get("name")): _flag(one, "binary_data") or binary for one in listed}
+    return {one["name"]: _flag(one, "binary_data") or binary for one in listed}
 
 
-def _inputs(data: Mapping[str, Any], blob: memoryview) -> list[Tensor]:
+def _inputs(data: Mapping[str, Any], blob: memoryview) -> list[Sent]:
     listed = data.get("inputs")
     if not isinstance(listed, list) or not listed:
         raise BadTensor("inputs: expected a list of tensors")
@@ -129,28 +130,32 @@ def _inputs(data: Mapping[str, Any], blob: memoryview) -> list[Tensor]:
     return distinct(found)
 
 
-def distinct(found: list[Tensor]) -> list[Tensor]:
+def distinct(found: list[Sent]) -> list[Sent]:
     """The tensors of a request; BadTensor if two have one name."""
-    if len({tensor.name for tensor in found}) < len(found):
-        raise BadTensor("inputs: two tensors have one name")
+    if twice := said_twice([tensor.name for tensor in found]):
+        raise BadTensor(f"inputs: two tensors have one name: {twice}")
     return found
 
 
-def rows_of(found: Sequence[Tensor], release: LoadedRelease) -> list[Any]:
+def rows_of(found: Sequence[Sent], release: LoadedRelease) -> Rows:
     """The instances that the tensors of a request hold; BadTensor."""
     if not found:
         raise BadTensor("inputs: expected a list of tensors")
-    fields = release.contract["fields"]
-    if not release.predictor.takes_records:
-        if len(found) > 1:
-            raise BadTensor(f"inputs: expected one tensor, got {_names(found)}")
-        deeper = len(release.contract["shape"])
-        return _values(found[0], fields[0] if fields else {}, deeper)
-    kinds = {field["name"]: field for field in fields}
-    columns = {tensor.name: _values(tensor, kinds.get(tensor.name, {}), 0) for tensor in found}
-    lengths = {len(column) for column in columns.values()}
+    if not release.predictor.takes_records and len(found) > 1:
+        raise BadTensor(f"inputs: expected one tensor, got {_names(found)}")
+    lengths = {len(tensor) for tensor in found}
     if len(lengths) > 1:
         raise BadTensor(f"inputs: expected as many rows in each tensor, got {sorted(lengths)}")
+    return Rows(lengths.pop(), partial(_rows, found))
+
+
+def _rows(found: Sequence[Sent], release: LoadedRelease) -> list[Any]:
+    fields = release.contract["fields"]
+    if not release.predictor.takes_records:
+        deeper = len(release.contract["shape"])
+        return _values(found[0].tensor(), fields[0] if fields else {}, deeper)
+    kinds = {field["name"]: field for field in fields}
+    columns = {sent.name: _values(sent.tensor(), kinds.get(sent.name, {}), 0) for sent in found}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
@@ -182,7 +187,7 @@ def _outputs(predictions: Sequence[Any]) -> list[Tensor]:
     return [tensors.of_column(OUTPUT, predictions)]
 
 
-def _names(found: Sequence[Tensor]) -> str:
+def _names(found: Sequence[Tensor | Sent]) -> str:
     return ", ".join(tensor.name for tensor in found)
 
 
