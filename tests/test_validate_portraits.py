@@ -118,10 +118,14 @@ def test_a_refusal_says_where_the_code_of_a_function_is_from(tmp_path: Path, how
 
 KEPT = """
 import functools
+import logging
+import sys
 from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
+from scipy import stats
 class Config:
+    spread = stats.norm(0, 1)
     ROOT = Path.cwd()
     table = sp.csr_matrix([[1, 0], [0, 2]])
     steps = np.arange(5000.0)
@@ -131,7 +135,9 @@ class Config:
     def of(self, x): return x
 Config.table.has_sorted_indices
 first = Config().double
-def rate(x, steps=Config.steps):
+logger = logging.getLogger(__name__)
+def rate(x, steps=Config.steps, to=sys.stdout):
+    logger.debug("asked for %s, at %s", x, Config.spread.cdf(x))
     return float(steps[x] * Config.table[0, 0]) + Config().of(1)
 """
 

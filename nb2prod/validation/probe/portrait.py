@@ -11,6 +11,7 @@ import dis
 import functools
 import hashlib
 import inspect
+import io
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -132,6 +133,12 @@ class _Painter:
         self.parts += 1
         if self.parts > MAX_PARTS:
             raise _TooMuch
+        if isinstance(value, io.IOBase):
+            return "a stream"  # where a process writes is another matter
+        if self.in_library and self.own(value):
+            return "the name of its module"  # as `logging.getLogger(__name__)` has it
+        if self.in_library and type(value).__module__.startswith("numpy.random"):
+            return self._kind(value)  # a library's own: `scipy.stats.norm(0, 1)` has one without a seed
         if isinstance(value, PLAIN):
             text = repr(value)
             return text if len(text) < LONG else _Content(text).shown()
