@@ -55,6 +55,20 @@ def test_a_file_that_hides_an_installed_module_is_not_its_distributions(site: Pa
     assert Installed().owners("hidden", tmp_path / "hidden.py") == set()
 
 
+def test_what_is_loaded_says_which_of_two_of_one_name_counts(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(site, "twice", "twice/__init__.py", version="2.0")
+    copies = tmp_path / "thirdparty_files"
+    copies.mkdir()
+    install(copies, "twice", "twice/__init__.py", version="1.0")
+    monkeypatch.syspath_prepend(str(copies))
+    here = Installed()
+    assert here["twice"].version == "1.0"
+    assert here.owners("twice", site / "twice/__init__.py") == {"twice"}
+    assert here["twice"].version == "2.0"
+
+
 def test_what_a_distribution_carries_within_is_its_own(site: Path) -> None:
     install(site, "carrier", "carrier/__init__.py", "carrier/_vendor/yaml/__init__.py")
     assert Installed().owners("yaml", site / "carrier/_vendor/yaml/__init__.py") == {"carrier"}

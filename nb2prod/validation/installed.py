@@ -110,12 +110,14 @@ class Installed:
 
     def __init__(self) -> None:
         self._all: dict[str, Distribution] = {}
+        self._hidden: list[tuple[str, Distribution]] = []
         self._named: dict[str, set[str]] = defaultdict(set)
         for meta in metadata.distributions():
-            name = _name(meta)
-            if name and canonical(name) not in self._all:  # the first on the path is the one that counts
+            if name := _name(meta):
                 found = Distribution(name, meta.version, _real(Path(str(meta.locate_file("")))), meta)
-                self._all[canonical(name)] = found
+                # the first on the path is the one that counts, unless what is loaded came with another
+                if self._all.setdefault(canonical(name), found) is not found:
+                    self._hidden.append((canonical(name), found))
         for key, found in self._all.items():
             for top in found.tops:
                 self._named[top].add(key)
@@ -136,7 +138,16 @@ class Installed:
         nearest = max(around, key=lambda folder: len(folder.parts), default=None)
         if nearest is not None:
             return frozenset(key for key, folder in self._editable.items() if folder == nearest)
-        return frozenset(key for key, found in self._all.items() if found.claims(file))
+        if found := frozenset(key for key, found in self._all.items() if found.claims(file)):
+            return found
+        return frozenset(self._uncovered(file))
+
+    def _uncovered(self, file: Path) -> Iterator[str]:
+        """Ray, once it is loaded, puts its own copy of psutil first on the path."""
+        for key, found in self._hidden:
+            if found.claims(file):
+                self._all[key] = found
+                yield key
 
     def named(self, module: str) -> frozenset[str]:
         """The distributions that a module by this name, which was not loaded, would come with."""
