@@ -63,6 +63,8 @@ def running(server: Server, work: Path) -> Iterator[tuple[str, float, Callable[[
         **os.environ,
         "MODEL": str(work / "model.joblib"),
         "PYTHONPATH": str(HERE.parent),
+        # MLflow calls uvicorn by its name
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "BENCH_RUN": str(port),
         **server.env,
     }
@@ -75,7 +77,8 @@ def running(server: Server, work: Path) -> Iterator[tuple[str, float, Callable[[
                 _ask(url, body)
                 break
             except (OSError, urllib.error.URLError, ValueError):
-                if time.perf_counter() - started > PATIENCE_S:
+                ended = process.poll() is not None and not server.stop
+                if ended or time.perf_counter() - started > PATIENCE_S:
                     raise TimeoutError(f"{server.name} does not answer: see {log.name}") from None
                 time.sleep(0.02)
         yield url, time.perf_counter() - started, lambda: _memory(str(port))
