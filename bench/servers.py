@@ -120,7 +120,7 @@ def servers(work: Path, peers: Path, project: Path) -> list[Server]:
             for how, env in (("", {}), (", not accelerated", {"NB2PROD_ACCELERATE": "0"}))
             for name, path, command in (
                 ("nb2prod", "/bench/predict", lambda port: [*ours, "up", "--port", f"{port}"]),
-                ("nb2prod serve", "/predict", lambda port: [*ours, "serve", "bench", "--port", f"{port}"]),
+                ("nb2prod serve", "/predict", lambda port: [*ours, "serve", "bench@1", "--port", f"{port}"]),
             )
         ),
         Server("echo on Ray Serve", "floor", lambda port: [*echo, f"{port}"]),

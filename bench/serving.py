@@ -79,7 +79,9 @@ def running(server: Server, work: Path) -> Iterator[tuple[str, float, Callable[[
             except (OSError, urllib.error.URLError, ValueError):
                 ended = process.poll() is not None and not server.stop
                 if ended or time.perf_counter() - started > PATIENCE_S:
-                    raise TimeoutError(f"{server.name} does not answer: see {log.name}") from None
+                    raise TimeoutError(
+                        f"{server.name} does not answer: see server.log in its folder"
+                    ) from None
                 time.sleep(0.02)
         yield url, time.perf_counter() - started, lambda: _memory(str(port))
     finally:

@@ -28,10 +28,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def main(port: int) -> None:
+    from bench.servers import free_port  # the peers' environment lacks what that needs
+
     os.environ |= {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_worker_niceness": "0",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
     }
     import ray
     from ray import serve
