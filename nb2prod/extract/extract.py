@@ -45,6 +45,9 @@ from nb2prod.extract.watches import rebound_later
 PACKAGE_FORMAT = 2
 FIXED_FILES = (
     "runtime.py",
+    "checks.py",
+    "casts.py",
+    "wire.py",
     "codecs.py",
     "writer.py",
     "formats.py",

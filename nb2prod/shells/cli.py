@@ -8,22 +8,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from nb2prod._version import __version__
 from nb2prod.domain import to_json
 from nb2prod.errors import Nb2prodError, SetupError, UsageError
-from nb2prod.serving.limits import LIMITS, SETTINGS, UNSEEN, option_of
 from nb2prod.shells.difference import HELP as DIFF_HELP
+from nb2prod.shells.options import json_option, limit_options, notebook_argument, run_options
 
 JSON_TOO = "NB2PROD_JSON_TOO"
 """Set by the magics: print the text and, behind a record separator, the JSON document."""
 
 RECORD_SEPARATOR = "\x1e"
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 HELP = """Take a tagged notebook to production.
 
@@ -48,41 +46,6 @@ Exit codes: 0 done, 1 the notebook or request is wrong, 2 usage, 3 the environme
 def cli(project: str | None) -> None:
     if project:
         os.environ["NB2PROD_PROJECT"] = str(Path(project).resolve())
-
-
-def _json_option(command: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(
-        command
-    )
-
-
-def _notebook_argument(command: F) -> F:
-    command = click.option("--name", help="Name of package, model and endpoint (default: the file's name).")(
-        command
-    )
-    return click.argument("notebook", type=click.Path(dir_okay=False))(command)
-
-
-def _run_options(command: F) -> F:
-    for option in (
-        click.option("-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
-                     help="Replace a parameter of the notebook; VALUE is read as YAML: 0.3, true, text."),
-        click.option("--rtol", type=float, help="Relative tolerance of parity (default: exact)."),
-        click.option("--force", is_flag=True, help="Run the notebook even if nothing changed."),
-        click.option("--accelerate/--no-accelerate", default=None, help="Let onnxruntime answer for models "
-                     "where it is proven to answer alike, and quicker (default: do)."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def _limit_options(command: F) -> F:
-    for name, setting in reversed([*SETTINGS.items()]):
-        default = getattr(LIMITS, name)
-        kind = click.Choice(UNSEEN) if name == "unseen" else type(default)
-        told = f"{setting.what[:1].upper()}{setting.what[1:]} (default: {default})."
-        command = click.option(option_of(name), type=kind, help=told)(command)
-    return command
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -112,8 +75,8 @@ def _parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 @cli.command()
-@_notebook_argument
-@_json_option
+@notebook_argument
+@json_option
 def check(notebook: str, name: str | None, as_json: bool) -> None:
     """Say what is wrong with a notebook, with cell, line and fix. Runs nothing."""
     from nb2prod.shells import api, render
@@ -134,7 +97,7 @@ def check(notebook: str, name: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@_notebook_argument
+@notebook_argument
 @click.argument("what", required=False, metavar="[NAME|CELL]")
 @click.option(
     "--html",
@@ -143,7 +106,7 @@ def check(notebook: str, name: str | None, as_json: bool) -> None:
     metavar="FILE",
     help="Write the graph to FILE, one page that needs no network.",
 )
-@_json_option
+@json_option
 def explain(notebook: str, name: str | None, what: str | None, page: str | None, as_json: bool) -> None:
     """Say why each line is in the package or out of it. Runs nothing.
 
@@ -171,9 +134,9 @@ def explain(notebook: str, name: str | None, what: str | None, page: str | None,
 
 
 @cli.command()
-@_notebook_argument
+@notebook_argument
 @click.option("-o", "--out", default="build", show_default=True, help="Folder for the package.")
-@_json_option
+@json_option
 def build(notebook: str, name: str | None, out: str, as_json: bool) -> None:
     """Extract the serving code into a package you can read. Runs nothing."""
     from nb2prod.shells import api, render
@@ -185,12 +148,12 @@ def build(notebook: str, name: str | None, out: str, as_json: bool) -> None:
 
 
 @cli.command()
-@_notebook_argument
-@_run_options
+@notebook_argument
+@run_options
 @click.option(
     "--isolated", is_flag=True, help="Prove it also in an empty environment that holds requirements.txt."
 )
-@_json_option
+@json_option
 def validate(
     notebook: str,
     name: str | None,
@@ -230,10 +193,10 @@ def validate(
 
 
 @cli.command()
-@_notebook_argument
-@_run_options
+@notebook_argument
+@run_options
 @click.option("--endpoint", help="Name of the endpoint (default: the notebook's name).")
-@_json_option
+@json_option
 def deploy(
     notebook: str,
     name: str | None,
@@ -274,7 +237,7 @@ def deploy(
 @click.option("--name", help="Name of the notebook's model (default: the file's name).")
 @click.option("--code", is_flag=True, help="Show the generated code's changes as a unified diff.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if old clients break.")
-@_json_option
+@json_option
 def diff(a: str, b: str | None, name: str | None, code: bool, exit_code: bool, as_json: bool) -> None:
     from nb2prod.shells import api, difference
 
@@ -290,7 +253,7 @@ def diff(a: str, b: str | None, name: str | None, code: bool, exit_code: bool, a
     "--onnx", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="The file to write."
 )
 @click.option("--state", metavar="KEY", help="Which model, where the release has several.")
-@_json_option
+@json_option
 def export(what: str, onnx: str, state: str | None, as_json: bool) -> None:
     """Write a model of a release as an ONNX file: the one that serves, for use elsewhere.
 
@@ -309,7 +272,7 @@ def export(what: str, onnx: str, state: str | None, as_json: bool) -> None:
 @click.argument("endpoint")
 @click.option("--example", is_flag=True, help="Send the notebook's own example.")
 @click.option("--data", help="The instances as JSON, @FILE, or - for standard input.")
-@_json_option
+@json_option
 def predict(endpoint: str, example: bool, data: str | None, as_json: bool) -> None:
     """Ask a live endpoint. DATA is a list of instances, or {"instances": [...]}."""
     from nb2prod.shells import api
@@ -356,8 +319,8 @@ def _instances(data: str) -> Any:
     "--drain-s", type=float, help="Seconds to answer on after SIGTERM, while readiness says 503 (default: 3)."
 )
 @click.option("--grpc-port", type=int, help="Port to listen on for gRPC as well (default: none).")
-@_limit_options
-@_json_option
+@limit_options
+@json_option
 def serve(
     what: str | None,
     local: bool,
@@ -391,7 +354,7 @@ def serve(
 
 
 @cli.command()
-@_json_option
+@json_option
 def status(as_json: bool) -> None:
     """List the endpoints: state, version, replicas, URL, and how each release serves."""
     from nb2prod.shells import api, render
@@ -403,7 +366,7 @@ def status(as_json: bool) -> None:
 @cli.command()
 @click.argument("endpoint")
 @click.option("-n", "--lines", default=100, show_default=True, help="How many lines.")
-@_json_option
+@json_option
 def logs(endpoint: str, lines: int, as_json: bool) -> None:
     """Show the last log lines of an endpoint: errors with notebook cell and line."""
     from nb2prod.shells import api
@@ -413,7 +376,7 @@ def logs(endpoint: str, lines: int, as_json: bool) -> None:
 
 
 @cli.command()
-@_json_option
+@json_option
 def dashboard(as_json: bool) -> None:
     """Print the URL of the Ray dashboard, and the token that it asks for once."""
     from nb2prod.shells import api
@@ -427,7 +390,7 @@ def dashboard(as_json: bool) -> None:
 @click.option("--host", help="Address to listen on (default: 127.0.0.1, this machine only).")
 @click.option("--port", type=int, help="Port of the endpoints (default: 8000).")
 @click.option("--grpc-port", type=int, help="Their port for gRPC (default: the one after --port).")
-@_json_option
+@json_option
 def up(host: str | None, port: int | None, grpc_port: int | None, as_json: bool) -> None:
     """Start the local cluster and restore every endpoint."""
     from nb2prod.shells import api
@@ -438,7 +401,7 @@ def up(host: str | None, port: int | None, grpc_port: int | None, as_json: bool)
 
 
 @cli.command()
-@_json_option
+@json_option
 def down(as_json: bool) -> None:
     """End the cluster that this project started, and no other. Releases and endpoints are kept."""
     from nb2prod.shells import api
@@ -449,7 +412,7 @@ def down(as_json: bool) -> None:
 
 
 @cli.command()
-@_json_option
+@json_option
 def doctor(as_json: bool) -> None:
     """Look whether this machine has what nb2prod needs."""
     from nb2prod.shells import api
@@ -470,7 +433,7 @@ def doctor(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("name")
-@_json_option
+@json_option
 def new(name: str, as_json: bool) -> None:
     """Write a starter notebook NAME.ipynb that deploys as it is."""
     from nb2prod.shells import api

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .runtime import NUMPY, caster, categorical
+from .casts import NUMPY, caster, categorical
 
 try:
     from pandas.api.internals import create_dataframe_from_blocks as _from_blocks

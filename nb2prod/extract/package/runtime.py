@@ -12,25 +12,38 @@ types that the notebook's example had.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import functools
 import importlib
 import json
-import math
-import operator
-import re
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from . import accelerated, codecs
+from .casts import caster, nan_for_none
+from .checks import (
+    ABSENT,
+    NOUNS,
+    Check,
+    checker,
+    cut,
+    flat,
+    inner_look,
+    no_such_field,
+    problem,
+    seen_test,
+    shape_of,
+    usual_test,
+)
 from .codecs import DamagedState
+from .wire import BATCH_KINDS, is_missing, rows_of, to_wire
+from .wire import SameNames as SameNames
+from .wire import to_instances as to_instances
 
 HERE = Path(__file__).resolve().parent
 
-BATCH_KINDS = frozenset({"frame", "records", "values", "array"})
 FIELD_KINDS = frozenset({"frame", "records", "record", "names"})
 MAX_PROBLEMS = 100
 
@@ -45,10 +58,6 @@ class InvalidRequest(ValueError):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{where}{field}: expected {first['expected']}, got {first['got']}{more}")
         self.problems = [dict(problem) for problem in problems]
-
-
-class SameNames(TypeError):
-    """Two columns or keys of an answer have one name in JSON, so that one of their values would be lost."""
 
 
 class WrongAnswer(RuntimeError):
@@ -84,427 +93,6 @@ def load_state(key: str) -> Any:
     return accelerated.load(HERE, entry, original)
 
 
-# --- JSON ----------------------------------------------------------------------------------------
-
-
-def is_missing(value: Any) -> bool:
-    """True of None, NaN, NaT and pandas.NA."""
-    if value is None:
-        return True
-    if isinstance(value, float):
-        return math.isnan(value)
-    return type(value).__name__ in ("NaTType", "NAType") or (
-        hasattr(value, "dtype") and getattr(value, "shape", None) == () and bool(operator.ne(value, value))
-    )
-
-
-def to_wire(value: Any) -> Any:
-    """Any value of notebook code as plain JSON data; TypeError where there is no faithful form."""
-    if isinstance(value, bool | int | str) and type(value) in (bool, int, str):
-        return value
-    if isinstance(value, Mapping):
-        _check_names(names := [str(to_wire(key)) for key in value])
-        return dict(zip(names, map(to_wire, value.values()), strict=True))
-    if isinstance(value, list | tuple):
-        return [to_wire(item) for item in value]
-    if is_missing(value):
-        return None
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return _to_wire_other(value)
-
-
-def _to_wire_other(value: Any) -> Any:
-    if isinstance(value, dt.datetime | dt.date | dt.time):
-        return _to_wire_moment(value)
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return [to_wire(row) for row in _records(value)]
-    if hasattr(value, "tolist"):
-        return _to_wire_array(value)
-    if isinstance(value, set | frozenset):
-        return sorted((to_wire(item) for item in value), key=repr)
-    if isinstance(value, bool | int | str):
-        return next(kind for kind in (bool, int, str) if isinstance(value, kind))(value)
-    raise TypeError(f"no JSON form for {type(value).__module__}.{type(value).__qualname__}")
-
-
-def _to_wire_moment(value: Any) -> str:
-    offset = value.utcoffset() if isinstance(value, dt.datetime) else None
-    if offset is not None and offset.seconds % 60:  # local time before time zones: ISO 8601 has whole minutes
-        value = value.astimezone(dt.UTC)
-    text: str = value.isoformat()
-    return text
-
-
-def _to_wire_array(value: Any) -> Any:
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    listed = value.tolist()
-    if kind == "M" and type(value).__module__ == "numpy":  # nanoseconds would come as bare integers
-        listed = [None if text == "NaT" else text for text in value.astype(str).ravel().tolist()]
-        listed = listed[0] if value.shape == () else _nested(listed, value.shape)
-    if kind == "m" or type(listed) is type(value):
-        raise TypeError(f"no JSON form for {type(value).__module__}.{type(value).__qualname__}")
-    return to_wire(listed)
-
-
-def _nested(flat: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    if len(shape) == 1:
-        return flat
-    step = len(flat) // shape[0] if shape[0] else 0
-    return [_nested(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
-
-
-def _check_names(names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
-        twice = dict.fromkeys(name for name in names if names.count(name) > 1)
-        raise SameNames(f"more than one column or key is named {', '.join(map(repr, twice))}")
-
-
-def _records(frame: Any) -> Iterator[dict[str, Any]]:
-    _check_names(names := [str(name) for name in frame.columns])
-    columns = [frame.iloc[:, i].tolist() for i in range(len(names))]
-    for i in range(len(frame)):
-        yield {name: column[i] for name, column in zip(names, columns, strict=True)}
-
-
-def to_instances(request: Any, kind: str) -> list[Any]:
-    """A request, as notebook code holds it, as instances: the inverse of Predictor.decode."""
-    if kind == "frame":
-        return [to_wire(row) for row in _records(request)]
-    if kind in BATCH_KINDS:
-        return [to_wire(row) for row in request]
-    return [to_wire(request)]
-
-
-# --- checking ------------------------------------------------------------------------------------
-
-Check = Callable[[Any], str | None]
-"""From one value to what was expected instead, or None if the value fits."""
-
-_HIGHEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
-
-_MOMENT = re.compile(
-    r"(\d{4})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d{1,9}))?)?(?P<offset>Z|[+-]\d\d:?[0-5]\d)?)?",
-    re.ASCII,
-)
-_DIGITS = {"s": 0, "ms": 3, "us": 6}
-_OFFSET = {True: " with UTC offset", False: " without UTC offset", None: ""}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_integer(field: Mapping[str, Any]) -> Check:
-    sized = re.match(r"(u?)int(8|16|32|64)", field["python"], re.IGNORECASE)
-    if sized is None:
-        return _check_whole
-    bits = int(sized[2])
-    low, high = (0, 2**bits - 1) if sized[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-    def check(value: Any) -> str | None:
-        if not _is_number(value) or value != value // 1:
-            return "an integer"
-        return None if low <= value <= high else f"an integer from {low} to {high}"
-
-    return check
-
-
-def _check_whole(value: Any) -> str | None:
-    if not _is_number(value) or value != value // 1:
-        return "an integer"
-    # readers of JSON make such floats of longer integers, which are other numbers then
-    beyond = isinstance(value, float) and not -(2**63) < value < 2**64
-    return "an integer of at most 64 bits" if beyond else None
-
-
-def _check_number(field: Mapping[str, Any]) -> Check:
-    highest = _HIGHEST.get(field["python"].lower(), 1.7976931348623157e308)
-    return lambda v: None if _is_number(v) and -highest <= v <= highest else "a number"
-
-
-def _check_string(field: Mapping[str, Any]) -> Check:
-    return lambda v: None if isinstance(v, str) and (v.isascii() or _encodes(v)) else "a string"
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_boolean(field: Mapping[str, Any]) -> Check:
-    return lambda v: None if isinstance(v, bool) else "true or false"
-
-
-def _check_list(field: Mapping[str, Any]) -> Check:
-    length = field.get("length")
-    expected = "a list" if length is None else f"a list of {length}"
-    return lambda v: None if isinstance(v, list) and length in (None, len(v)) else expected
-
-
-def _check_record(field: Mapping[str, Any]) -> Check:
-    return lambda v: None if isinstance(v, dict) else "an object"
-
-
-_DEEPEST = 200
-"""How deep a value may be nested whose parts are not looked at: answers repeat it, and stacks end."""
-
-
-def _check_depth(fits: Check) -> Check:
-    def check(value: Any) -> str | None:
-        level = [value]
-        for _ in range(_DEEPEST + 1):
-            level = [item for outer in level if isinstance(outer, dict | list) for item in _items(outer)]
-            if not level:
-                return fits(value)
-        return f"a value nested at most {_DEEPEST} deep"
-
-    return check
-
-
-def _items(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
-
-
-def _check_category(field: Mapping[str, Any]) -> Check:
-    """A category, or what could be one: pandas takes what is none as missing.
-
-    Moments and their like must be categories: many texts stand for one, and would be lost.
-    """
-    text_of, alike = _category_texts(field["categories"]), _alike(field)
-    expected = "one of " + ", ".join(field["categories"][:20])
-
-    def check(value: Any) -> str | None:
-        if alike is not None and alike(value):
-            return None
-        return None if isinstance(value, str | int | float) and text_of(value) is not None else expected
-
-    return check
-
-
-_CATEGORIES = re.compile(r"category\[(.+?)(, ordered)?\]$")
-
-_ALIKE: tuple[tuple[str, Callable[[Any], bool]], ...] = (
-    (r"str(ing)?|object", lambda v: isinstance(v, str) and _encodes(v)),
-    (r"u?int\d*|float\d*", _is_number),
-    (r"bool(ean)?", lambda v: isinstance(v, bool)),
-)
-"""What a value must be that could be a category, by the dtype of the categories."""
-
-
-def _alike(field: Mapping[str, Any]) -> Callable[[Any], bool] | None:
-    inner = _CATEGORIES.match(field["python"])
-    name = inner[1].lower() if inner else "str"
-    return next((alike for names, alike in _ALIKE if re.fullmatch(names, name)), None)
-
-
-def _category_texts(texts: Sequence[str]) -> Callable[[Any], str | None]:
-    """From a JSON value to the category that it stands for: JSON has one way to write 1 and 1.0."""
-    known = set(texts)
-    numbers = {value: text for text in texts if (value := _number_of(text)) is not None}
-
-    def text_of(value: Any) -> str | None:
-        if (text := str(value)) in known:
-            return text
-        return numbers.get(value) if _is_number(value) else None
-
-    return text_of
-
-
-def _number_of(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if text in (str(value), f"{value:.0f}") else None
-
-
-def _check_datetime(field: Mapping[str, Any]) -> Check:
-    dtype = re.match(r"(?:datetime64|timestamp)\[(\w+)(, [^]]+)?\]", field["python"])
-    unit = dtype[1] if dtype else ""
-    offset = bool(dtype[2]) if dtype else None
-    expected = "an ISO 8601 date" if unit == "D" else f"an ISO 8601 date and time{_OFFSET[offset]}"
-
-    def check(value: Any) -> str | None:
-        match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
-        if offset and match is not None and match["offset"] and _is_beyond(value):
-            return f"{expected}, of a year from 1 to 9999 in UTC"
-        if match is None or not _is_moment(value) or offset not in (None, match["offset"] is not None):
-            return expected
-        if unit == "D" and match[2]:
-            return expected
-        if len((match["fraction"] or "").rstrip("0")) > _DIGITS.get(unit, 9):
-            return f"{expected}, in whole {unit}"
-        return (
-            f"{expected}, from 1678 to 2261" if unit == "ns" and not 1678 <= int(match[1]) <= 2261 else None
-        )
-
-    return check
-
-
-def _is_moment(text: str) -> bool:
-    try:
-        dt.datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_beyond(text: str) -> bool:
-    """Whether a moment with an offset is of the year 0 or 10000 in UTC, in which pandas keeps its columns."""
-    try:
-        dt.datetime.fromisoformat(text).astimezone(dt.UTC)
-    except ValueError:
-        return False
-    except OverflowError:
-        return True
-    return False
-
-
-_CHECKS: dict[str, Callable[[Mapping[str, Any]], Check]] = {
-    "integer": _check_integer,
-    "number": _check_number,
-    "string": _check_string,
-    "boolean": _check_boolean,
-    "datetime": _check_datetime,
-    "category": _check_category,
-    "record": _check_record,
-    "map": _check_record,
-    "list": _check_list,
-    "any": lambda field: lambda v: None,
-}
-
-_NOUNS = {
-    "integer": "an integer",
-    "number": "a number",
-    "string": "a string",
-    "boolean": "true or false",
-    "datetime": "an ISO 8601 date and time",
-    "category": "a string",
-    "record": "an object",
-    "map": "an object",
-    "list": "a list",
-    "any": "a value",
-}
-
-
-def _checker(field: Mapping[str, Any]) -> Check:
-    fits, nullable, noun = _CHECKS[field["dtype"]](field), field["nullable"], _NOUNS[field["dtype"]]
-    if field["dtype"] in ("any", "list", "map") and _inside(field) is None:
-        fits = _check_depth(fits)
-
-    def check(value: Any) -> str | None:
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return None if nullable else f"{noun}: never null"
-        return fits(value)
-
-    return check
-
-
-def _seen(field: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str, Any] | None:
-    """Whether a value that fits is one that the notebook's data had, in words what is, and such a one.
-
-    None if that is not known.
-    """
-    low, high, texts = field["minimum"], field["maximum"], field["categories"]
-    if field["dtype"] in ("integer", "number") and low is not None and high is not None:
-        return lambda v: low <= v <= high, f"{_NOUNS[field['dtype']]} from {low} to {high}", low
-    if not texts or field["dtype"] not in ("string", "category"):
-        return None
-    known, told = frozenset(texts), "one of " + ", ".join(texts[:20])
-    if field["dtype"] == "string":
-        return lambda v: v in known, told, texts[0]
-    text_of = _category_texts(texts)
-    return lambda v: text_of(v) is not None, told, texts[0]
-
-
-def _usual(field: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """Whether a value is so like the notebook's that a closer look can be spared: most are."""
-    check, low, high = _checker(field), field["minimum"], field["maximum"]
-    kind = {"integer": int, "number": float}.get(field["dtype"])
-    if kind is not None and low is not None and high is not None and not check(low) and not check(high):
-        return lambda v: type(v) is kind and low <= v <= high
-    if field["dtype"] in ("string", "category"):
-        known = frozenset(text for text in field["categories"] or () if check(text) is None)
-        return lambda v: type(v) is str and v in known
-    return lambda v: False
-
-
-Found = tuple[str, str, Any]
-"""A problem inside a value: the path to it, what was expected, what is there (or _ABSENT)."""
-
-_ABSENT = object()
-
-
-def _inside(field: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]] | None:
-    """From a value that fits, and the path to it, to the problems in its parts; None if it has none."""
-    parts = field.get("parts") or ()
-    if field["dtype"] == "record":
-        return _inside_record(parts)
-    if not parts or (parts[0]["dtype"] == "any" and parts[0]["nullable"]):
-        return None
-    return _inside_elements(parts[0])
-
-
-def _inside_elements(part: Mapping[str, Any]) -> Callable[[Any, str], Iterator[Found]]:
-    check, inside = _checker(part), _inside(part)
-
-    def look(value: Any, path: str) -> Iterator[Found]:
-        named = isinstance(value, dict)
-        for key, item in value.items() if named else enumerate(value):
-            if expected := check(item):
-                yield f"{path}.{key}" if named else f"{path}[{key}]", expected, item
-            elif inside is not None and isinstance(item, dict | list):
-                yield from inside(item, f"{path}.{key}" if named else f"{path}[{key}]")
-
-    return look
-
-
-def _inside_record(parts: Sequence[Mapping[str, Any]]) -> Callable[[Any, str], Iterator[Found]]:
-    looks = {part["name"]: (_checker(part), _inside(part)) for part in parts}
-    required = {part["name"]: _NOUNS[part["dtype"]] for part in parts if not part["optional"]}
-
-    def look(value: Mapping[str, Any], path: str) -> Iterator[Found]:
-        for name, noun in required.items():
-            if name not in value:
-                yield f"{path}.{name}", noun, _ABSENT
-        for name, item in value.items():
-            check, inside = looks.get(name, (_unknown, None))
-            if expected := check(item):
-                yield f"{path}.{name}", expected, item
-            elif inside is not None and isinstance(item, dict | list):
-                yield from inside(item, f"{path}.{name}")
-
-    return look
-
-
-def _unknown(value: Any) -> str:
-    return "no such field"
-
-
-def _shown(value: Any) -> str:
-    if value is _ABSENT:
-        return "nothing: it is missing"
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    names = {type(None): "null", dict: "an object", list: "a list"}
-    if type(value) in names:
-        return names[type(value)]
-    text = json.dumps(value) if isinstance(value, str | int | float | bool) else repr(value)
-    return _cut(text)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _problem(instance: int | None, field: str | None, expected: str, value: Any) -> dict[str, Any]:
-    return {"instance": instance, "field": field, "expected": expected, "got": _shown(value)}
-
-
 # --- the package as one function -----------------------------------------------------------------
 
 
@@ -526,9 +114,9 @@ class Predictor:
         self.on_unseen = "count"
         self._seen: dict[str, tuple[Callable[[Any], bool], str, Any]] = {}
         self._checks = {name: self._counted(name, field) for name, field in self._fields.items()}
-        self._usual = {name: _usual(field) for name, field in self._fields.items()}
+        self._usual = {name: usual_test(field) for name, field in self._fields.items()}
         self._first: Check = next(iter(self._checks.values()), lambda value: None)
-        self._inside = {name: inside for name, f in self._fields.items() if (inside := _inside(f))}
+        self._inside = {name: inside for name, f in self._fields.items() if (inside := inner_look(f))}
         self._casts = {name: caster(field) for name, field in self._fields.items()}
         self._run = run
 
@@ -551,7 +139,7 @@ class Predictor:
     def problems(self, instances: Any) -> list[dict[str, Any]]:
         """Everything in which the instances break the contract, at most the first 100."""
         if not isinstance(instances, list | tuple):
-            return [_problem(None, "instances", "a list", instances)]
+            return [problem(None, "instances", "a list", instances)]
         if not instances:
             return [
                 {"instance": None, "field": "instances", "expected": "at least one instance", "got": "none"}
@@ -564,7 +152,7 @@ class Predictor:
         return found[:MAX_PROBLEMS]
 
     def _counted(self, name: str, field: Mapping[str, Any]) -> Check:
-        check, seen = _checker(field), _seen(field)
+        check, seen = checker(field), seen_test(field)
         if seen is None:
             return check
         self._seen[name] = seen
@@ -590,7 +178,7 @@ class Predictor:
                 key = name if self.takes_records else ""
                 value = row[key]
                 if not (isinstance(value, list) or is_missing(value) or was_seen(value)):
-                    others.append(_problem(i, key or None, told, value))
+                    others.append(problem(i, key or None, told, value))
                     row[key] = one
             made.append(row if self.takes_records else row[""])
         return made, others[:MAX_PROBLEMS]
@@ -601,41 +189,41 @@ class Predictor:
         elif self.kind == "array":
             yield from self._check_array(i, instance)
         elif expected := self._first(instance):
-            yield _problem(i, None, expected, instance)
+            yield problem(i, None, expected, instance)
         elif self._inside:
             yield from self._check_inside(i, next(iter(self._inside)), instance, path="")
 
     def _check_inside(self, i: int, name: str, value: Any, *, path: str) -> Iterator[dict[str, Any]]:
         if name in self._inside and isinstance(value, dict | list):
             for where, expected, found in self._inside[name](value, path):
-                yield _problem(i, where.removeprefix("."), expected, found)
+                yield problem(i, where.removeprefix("."), expected, found)
 
     def _check_record(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(instance, dict):
-            yield _problem(i, None, f"an object with the fields {', '.join(self._fields)}", instance)
+            yield problem(i, None, f"an object with the fields {', '.join(self._fields)}", instance)
             return
         for name, check in self._checks.items():
-            value = instance.get(name, _ABSENT)
+            value = instance.get(name, ABSENT)
             if self._usual[name](value):
                 continue
-            if value is _ABSENT:
-                yield _problem(i, name, _NOUNS[self._fields[name]["dtype"]], _ABSENT)
+            if value is ABSENT:
+                yield problem(i, name, NOUNS[self._fields[name]["dtype"]], ABSENT)
             elif expected := check(value):
-                yield _problem(i, name, expected, value)
+                yield problem(i, name, expected, value)
             elif name in self._inside:
                 yield from self._check_inside(i, name, value, path=name)
         for name in instance.keys() - self._fields.keys():
-            yield _problem(i, str(name), _unknown(instance[name]), instance[name])
+            yield problem(i, str(name), no_such_field(instance[name]), instance[name])
 
     def _check_array(self, i: int, instance: Any) -> Iterator[dict[str, Any]]:
-        shape, got = tuple(self.contract["shape"]), _shape(instance)
+        shape, got = tuple(self.contract["shape"]), shape_of(instance)
         if got != shape:
-            text = "a ragged list" if got is None else _cut(f"shape {list(got)}")
+            text = "a ragged list" if got is None else cut(f"shape {list(got)}")
             yield {"instance": i, "field": None, "expected": f"shape {list(shape)}", "got": text}
             return
-        for value in _flat(instance):
+        for value in flat(instance):
             if expected := self._first(value):
-                yield _problem(i, None, expected, value)
+                yield problem(i, None, expected, value)
                 return
             if self._inside and (
                 found := list(self._check_inside(i, next(iter(self._inside)), value, path=""))
@@ -678,7 +266,7 @@ class Predictor:
         dtype = np.dtype(self.contract["fields"][0]["python"])
         if dtype.kind == "U":
             dtype = np.dtype("U")
-        return np.array(_nan_for_none(instances) if dtype.kind == "f" else instances, dtype=dtype)
+        return np.array(nan_for_none(instances) if dtype.kind == "f" else instances, dtype=dtype)
 
     def _instance(self, instance: Any) -> Any:
         if self.kind not in FIELD_KINDS:
@@ -691,170 +279,11 @@ class Predictor:
         """The answers of `run` as JSON data: one prediction for each of `count` instances."""
         if not self.batch:
             return [to_wire(answer) for answer in answers]
-        rows = _rows(answers[0])
+        rows = rows_of(answers[0])
         if rows is None or len(rows) != count:
             got = type(answers[0]).__name__ if rows is None else f"{len(rows)} answers"
             raise WrongAnswer(f"expected one answer for each of {count} instances, got {got}")
         return rows
-
-
-def _rows(answer: Any) -> list[Any] | None:
-    """An answer as one JSON value for each row; None if it has no rows."""
-    if isinstance(answer, Mapping):
-        _check_names(names := [str(name) for name in answer])
-        return _rows_of_columns(dict(zip(names, map(_rows, answer.values()), strict=True)))
-    if isinstance(answer, str | bytes | set | frozenset) or getattr(answer, "shape", None) == ():
-        return None
-    wire = to_wire(answer) if hasattr(answer, "__len__") else None
-    return wire if isinstance(wire, list) else None
-
-
-def _rows_of_columns(columns: Mapping[str, list[Any] | None]) -> list[Any] | None:
-    there = [column for column in columns.values() if column is not None]
-    if len(there) != len(columns) or len({len(column) for column in there}) != 1:
-        return None
-    return [dict(zip(columns, row, strict=True)) for row in zip(*there, strict=True)]
-
-
-def categorical(values: Sequence[Any], field: Mapping[str, Any]) -> Any:
-    """A column of a field of categories.
-
-    `python` says what they are, if not texts: `category[int64]`, `category[str, ordered]`.
-    """
-    import pandas as pd
-
-    texts = list(field["categories"])
-    inner = _CATEGORIES.match(field["python"])
-    if inner is None:
-        categories = pd.Index(texts)
-    elif inner[1] == "bool":
-        categories = pd.Index([text == "True" for text in texts])
-    else:
-        categories = pd.Index(texts).astype(inner[1])
-    codes, text_of = {text: code for code, text in enumerate(texts)}, _category_texts(texts)
-    # what is none of them is missing, as pandas has it
-    found = [codes.get(text_of(value), -1) for value in values]
-    return pd.Categorical.from_codes(found, categories=categories, ordered=bool(inner and inner[2]))
-
-
-Cast = Callable[[Any], Any]
-"""From a JSON value to what the notebook's code had in its place."""
-
-
-def caster(field: Mapping[str, Any]) -> Cast:
-    dtype, python, parts = field["dtype"], field["python"], field.get("parts") or ()
-    as_it_comes = (dtype, python) == ("number", "object")
-    missing = _missing(field)
-    if parts:
-        cast = _PART_CASTS[dtype]({part["name"]: caster(part) for part in parts})
-    elif dtype in _CASTS and not as_it_comes:
-        cast = _scalar_cast(_CASTS[dtype], python)
-    else:
-        return (lambda value: value) if missing is None else lambda v: missing if v is None else v
-    return lambda value: missing if value is None else cast(value)
-
-
-def _missing(field: Mapping[str, Any]) -> Any:
-    """What stands for null in a field: the very object that the notebook's data had there."""
-    if kind := field.get("missing"):
-        return _MISSING[kind]()
-    is_typed = field["dtype"] == "number" and field["python"] != "object"
-    return _number(math.nan, field["python"]) if is_typed else None
-
-
-_MISSING: dict[str, Callable[[], Any]] = {
-    "None": lambda: None,
-    "nan": lambda: math.nan,
-    "np.nan": lambda: importlib.import_module("numpy").nan,
-    "NA": lambda: importlib.import_module("pandas").NA,
-    "NaT": lambda: importlib.import_module("pandas").NaT,
-}
-
-
-def _scalar_cast(cast: Callable[[Any, str], Any], python: str) -> Cast:
-    return lambda value: cast(value, python)
-
-
-def _cast_record(casts: Mapping[str, Cast]) -> Cast:
-    return lambda value: {name: cast(value[name]) for name, cast in casts.items() if name in value}
-
-
-def _cast_map(casts: Mapping[str, Cast]) -> Cast:
-    (cast,) = casts.values()
-    return lambda value: {key: cast(item) for key, item in value.items()}
-
-
-def _cast_list(casts: Mapping[str, Cast]) -> Cast:
-    (cast,) = casts.values()
-    return lambda value: [cast(item) for item in value]
-
-
-_PART_CASTS: dict[str, Callable[[Mapping[str, Cast]], Cast]] = {
-    "record": _cast_record,
-    "map": _cast_map,
-    "list": _cast_list,
-}
-
-
-def _number(value: float, python: str) -> Any:
-    """A number of numpy's where the example held one: `{"age": df["age"].max()}`."""
-    if python in ("int", "float") or not NUMPY.fullmatch(python):
-        return value
-    import numpy as np
-
-    return np.dtype(python).type(value)
-
-
-NUMPY = re.compile(r"(?:u?int|float)(?:8|16|32|64)")
-"""Types of numbers that numpy makes of JSON's as pandas would."""
-
-
-def _cast_datetime(value: str, python: str) -> Any:
-    if python == "Timestamp":
-        import pandas as pd
-
-        try:
-            return pd.Timestamp(value)
-        except pd.errors.OutOfBoundsDatetime:
-            # nanoseconds of a year that pandas has in microseconds only: cut, as `datetime` cuts them
-            return pd.Timestamp(dt.datetime.fromisoformat(value))
-    moment = dt.datetime.fromisoformat(value)
-    return moment.date() if python == "date" else moment
-
-
-_CASTS: dict[str, Callable[[Any, str], Any]] = {
-    "integer": lambda v, python: _number(int(v), python),
-    "number": lambda v, python: _number(float(v), python),
-    "datetime": _cast_datetime,
-}
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    """The shape of lists of lists, level by level, as they may be nested as deep as Python's stack; None if
-    they are ragged.
-    """
-    level, shape = [value], []
-    while any(isinstance(item, list) for item in level):
-        sizes = {len(item) if isinstance(item, list) else None for item in level}
-        if len(sizes) > 1:
-            return None
-        shape.append(sizes.pop())
-        level = [inner for item in level for inner in item]
-    return tuple(shape)  # type: ignore[arg-type]
-
-
-def _flat(value: Any) -> Iterable[Any]:
-    if not isinstance(value, list):
-        yield value
-        return
-    for item in value:
-        yield from _flat(item)
-
-
-def _nan_for_none(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_nan_for_none(item) for item in value]
-    return math.nan if value is None else value
 
 
 # --- asynchronous roles --------------------------------------------------------------------------
