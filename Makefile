@@ -14,7 +14,7 @@ INTO := --python $(BIN)/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-torch chaos bench lint format lock clean
+.PHONY: help setup demo test test-torch test-gpu chaos bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-torch: setup ## run the tests that need PyTorch, which they install
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "test-torch: installing PyTorch"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[torch]'; }
 	$(BIN)/python -m pytest tests/with_torch $(ARGS)
+
+test-gpu: ## run the tests that need a GPU, with the PyTorch that is installed
+	$(BIN)/python -m pytest tests/with_gpu $(ARGS)
 
 chaos: setup ## 2,000 random notebooks; 50,000 mutated bodies; 1,000 clients that leave; 30 minutes of load
 	NB2PROD_PROGRAMS=2000 $(BIN)/python -m pytest tests/test_extract_property.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from nb2prod.extract import extract
-from nb2prod.extract.package import codecs
+from nb2prod.extract.package import codecs, formats
 from nb2prod.validation import prove, write_package
 from nb2prod.validation.probe.faithful import difference
 from nb2prod.validation.probe.pickling import Homes
@@ -133,6 +134,16 @@ def test_a_tampered_file_is_refused_before_it_is_read(
     monkeypatch.setattr(codecs, "read", None)
     with pytest.raises(codecs.DamagedState, match="not the file that was proven"):
         codecs.load(tmp_path, item)
+
+
+def test_a_device_that_is_not_here_is_named() -> None:
+    stored, data = store(torch.ones(2), NONE, codecs)
+    text, tensors = formats.read_safetensors(data)
+    elsewhere = json.loads(text)
+    elsewhere["$tensor"].append(f"cuda:{torch.cuda.device_count()}")
+    moved = formats.safetensors(tensors, json.dumps(elsewhere))
+    with pytest.raises(RuntimeError, match=r"a tensor on cuda:\d+, which is not here: give the replica one"):
+        codecs.read(moved, stored.codec, stored.trusted, NONE.find)
 
 
 def test_reading_an_estimator_does_not_load_torch_in_passing() -> None:

@@ -133,8 +133,10 @@ class _Reader:
         about, arrow = formats.read_parquet(self.parts[name])
         return formats.from_table(self.tree(about), arrow)
 
-    def tensor(self, name: str, is_parameter: bool, requires_grad: bool) -> Any:
+    def tensor(self, name: str, is_parameter: bool, requires_grad: bool, device: str = "cpu") -> Any:
         tensor = self.tensors[name]
+        if device != "cpu":
+            tensor = formats.on(device, tensor)
         if is_parameter:
             import torch
 

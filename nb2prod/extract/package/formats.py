@@ -224,16 +224,26 @@ def check_tensor(tensor: Any) -> None:
         raise NoForm(f"safetensors holds plain tensors, not {type_name(tensor)}")
     if tensor.layout is not torch.strided or tensor.is_quantized or not tensor.is_contiguous():
         raise NoForm("safetensors holds dense, contiguous tensors")
-    if tensor.device.type != "cpu":
-        raise NoForm(f"a tensor lies on the device {tensor.device}: move it with `.cpu()`")
+    if tensor.is_meta:
+        raise NoForm("a tensor on the device meta has no values")
 
 
 def safetensors(tensors: Mapping[str, Any], about: str) -> bytes:
     """Tensors by name as a safetensors file that carries our text."""
     from safetensors.torch import save
 
-    data: bytes = save({name: tensor.detach() for name, tensor in tensors.items()}, {"nb2prod": about})
+    held = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    data: bytes = save(held, {"nb2prod": about})
     return data
+
+
+def on(device: str, tensor: Any) -> Any:
+    """A tensor on the device where the notebook had it."""
+    try:
+        return tensor.to(device)
+    except (AssertionError, RuntimeError) as error:  # PyTorch without CUDA has the first
+        hint = "give the replica one, or move the model with `.cpu()` in the notebook"
+        raise RuntimeError(f"the notebook had a tensor on {device}, which is not here: {hint}") from error
 
 
 def read_safetensors(data: bytes) -> tuple[str, dict[str, Any]]:

@@ -176,7 +176,8 @@ class _Writer:
         name = str(len(self._tensors))
         self._tensors[name] = value
         self.modules |= {"torch", "safetensors"}
-        return {"$tensor": [name, has_type(value, "torch.nn", "Parameter"), value.requires_grad]}
+        device = [] if value.device.type == "cpu" else [str(value.device)]
+        return {"$tensor": [name, has_type(value, "torch.nn", "Parameter"), value.requires_grad, *device]}
 
     def device(self, value: Any) -> Any:
         self.modules.add("torch")

@@ -97,6 +97,8 @@ def _random_states() -> list[tuple[Callable[[Any], Any], Any]]:
         states.append((numpy.random.set_state, numpy.random.get_state()))
     if (torch := sys.modules.get("torch")) is not None:
         states.append((torch.random.set_rng_state, torch.random.get_rng_state()))
+        if torch.cuda.is_initialized():
+            states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     return states
 
 
