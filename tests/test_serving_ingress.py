@@ -1,4 +1,4 @@
-"""Serve's gRPC server as `ingress.confine` has it: at one address, and at a port that no other has."""
+"""Serve's gRPC server as `ingress.prepare` has it: at one address, and at a port that no other has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def confined(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv(GRPC_HOST, "127.0.0.1")
     monkeypatch.setattr(grpc_util, "gRPCGenericServer", grpc_util.gRPCGenericServer)
-    assert ingress.confine() == []
+    ingress.prepare()
 
 
 async def started(port: int) -> Any:

@@ -101,7 +101,7 @@ def _ports(ports: Ports) -> dict[str, str]:
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "nb2prod.serving.ingress.confine",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "nb2prod.serving.ingress.prepare",
     }
 
 

@@ -21,6 +21,7 @@ from nb2prod.serving.http import (
     Scope,
     Send,
     inner_path,
+    is_gone,
     lifespan,
     read_body,
     request_id,
@@ -99,7 +100,7 @@ class _Application:
             call = route.calls(request, body)
             if parent:
                 call = replace(call, trace=trace_id(parent))
-            return await core.ask(self.host, call, seconds)
+            return await core.ask(self.host, call, seconds, partial(is_gone, receive))
         except Refused as refused:
             return (refuse or self.table.refuse(path))(refused, asked)
         except Disconnected:

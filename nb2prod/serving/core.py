@@ -89,13 +89,16 @@ def predict(host: Host, waiting: Sequence[Waiting]) -> Iterator[Done]:
             yield [(one.waiting, one.response) for one in there]
 
 
-async def ask(host: Host, call: Call, seconds: float) -> Response:
-    """The response to a call, from the worker thread; Refused 503 if too many wait, 504 after `seconds`."""
+async def ask(host: Host, call: Call, seconds: float, gone: Callable[[], bool] = lambda: False) -> Response:
+    """The response to a call, from the worker thread; Refused 503 if too many wait, 504 after `seconds`.
+
+    Disconnected if its client is `gone` before its turn comes.
+    """
     if host.waiting >= limits_of(host).max_waiting:
         raise Refused(503, f"{host.waiting} requests wait for the model already", ("retry-after", "1"))
     try:
         async with asyncio.timeout(seconds):
-            response: Response = await host.run(predict, call)
+            response: Response = await host.run(predict, call, gone)
     except TimeoutError:
         raise Refused(
             504, f"no answer within {seconds:.3g} s; the model may still be at work on it"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from nb2prod.serving.http import Disconnected
 from nb2prod.serving.loader import LoadedRelease, unload
 
 Loop = asyncio.AbstractEventLoop
@@ -18,15 +19,16 @@ Loop = asyncio.AbstractEventLoop
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A request that waits for its result."""
+    """A request that waits for its result. `gone` says whether its client went."""
 
     request: Any
     future: asyncio.Future[Any]
+    gone: Callable[[], bool]
 
     @property
     def left(self) -> bool:
         """Whether nobody wants the result any more: the client went, or its time is over."""
-        return self.future.cancelled()
+        return self.future.cancelled() or self.gone()
 
 
 Done = Sequence[tuple[Waiting, Any]]
@@ -68,13 +70,13 @@ class Host:
         if old is not None:
             self._queue.put(old)
 
-    async def run(self, work: Work, request: Any) -> Any:
+    async def run(self, work: Work, request: Any, gone: Callable[[], bool] = lambda: False) -> Any:
         """The result of `work` for a request, in the worker thread. `work` gets what waits for it together.
 
-        If the caller is cancelled while it waits, the request is dropped; once begun it is finished, and its
-        result is dropped.
+        If the caller is cancelled while it waits, the request is dropped; if its client is `gone` when its
+        turn comes, Disconnected is raised. Once begun it is finished, and its result is dropped.
         """
-        waiting = Waiting(request, asyncio.get_running_loop().create_future())
+        waiting = Waiting(request, asyncio.get_running_loop().create_future(), gone)
         self._queue.put((work, self, waiting))
         return await waiting.future
 
@@ -91,7 +93,7 @@ def _work_once(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> bool:
     with suppress(Empty):
         while True:
             taken.append(queue.get_nowait())
-    asked = [one for one in taken if isinstance(one, tuple) and not one[2].left]
+    asked = [one for one in taken if isinstance(one, tuple)]
     for work, host in dict.fromkeys(one[:2] for one in asked):
         _do(work, host, [waiting for w, _, waiting in asked if w is work])
     for old in taken:
@@ -103,8 +105,11 @@ def _work_once(queue: SimpleQueue[_Asked | LoadedRelease | None]) -> bool:
 
 def _do(work: Work, host: Host, asked: Sequence[Waiting]) -> None:
     try:
-        for done in work(host, asked):
-            _settle(done, asyncio.Future.set_result)
+        if there := [one for one in asked if not one.left]:
+            for done in work(host, there):
+                _settle(done, asyncio.Future.set_result)
+        if left := [(one, Disconnected()) for one in asked if one.left]:
+            _settle(left, asyncio.Future.set_exception)
     except BaseException as error:  # whoever waits must hear of it, and the thread must live
         told = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
         _settle([(one, told) for one in asked], asyncio.Future.set_exception)

@@ -173,6 +173,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
     return bytes(body) if size <= limit else None
 
 
+def is_gone(receive: Receive) -> bool:
+    """Whether the client has hung up, at no cost: uvicorn's `receive` is a method of what knows it.
+
+    ASGI itself has only a wait for it, which takes a task of each request.
+    """
+    return getattr(getattr(receive, "__self__", None), "disconnected", None) is True
+
+
 async def send_response(send: Send, response: Response, *, body: bool = True) -> None:
     """Send a response; without its body for HEAD."""
     headers = [

@@ -1,4 +1,5 @@
-"""gRPC as Ray Serve has it: its own server in every replica, and a method of the deployment for each rpc.
+"""How requests come in where Ray Serve runs: HTTP past its wrapper, gRPC as it has it: its own server in
+every replica, and a method of the deployment for each rpc.
 
 HAProxy, which stands before them, is told in `control.haproxy` which call goes to which endpoint.
 """
@@ -11,8 +12,10 @@ from typing import Any
 
 import grpc
 from ray.serve._private import grpc_util
+from starlette.middleware import Middleware
 
 from nb2prod.serving import rpc
+from nb2prod.serving.direct import Direct
 from nb2prod.serving.messages import SERVICE
 
 HOST = "NB2PROD_GRPC_HOST"
@@ -94,10 +97,10 @@ class _Server(grpc_util.gRPCGenericServer):  # type: ignore[misc]
         return port
 
 
-def confine() -> list[Any]:
-    """Have this process's gRPC servers listen where HOST says; no middlewares for HTTP.
+def prepare() -> list[Middleware]:
+    """Have this process's gRPC servers listen where HOST says; the middlewares for HTTP.
 
     Serve calls it (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH) in each process that is about to listen.
     """
     grpc_util.gRPCGenericServer = _Server
-    return []
+    return [Middleware(Direct)]

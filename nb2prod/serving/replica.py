@@ -56,6 +56,8 @@ class Replica(Methods):
         self._table = Path(table)
         self._host = Host()
         self.answers = rpc.Service(self._host, alias=self._table.stem).answer
+        self._tracing = from_environment(os.environ)
+        self.direct = application(self._host, tracing=self._tracing)
         self._lock = threading.Lock()
         self._following = threading.Lock()
         self._generation = 0
@@ -66,8 +68,8 @@ class Replica(Methods):
         threading.Thread(target=self._poll, name="table", daemon=True).start()
 
     def __serve_build_asgi_app__(self) -> App:
-        # Ray Serve returns x-request-id itself
-        return application(self._host, echo_request_id=False, tracing=from_environment(os.environ))
+        # for requests that come through Ray Serve's wrapper, which returns x-request-id itself
+        return application(self._host, echo_request_id=False, tracing=self._tracing)
 
     async def prepare(self, generation: int, route: Mapping[str, Any]) -> dict[str, Any]:
         """Load and warm a release beside the one that serves; nothing else changes.
