@@ -76,10 +76,12 @@ def changed_by_roles(
         for statement in [*code.body, *([code.entry] if code.entry else [])]
     }
 
+    calls = {code.role: _call(stages[code.role]) for code in codes if code.entry is not None}
+
     def follow() -> None:
         for code in codes:
             flow.names |= {name: flow.make((code.role, name)) for name in copies[code.role]}
-            _follow(flow, code, stages[code.role])
+            _follow(flow, code, stages[code.role], calls.get(code.role))
 
     settle(flow, follow)
     for name, node in flows.changed_outside(flow).items():
@@ -91,8 +93,8 @@ def changed_by_roles(
             yield code.role, _role_changes_shared(name, where)
 
 
-def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
-    """One role, with what those before it have given."""
+def _follow(flow: Flow, code: RoleCode, stage: Stage, entry: ast.Call | None) -> None:
+    """One role, with what those before it have given. `entry`: the call of its function, the same each time."""
     given: Value = NOTHING
     for statement in code.body:
         flow.statement = statement.node
@@ -102,7 +104,7 @@ def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
             flows.run(flow, [statement.node])
     if code.entry is not None:
         flow.statement = code.entry.node
-        given = value(flow, _call(stage))
+        given = value(flow, entry)
     if stage.result != "names" and stage.outputs:
         flow.names[stage.outputs[0]] = given
 
