@@ -311,12 +311,12 @@ def outcome(folder: Path, cells: list[tuple[str, str]]) -> str:
     note("\n".join(f"# {tags}\n{source}" for tags, source in cells))
     note("\n".join(f"## {n}\n{t}" for n, t in bundle.files.items() if n in CODE))
     try:
-        got = described(lambda: package_answer(bundle, ran.state, ran.request, folder, ran.portraits))
+        got = described(lambda: package_answer(bundle, ran.stored, ran.request, folder, ran.portraits))
     except (StateChanged, Refused):
         return "refused"
     assert got == repr(ran.answer)
     want = [described(lambda: answer_to(value, cells, bundle.plan, folder)) for value in OTHERS]  # noqa: B023
-    assert outcomes(bundle, ran.state, [{"r": {"v": value}} for value in OTHERS], folder) == want
+    assert outcomes(bundle, ran.stored, [{"r": {"v": value}} for value in OTHERS], folder) == want
     return "equal"
 
 

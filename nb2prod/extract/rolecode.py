@@ -96,7 +96,7 @@ def live_reads(code: RoleCode) -> Iterator[Read]:
 
 
 def _bound_uncalled(body: tuple[Statement, ...]) -> set[str]:
-    """What is bound before anything can call a function that is made first: by functions below, and itself."""
+    """What is bound before anything can call the function that is made first."""
     bound: set[str] = set()
     for statement in itertools.takewhile(_calls_nothing, body):
         bound |= statement.names.must
