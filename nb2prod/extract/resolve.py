@@ -217,16 +217,19 @@ class Resolver:
 
     def embed(self, name: str, statement: Statement, point: Point) -> None:
         """Have a definition that a value captured at a moment may refer to."""
-        if statement not in self._program.reaching(name, self._at(point)).bindings:
-            return  # the clean run refuses what refers to the older one
+        reaching = self._program.reaching(name, self._at(point))
+        if statement not in reaching.bindings:  # the clean run refuses what is of the older one
+            if reaching.only is None or reaching.only.kind_of(name) != "definition":
+                return
+            statement = reaching.only
         if statement.index not in self._slice.units:
             self.define(statement, Use(point))
         until = self._while_bound(name, Point("after", statement.cell), point)
         self._watch_from(name, statement, until, embedded=True)
         unit = self._slice.units[statement.index]
-        known = self._slice.embedded.setdefault(name, unit).statement
-        if known is not None and known is not statement:
-            self._slice.ambiguous.setdefault(name, refusals.two_meanings(name, known, statement))
+        first = self._slice.embedded.setdefault(name, unit).statement
+        if first is not None and first is not statement:
+            self._slice.ambiguous.setdefault(name, refusals.two_meanings(name, first, statement))
         for below in self._below(statement):
             for known in below.names.must:
                 self._slice.embedded.setdefault(known, self._slice.units[below.index])

@@ -69,9 +69,7 @@ class FollowedRoles:
     handed: Mapping[Role, Value]
 
 
-def follow_roles(
-    layout: Layout, codes: Iterable[RoleCode], copies: Mapping[Role, set[str]]
-) -> FollowedRoles:
+def follow_roles(layout: Layout, codes: Iterable[RoleCode], copies: Mapping[Role, set[str]]) -> FollowedRoles:
     """Follow the code of the roles as one program."""
     flow, codes, handed = Flow(layout.program.changes), list(codes), dict[Role, Value]()
     stages = {stage.role: stage for stage in layout.stages}

@@ -21,6 +21,7 @@ from nb2prod.extract.registries import subclasses
 from nb2prod.extract.resolve import Resolver
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
+from nb2prod.extract.sooner import called_sooner
 from nb2prod.extract.units import Slice, Unit, Use
 from nb2prod.extract.watches import passing, reached
 
@@ -167,9 +168,19 @@ class _Slicer:
             root.findings += other_import(self.program, code, unit)
             held = unit.statement.names.reads & root.copies  # by a default, a closure, a class
             for name in sorted((unit.statement.names.deferred & bound - rebinds) | held):
+                if self._is_read_sooner(code, root, name, unit):
+                    continue
                 root.findings.append(hidden.refused(self.slice, code, name, unit.statement))
                 late = ("NB203", unit.statement.cell.id)
                 unit.findings = [f for f in unit.findings if (f.code, f.cell) != late]
+
+    def _is_read_sooner(self, code: RoleCode, root: Unit, name: str, unit: Unit) -> bool:
+        """Whether a role calls what reads a name only before it binds that name, and does no more to it."""
+        if name in root.copies or name in code.changed or name not in code.local:
+            return False
+        through = [u for u in self.slice.reached(root) if unit in self.slice.reached(u)]
+        nodes = [u.statement.node for u in through if u.statement is not None]
+        return called_sooner(code, name, nodes)
 
     def _refuse_shared_changes(self, codes: list[RoleCode]) -> None:
         roots = self.slice.roots
