@@ -217,17 +217,11 @@ class Resolver:
 
     def embed(self, name: str, statement: Statement, point: Point) -> None:
         """Have a definition that a value captured at a moment may refer to."""
-        reaching = self._program.reaching(name, self._at(point))
-        if statement not in reaching.bindings:  # the clean run refuses what is of the older one
-            if reaching.only is None or reaching.only.kind_of(name) != "definition":
-                return
-            statement = reaching.only
         if statement.index not in self._slice.units:
             self.define(statement, Use(point))
         until = self._while_bound(name, Point("after", statement.cell), point)
         self._watch_from(name, statement, until, embedded=True)
-        unit = self._slice.units[statement.index]
-        first = self._slice.embedded.setdefault(name, unit).statement
+        first = self._slice.embedded.setdefault(name, self._slice.units[statement.index]).statement
         if first is not None and first is not statement:
             self._slice.ambiguous.setdefault(name, refusals.two_meanings(name, first, statement))
         for below in self._below(statement):

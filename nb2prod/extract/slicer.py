@@ -231,8 +231,17 @@ class _Slicer:
             for statement, wanted in reversed([*behind.items()]):
                 own = statement.names.may
                 for name in sorted(wanted & own or own) if statement.kind == "definition" else ():
-                    self._names.embed(name, statement, point)
+                    if (meant := self._defined_by(name, statement, point)) is not None:
+                        self._names.embed(name, meant, point)
         self._captures.make_optional(required)
+
+    def _defined_by(self, name: str, statement: Statement, point: Point) -> Statement | None:
+        """What defines a name by then, if not that statement: what is of the older one is refused."""
+        reaching = self.program.reaching(name, self._at(point))
+        only = reaching.only
+        if statement in reaching.bindings or only is None:
+            return statement if statement in reaching.bindings else None
+        return only if only.kind_of(name) == "definition" else None
 
     def _at(self, point: Point) -> int:
         return point.position(self.program)
