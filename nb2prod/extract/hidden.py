@@ -33,12 +33,24 @@ def refused(slice_: Slice, code: RoleCode, name: str, reader: Statement) -> Diag
 
 def in_state(slice_: Slice, rehomed: Collection[str]) -> Iterator[Diagnostic]:
     """NB212, NB214 for functions and classes that the clean run has found in state."""
-    yield from (slice_.ambiguous[name] for name in sorted(rehomed) if name in slice_.ambiguous)
+    yield from _ambiguous(slice_, rehomed)
     for code in (slice_.layout.codes[role] for role in slice_.roots):
         for unit in slice_.reached(*_embedded(slice_, slice_.roots[code.role], frozenset(rehomed))):
             assert unit.statement is not None
             if unit.statement.kind == "definition":
                 yield from _of_unit(slice_, code, unit, unit.statement)
+
+
+def _ambiguous(slice_: Slice, rehomed: Collection[str]) -> Iterator[Diagnostic]:
+    """NB214 for a name in state that means another definition in other state, or later in the package."""
+    included = [u.statement for u in slice_.included(rehomed) if u.statement is not None]
+    for name in sorted(slice_.embedded.keys() & rehomed):
+        meant = slice_.embedded[name].statement
+        last = max((s for s in included if name in s.names.may), key=lambda s: s.index, default=None)
+        if name in slice_.ambiguous:
+            yield slice_.ambiguous[name]
+        elif meant is not None and last is not None and last is not meant:
+            yield refusals.two_meanings(name, meant, last)
 
 
 def _embedded(slice_: Slice, root: Unit, rehomed: frozenset[str]) -> Iterator[Unit]:

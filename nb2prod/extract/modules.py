@@ -193,6 +193,7 @@ def _state_read(module: Module) -> tuple[frozenset[str], frozenset[str]]:
 def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
     """The module of each function and class that the package holds."""
     definitions = [u for u in homes if u.statement is not None and u.statement.kind == "definition"]
+    definitions.sort(key=position_of)  # of several the last counts, as it does in a module
     return {name: homes[unit] for unit in definitions for name in bound_in(unit)}
 
 
