@@ -66,14 +66,19 @@ def _embedded(slice_: Slice, root: Unit, rehomed: frozenset[str]) -> Iterator[Un
 
 def _of_unit(slice_: Slice, code: RoleCode, unit: Unit, reader: Statement) -> Iterator[Diagnostic]:
     program, bound = slice_.layout.program, bound_by(slice_, code)
-    assert slice_.moment is not None
-    runs = program.start(code.body[0].cell) if code.body else program.end(slice_.moment)
     for name in sorted(reader.names.deferred - reader.names.writes_global):
         if name in bound:
             yield refused(slice_, code, name, reader)
         elif name in unit.moments:
-            low, high = sorted([unit.moments[name].position(program), runs])
+            low, high = sorted([unit.moments[name].position(program), _runs(slice_, code)])
             yield from _changed(slice_, name, reader, low, high)
+
+
+def _runs(slice_: Slice, code: RoleCode) -> int:
+    """The position at which a role's code runs."""
+    assert slice_.moment is not None
+    program = slice_.layout.program
+    return program.start(code.body[0].cell) if code.body else program.end(slice_.moment)
 
 
 def _changed(slice_: Slice, name: str, reader: Statement, low: int, high: int) -> Iterator[Diagnostic]:
@@ -89,9 +94,8 @@ def handed_on(slice_: Slice, codes: list[RoleCode], followed: FollowedRoles) -> 
     program = slice_.layout.program
     for i, code in enumerate(codes):
         earlier = codes[:i]
-        if not code.body or not _holds_functions(followed.handed.get(code.role, frozenset())):
+        if not _holds_functions(followed.handed.get(code.role, frozenset())):
             continue
-        start = program.start(code.body[0].cell)
         for giver in earlier:
             for reader in _readers(slice_, giver):
                 for name in sorted(reader.names.deferred - reader.names.writes_global):
@@ -99,7 +103,7 @@ def handed_on(slice_: Slice, codes: list[RoleCode], followed: FollowedRoles) -> 
                         yield refused(slice_, code, name, reader)
                     elif giver.body:
                         end = program.end(giver.body[-1].cell)
-                        yield from _changed(slice_, name, reader, end, start)
+                        yield from _changed(slice_, name, reader, end, _runs(slice_, code))
 
 
 def _readers(slice_: Slice, code: RoleCode) -> Iterator[Statement]:
