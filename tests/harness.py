@@ -27,7 +27,7 @@ from nb2prod.extract import extract, usage
 from nb2prod.validation.probe import state as capturing
 from nb2prod.validation.probe.finding import Refused, refused
 from nb2prod.validation.probe.lost import lost
-from nb2prod.validation.probe.pickling import Homes, Unstorable, pickled, restore
+from nb2prod.validation.probe.pickling import Home, Homes, Pickled, Unstorable, pickled, restore
 from nb2prod.validation.probe.portrait import unlike
 from nb2prod.validation.probe.unchanged import Unchanged
 from nb2prod.validation.verdict import placed, unlike_notebook
@@ -39,10 +39,14 @@ _count = itertools.count()
 
 @dataclass
 class Ran:
-    """What a run of a notebook has shown: its answer to the example, the kept state and the request."""
+    """What a run of a notebook has shown: its answer to the example, the kept state and the request.
+
+    `state` holds copies for the notebook, of its own classes; `stored` is what a package reads.
+    """
 
     answer: Any = None
     state: dict[str, Any] = field(default_factory=dict)
+    stored: dict[str, Pickled] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
     rehomed: set[str] = field(default_factory=set)
     portraits: list[dict[str, Any]] = field(default_factory=list)
@@ -138,7 +142,7 @@ def _capture(plan: CapturePlan, when: str, cell: str, space: Mapping[str, Any], 
             if not item.optional:
                 raise capturing.no_form(to_json(item), value, problem, space) from problem
             continue
-        ran.state[item.key] = restore(stored)
+        ran.state[item.key], ran.stored[item.key] = restore(stored), stored
         ran.rehomed |= stored.used
         for finding in lost(to_json(item), value, ran.state[item.key], stored.homes, plan.attributes):
             if finding.severity == "error":
@@ -199,13 +203,13 @@ class StateChanged(AssertionError):
 
 def package_answer(
     bundle: Bundle,
-    state: dict[str, Any],
+    stored: Mapping[str, Pickled],
     request: dict[str, Any],
     folder: Path,
     portraits: Iterable[Mapping[str, Any]] = (),
 ) -> Any:
     """The answer of the generated code, imported from `folder`, with that state; StateChanged."""
-    with _imported(bundle, state, folder, portraits) as ask:
+    with _imported(bundle, stored, folder, portraits) as (ask, state):
         before = {key: _bytes(value) for key, value in state.items()}
         answer = ask(request)
         if before != {key: _bytes(value) for key, value in state.items()}:
@@ -214,10 +218,10 @@ def package_answer(
 
 
 def outcomes(
-    bundle: Bundle, state: dict[str, Any], requests: Iterable[dict[str, Any]], folder: Path
+    bundle: Bundle, stored: Mapping[str, Pickled], requests: Iterable[dict[str, Any]], folder: Path
 ) -> list[str]:
     """What one copy of the generated code makes of requests that come one after the other."""
-    with _imported(bundle, state, folder) as ask:
+    with _imported(bundle, stored, folder) as (ask, _):
         return [described(lambda: ask(request)) for request in requests]  # noqa: B023
 
 
@@ -245,7 +249,7 @@ def described(answer: Callable[[], Any]) -> str:
 
 def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
     """Ask the generated code twice; Refused NB321, as by the proof, if the second answer is another."""
-    with _imported(bundle, ran.state, folder, ran.portraits) as ask:
+    with _imported(bundle, ran.stored, folder, ran.portraits) as (ask, _):
         if repr(ask(ran.request)) == repr(ask(ran.request)):
             return
     last = bundle.plan.stages[-1].cells[-1]
@@ -256,11 +260,44 @@ def same_answers(bundle: Bundle, ran: Ran, folder: Path) -> None:
     )
 
 
+class _Package(dict[Home, Any]):
+    """What the package's own modules hold under the names that stored state knows."""
+
+    def __init__(self, package: str, rehome: Mapping[str, str]) -> None:
+        super().__init__()
+        self._package, self._rehome = package, rehome
+
+    def __missing__(self, home: Home) -> Any:
+        first, *inner = home[1].split(".")
+        found = getattr(importlib.import_module(f"{self._package}.{self._rehome[first]}"), first)
+        for name in inner:
+            found = getattr(found, name)
+        return found
+
+
+class _State(dict[str, Any]):
+    """State as the package loads it: objects of its own classes, not of the notebook's."""
+
+    def __init__(self, stored: Mapping[str, Pickled], homes: _Package) -> None:
+        super().__init__()
+        self._stored, self._homes = stored, homes
+
+    def __missing__(self, key: str) -> Any:
+        self[key] = restore(replace(self._stored[key], homes=Homes(frozenset(), {}, self._homes)))
+        return self[key]
+
+
 @contextmanager
 def _imported(
-    bundle: Bundle, state: dict[str, Any], folder: Path, portraits: Iterable[Mapping[str, Any]] = ()
-) -> Iterator[Callable[..., Any]]:
-    """The pipeline of the generated code, as a function of the request's names; Refused as by the proof."""
+    bundle: Bundle,
+    stored: Mapping[str, Pickled],
+    folder: Path,
+    portraits: Iterable[Mapping[str, Any]] = (),
+) -> Iterator[tuple[Callable[..., Any], Mapping[str, Any]]]:
+    """The pipeline of the generated code, as a function of the request's names, and its state.
+
+    Refused as by the proof.
+    """
     name = f"made_package_{next(_count)}"
     path = folder / name
     path.mkdir()
@@ -270,13 +307,16 @@ def _imported(
         runtime.write(f"\n\nimport builtins\n\nload_state = builtins.{name}.__getitem__\n")
     import builtins
 
+    state = _State(stored, _Package(name, bundle.plan.rehome))
     setattr(builtins, name, state)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
         pipeline = importlib.import_module(f"{name}.pipeline")
         _check_like(bundle, name, portraits)
-        yield lambda request: pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request))
+        for item in bundle.evidence.state if bundle.evidence else ():
+            state[item.key]
+        yield lambda request: pipeline.run(*(copy.deepcopy(request[n]) for n in bundle.plan.request)), state
     finally:
         sys.path.remove(str(folder))
         delattr(builtins, name)

@@ -30,7 +30,7 @@ def same_answer(folder: Path, cells: Cells) -> tuple[Bundle, Any]:
     book = read(notebook(folder, *cells))
     ran = run(book, extract(book).plan)
     bundle = whole(book, ran)
-    got = package_answer(bundle, ran.state, ran.request, folder)
+    got = package_answer(bundle, ran.stored, ran.request, folder)
     assert repr(got) == repr(ran.answer)
     return bundle, ran.answer
 

@@ -255,7 +255,7 @@ def test_code_that_reads_its_own_annotations(tmp_path: Path) -> None:
     book = read(notebook(tmp_path, *cells))
     bundle = whole(tmp_path, cells, values)
     ran = run(book, bundle.plan)
-    assert package_answer(bundle, ran.state, ran.request, tmp_path) == ran.answer
+    assert package_answer(bundle, ran.stored, ran.request, tmp_path) == ran.answer
     assert ran.answer[0] == {"x": int, "return": str}
 
 

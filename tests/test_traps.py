@@ -83,7 +83,7 @@ def test_extracted(found: Trap, ipython: Any, tmp_path: Path) -> None:
     assert made == found.modules
     assert_findings(list(bundle.diagnostics), found.noted)
     assert repr(ran.answer) == found.answer
-    assert repr(package_answer(bundle, ran.state, ran.request, tmp_path, ran.portraits)) == found.answer
+    assert repr(package_answer(bundle, ran.stored, ran.request, tmp_path, ran.portraits)) == found.answer
 
 
 def book_of(found: Trap, folder: Path) -> Notebook:

@@ -53,7 +53,7 @@ def test_joined_cells_are_refused_or_answer_alike(
     try:
         ran = ran_in(fresh(one_shell), book)
         bundle = whole(book, ran)
-        answer = repr(package_answer(bundle, ran.state, ran.request, tmp_path, ran.portraits))
+        answer = repr(package_answer(bundle, ran.stored, ran.request, tmp_path, ran.portraits))
         same_answers(bundle, ran, tmp_path)
     except (NotebookError, Refused, StateChanged):
         return

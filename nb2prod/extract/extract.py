@@ -28,6 +28,7 @@ from nb2prod.extract.attributes import attributes_read
 from nb2prod.extract.checks import first_checks
 from nb2prod.extract.compared import compared
 from nb2prod.extract.display import is_display
+from nb2prod.extract.hidden import in_state
 from nb2prod.extract.hints import safe
 from nb2prod.extract.ipython import dropped
 from nb2prod.extract.marks import behind, cell_marks
@@ -83,7 +84,7 @@ def extract(notebook: Notebook, evidence: Evidence | None = None) -> Bundle:
     slice_ = slice_of(layout, frozenset(s.key for s in evidence.state) if evidence is not None else None)
     rehomed, values = (evidence.rehomed, evidence.values) if evidence is not None else ((), ())
     findings = list(dict.fromkeys([*findings, *(f for u in slice_.included(rehomed) for f in u.findings)]))
-    findings += [*rebound_later(slice_), *warmed(slice_, rehomed)]
+    findings += [*rebound_later(slice_), *warmed(slice_, rehomed), *dict.fromkeys(in_state(slice_, rehomed))]
     _stop_on_errors(findings)
     layer = code_files(slice_, rehomed, values)
     _stop_on_errors([*findings, *layer.findings])

@@ -79,12 +79,12 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[Seen
         users = (u for u in units if homes[u] != module.name)
         wanted = (t for u in users for t in u.needs.values() if home_of(slice_, t, homes) == module.name)
         layer.findings += clashes(module.units, wanted)
-        late = _read_late(module) if module.name in inside else frozenset()
+        keys, late = _state_read(module) if module.name in inside else (frozenset(), frozenset())
         lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, late)
-        circular = circular or bool(late)
+        circular = circular or bool(keys)
         _put(layer, f"{module.name}.py", lines)
-    keys = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
-    layer.state = tuple(item for key, item in slice_.state.items() if key in keys)
+    read = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
+    layer.state = tuple(item for key, item in slice_.state.items() if key in read)
     if layer.state:
         _put(layer, "state.py", plain(*(lazy_state_lines if circular else state_lines)(layer.state)))
     _put(layer, "pipeline.py", plain(*pipeline_lines(slice_, layer.stages, seen, _names(homes))))
@@ -177,8 +177,8 @@ def _inside_state(slice_: Slice, homes: Mapping[Unit, str], rehomed: Iterable[st
     return frozenset(homes[unit] for unit in found if unit in homes)
 
 
-def _read_late(module: Module) -> frozenset[str]:
-    """The keys of the state that a module's code reads only when it is called."""
+def _state_read(module: Module) -> tuple[frozenset[str], frozenset[str]]:
+    """The keys of the state that a module's code reads, and of these what it reads only when it is called."""
     units = [*module.units, *([module.body] if module.body else [])]
     early = {
         target.key
@@ -187,12 +187,13 @@ def _read_late(module: Module) -> frozenset[str]:
         if unit.statement is not None and name in unit.statement.names.reads
     }
     keys = {t.key for unit in units for t in unit.needs.values() if t.kind == "state"}
-    return frozenset(keys - early)
+    return frozenset(keys), frozenset(keys - early)
 
 
 def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
     """The module of each function and class that the package holds."""
     definitions = [u for u in homes if u.statement is not None and u.statement.kind == "definition"]
+    definitions.sort(key=position_of)  # of several the last counts, as it does in a module
     return {name: homes[unit] for unit in definitions for name in bound_in(unit)}
 
 

@@ -221,7 +221,9 @@ class Resolver:
             self.define(statement, Use(point))
         until = self._while_bound(name, Point("after", statement.cell), point)
         self._watch_from(name, statement, until, embedded=True)
-        self._slice.embedded.setdefault(name, self._slice.units[statement.index])
+        first = self._slice.embedded.setdefault(name, self._slice.units[statement.index]).statement
+        if first is not None and first is not statement:
+            self._slice.ambiguous.setdefault(name, refusals.two_meanings(name, first, statement))
         for below in self._below(statement):
             for known in below.names.must:
                 self._slice.embedded.setdefault(known, self._slice.units[below.index])

@@ -45,13 +45,20 @@ def _bound_last(node: ast.stmt, own: set[str]) -> set[str]:
             return {root} if (root := names.root_name(target)) is not None else set()
         case ast.AugAssign(target=target):
             return {root} if (root := names.root_name(target)) is not None else set()
-        case ast.Assign() | ast.AnnAssign():
-            return usage.of(node).may
+        case ast.Assign(targets=targets):
+            return {name for target in targets for name in _names_in(target)}
+        case ast.AnnAssign(target=target, value=value):
+            return set(_names_in(target)) if value is not None else set()
         case ast.Expr():
             return usage.of(node).mutates & own
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return set()
     return {name for block in _blocks(node) for name in _last_of(block, own)}
+
+
+def _names_in(target: ast.expr) -> Iterator[str]:
+    """The names that an assignment binds; not those that its value binds on the way, by `:=`."""
+    yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
 
 
 def _last_of(block: list[ast.stmt], own: set[str]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -82,16 +83,35 @@ def live_reads(code: RoleCode) -> Iterator[Read]:
     """What inline code takes from outside, in reading order, each name once for each cell."""
     whole, before = code.local, Names()
     seen: set[tuple[str, str]] = set()
-    for statement in code.body:
+    for i, statement in enumerate(code.body):
         found = statement.names
         wanted = dict.fromkeys(sorted(found.reads - before.must) + sorted(found.deferred - whole), False)
-        later = found.early & whole - before.must
+        later = (found.early & whole) - before.must - _bound_uncalled(code.body[i:])
         wanted |= {name: True for name in sorted(later) if name not in wanted}
         for name, perhaps in wanted.items():
             if (name, statement.cell.id) not in seen:
                 seen.add((name, statement.cell.id))
                 yield Read(name, statement, perhaps)
         before.then(found)
+
+
+def _bound_uncalled(body: tuple[Statement, ...]) -> set[str]:
+    """What is bound before anything can call the function that is made first."""
+    bound: set[str] = set()
+    for statement in itertools.takewhile(_calls_nothing, body):
+        bound |= statement.names.must
+    return bound
+
+
+def _calls_nothing(statement: Statement) -> bool:
+    """Whether a statement only makes a function, or uses nothing by any name."""
+    match statement.node:
+        case ast.FunctionDef(decorator_list=[]) | ast.AsyncFunctionDef(decorator_list=[]):
+            return not statement.names.reads
+        case ast.Assign(targets=[ast.Name()], value=ast.Lambda()):
+            return not statement.names.reads
+    found = statement.names
+    return not (found.reads or found.deferred or found.dynamic)
 
 
 def role_code(program: Program, role: Role, *, final: bool) -> RoleCode:

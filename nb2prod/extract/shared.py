@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from nb2prod.domain import Diagnostic, Role, Stage
 from nb2prod.extract import effects, flows, making, names, registering, usage
@@ -59,31 +60,45 @@ def _comes_back(program: Program, start: Statement, statement: Statement, positi
     return False
 
 
-def changed_by_roles(
-    layout: Layout,
-    codes: Iterable[RoleCode],
-    copies: Mapping[Role, set[str]],
-    reached: Iterable[Statement],
-) -> Iterator[tuple[Role, Diagnostic]]:
-    """NB228 for role code: of what a role has from a helper or from another role it makes no copy."""
-    program = layout.program
-    told = {name for s in reached for name in program.changes.outside(s.node)} | set(layout.request)
-    flow, codes = Flow(program.changes), list(codes)
+@dataclass(frozen=True, slots=True)
+class FollowedRoles:
+    """The roles, followed one after the other, and what each is handed by those before it."""
+
+    flow: Flow
+    places: Mapping[ast.stmt, tuple[RoleCode, Statement]]
+    handed: Mapping[Role, Value]
+
+
+def follow_roles(layout: Layout, codes: Iterable[RoleCode], copies: Mapping[Role, set[str]]) -> FollowedRoles:
+    """Follow the code of the roles as one program."""
+    flow, codes, handed = Flow(layout.program.changes), list(codes), dict[Role, Value]()
     stages = {stage.role: stage for stage in layout.stages}
     places = {
         statement.node: (code, statement)
         for code in codes
         for statement in [*code.body, *([code.entry] if code.entry else [])]
     }
+    calls = {code.role: _call(stages[code.role]) for code in codes if code.entry is not None}
 
     def follow() -> None:
         for code in codes:
+            inputs = stages[code.role].inputs
+            handed[code.role] = NOTHING.union(*(flow.names.get(name, NOTHING) for name in inputs))
             flow.names |= {name: flow.make((code.role, name)) for name in copies[code.role]}
-            _follow(flow, code, stages[code.role])
+            _follow(flow, code, stages[code.role], calls.get(code.role))
 
     settle(flow, follow)
-    for name, node in flows.changed_outside(flow).items():
-        code, where = places[node]
+    return FollowedRoles(flow, places, handed)
+
+
+def changed_by_roles(
+    layout: Layout, followed: FollowedRoles, reached: Iterable[Statement]
+) -> Iterator[tuple[Role, Diagnostic]]:
+    """NB228 for role code: of what a role has from a helper or from another role it makes no copy."""
+    program = layout.program
+    told = {name for s in reached for name in program.changes.outside(s.node)} | set(layout.request)
+    for name, node in flows.changed_outside(followed.flow).items():
+        code, where = followed.places[node]
         if name in told or name in code.local or program.is_immutable(name, where.index):
             continue
         refused = decorated_by(program, name, program.reaching(name, where.index).only, where.index)
@@ -91,8 +106,8 @@ def changed_by_roles(
             yield code.role, _role_changes_shared(name, where)
 
 
-def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
-    """One role, with what those before it have given."""
+def _follow(flow: Flow, code: RoleCode, stage: Stage, entry: ast.Call | None) -> None:
+    """One role, with what those before it have given. `entry`: the call of its function, always the same."""
     given: Value = NOTHING
     for statement in code.body:
         flow.statement = statement.node
@@ -102,7 +117,7 @@ def _follow(flow: Flow, code: RoleCode, stage: Stage) -> None:
             flows.run(flow, [statement.node])
     if code.entry is not None:
         flow.statement = code.entry.node
-        given = value(flow, _call(stage))
+        given = value(flow, entry)
     if stage.result != "names" and stage.outputs:
         flow.names[stage.outputs[0]] = given
 

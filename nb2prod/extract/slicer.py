@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 
 from nb2prod.domain import Diagnostic, StateItem, Watched
-from nb2prod.extract import refusals, registering, shared
+from nb2prod.extract import hidden, refusals, registering, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.clashes import imported_anew, other_import
 from nb2prod.extract.making import lists_subclasses, makes_class_below
@@ -21,6 +21,7 @@ from nb2prod.extract.registries import subclasses
 from nb2prod.extract.resolve import Resolver
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads
 from nb2prod.extract.roles import Layout
+from nb2prod.extract.sooner import called_sooner
 from nb2prod.extract.units import Slice, Unit, Use
 from nb2prod.extract.watches import passing, reached
 
@@ -159,36 +160,37 @@ class _Slicer:
 
     def _refuse_hidden_arguments(self, code: RoleCode, root: Unit) -> None:
         """A helper must not read a global that the role's code binds: in the package it is a local."""
-        bound = code.local | root.copies | (set(self._inputs(code)) & code.changed.keys())
-        for unit in self._reached(root):
+        bound = hidden.bound_by(self.slice, code)
+        for unit in self.slice.reached(root):
             if unit.statement is None or unit.statement.kind != "definition":
                 continue
             rebinds = unit.statement.names.writes_global  # which is refused itself
             root.findings += other_import(self.program, code, unit)
             held = unit.statement.names.reads & root.copies  # by a default, a closure, a class
             for name in sorted((unit.statement.names.deferred & bound - rebinds) | held):
-                binder = next((s for s in code.body if name in s.names.may | s.names.deletes), None)
-                binder = binder or code.changed[name]
-                root.findings.append(refusals.hidden_argument(name, binder, unit.statement))
+                if self._is_read_sooner(code, root, name, unit):
+                    continue
+                root.findings.append(hidden.refused(self.slice, code, name, unit.statement))
                 late = ("NB203", unit.statement.cell.id)
                 unit.findings = [f for f in unit.findings if (f.code, f.cell) != late]
 
-    def _reached(self, root: Unit) -> list[Unit]:
-        found: list[Unit] = []
-        todo = [root]
-        while todo:
-            unit = todo.pop()
-            if unit not in found:
-                found.append(unit)
-                todo += self.slice.next_units(unit)
-        return found
+    def _is_read_sooner(self, code: RoleCode, root: Unit, name: str, unit: Unit) -> bool:
+        """Whether a role calls what reads a name only before it binds that name, and does no more to it."""
+        if name in root.copies or name in code.changed or name not in code.local:
+            return False
+        through = [u for u in self.slice.reached(root) if unit in self.slice.reached(u)]
+        nodes = [u.statement.node for u in through if u.statement is not None]
+        return called_sooner(code, name, nodes)
 
     def _refuse_shared_changes(self, codes: list[RoleCode]) -> None:
         roots = self.slice.roots
-        reached = [u.statement for root in roots.values() for u in self._reached(root) if u.statement]
+        reached = [u.statement for u in self.slice.reached(*roots.values()) if u.statement]
         copies = {role: root.copies for role, root in roots.items()}
-        for role, finding in shared.changed_by_roles(self.layout, codes, copies, reached):
+        followed = shared.follow_roles(self.layout, codes, copies)
+        for role, finding in shared.changed_by_roles(self.layout, followed, reached):
             roots[role].findings.append(finding)
+        for finding in hidden.handed_on(self.slice, codes, followed):
+            roots[codes[-1].role].note(finding)
 
     def _refuse_listed(self) -> None:
         """Classes that change another one as they are defined, such as its subclasses, and are not taken."""
@@ -229,8 +231,17 @@ class _Slicer:
             for statement, wanted in reversed([*behind.items()]):
                 own = statement.names.may
                 for name in sorted(wanted & own or own) if statement.kind == "definition" else ():
-                    self._names.embed(name, statement, point)
+                    if (meant := self._defined_by(name, statement, point)) is not None:
+                        self._names.embed(name, meant, point)
         self._captures.make_optional(required)
+
+    def _defined_by(self, name: str, statement: Statement, point: Point) -> Statement | None:
+        """What defines a name by then, if not that statement: what is of the older one is refused."""
+        reaching = self.program.reaching(name, self._at(point))
+        only = reaching.only
+        if statement in reaching.bindings or only is None:
+            return statement if statement in reaching.bindings else None
+        return only if only.kind_of(name) == "definition" else None
 
     def _at(self, point: Point) -> int:
         return point.position(self.program)

@@ -68,6 +68,8 @@ class Slice:
     units: dict[int, Unit] = field(default_factory=dict)
     state: dict[str, StateItem] = field(default_factory=dict)
     embedded: dict[str, Unit] = field(default_factory=dict)
+    ambiguous: dict[str, Diagnostic] = field(default_factory=dict)
+    """What is wrong with an embedded definition of which the name meant another one at another moment."""
     moment: Cell | None = None
     watched: dict[Watched, None] = field(default_factory=dict)
 
@@ -90,3 +92,14 @@ class Slice:
             if target.kind in ("definition", "constant")
             for s in target.statements
         ]
+
+    def reached(self, *roots: Unit) -> list[Unit]:
+        """Some units, and all that they need."""
+        found: list[Unit] = []
+        todo = [*roots]
+        while todo:
+            unit = todo.pop()
+            if unit not in found:
+                found.append(unit)
+                todo += self.next_units(unit)
+        return found
