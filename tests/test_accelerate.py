@@ -48,6 +48,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from nb2prod.domain import Accelerated
+from nb2prod.extract.package import accelerated
 from nb2prod.validation.compare import same
 from nb2prod.validation.onnx.convert import LIBRARIES, Watched, tried
 from nb2prod.validation.onnx.converters import register
@@ -286,6 +287,66 @@ def test_categories_of_a_booster_are_left_to_it(convert: Convert) -> None:
     model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1).fit(frame, X.x1 + (X.city == "Ulm"))
     found, _, _ = convert(model, frame, "predict")
     assert found.why
+
+
+# --- how tables are read -------------------------------------------------------------------------
+
+MIXED = {
+    "a": "float64",
+    "n": "int64",
+    "t": "str",
+    "b": "float64",
+    "u": "object",
+    "s": "bool",
+    "c": "category",
+}
+ALIKE: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "as it is": lambda rows: rows,
+    "one row": lambda rows: rows[:1],
+    "some rows, in another order": lambda rows: rows.iloc[[5, 2, 9]],
+    "every second row": lambda rows: rows[::2],
+    "a column set": lambda rows: rows.assign(b=rows.a * 2, t="x"),
+    "columns taken out and put back": lambda rows: rows[["u", "c", "b"]].join(rows[["a", "n", "t", "s"]])[
+        [*MIXED]
+    ],
+    "written in place": lambda rows: rows.copy().mask(rows.a > 0.5, rows),
+    "missing": lambda rows: rows.assign(a=rows.a.where(rows.a > 0.5), t=rows.t.where(rows.n > 5)),
+    "records": lambda rows: pd.DataFrame(rows.to_dict("records")).astype(MIXED),
+    "other labels": lambda rows: rows.set_axis([f"r{i}" for i in range(len(rows))]),
+}
+
+
+@pytest.mark.parametrize("how", ALIKE)
+def test_a_table_is_read_alike_by_blocks_and_by_columns(how: str) -> None:
+    chance = np.random.default_rng(1)
+    made = {"a": chance.random(20), "n": range(20), "t": list("pq" * 10), "b": chance.random(20)}
+    rows = pd.DataFrame({**made, "u": list("vw" * 10), "s": [True, False] * 10, "c": list("xy" * 10)}).astype(
+        MIXED
+    )
+    spec = {
+        "columns": [*MIXED],
+        "dtypes": [*MIXED.values()],
+        "numbers": [0, 1, 2, 3],
+        "texts": [4, 5, 6],
+        "nan": [0],
+        "known": [None, None, ["x", "y"]],
+        "only": {},
+        "rows": 1000,
+    }
+    by_blocks, table = accelerated.Inputs(spec), ALIKE[how](rows)
+    assert by_blocks.feed(rows) is not None
+    by_blocks.feed(table)  # its blocks may lie otherwise, and are known from now on
+    expected, found = accelerated.Inputs(spec).feed(table), by_blocks.feed(table)
+    if how == "missing":  # a text that is missing is for the original
+        assert expected is found is None
+        table = table.assign(t="p")
+        expected, found = accelerated.Inputs(spec).feed(table), by_blocks.feed(table)
+    assert expected is not None
+    assert found is not None
+    for name, array in expected.items():
+        assert array.dtype == found[name].dtype
+        assert found[name].flags.c_contiguous
+        assert pd.DataFrame(array).equals(pd.DataFrame(found[name]))
 
 
 # --- what goes to the original -------------------------------------------------------------------

@@ -14,6 +14,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,61 @@ def shaped(found: Any, answer: Mapping[str, Any]) -> Any:
     return found.astype(answer["dtype"], copy=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table lies in memory: the columns of one type together, as a block.
+
+    `numbers` and `texts` say of each column that is wanted in which block it is, and where there.
+    """
+
+    blocks: Sequence[tuple[Any, list[int]]]
+    numbers: Sequence[tuple[int, int]]
+    texts: Sequence[tuple[int, int]]
+
+    def fits(self, frame: Any) -> bool:
+        """Whether a table lies so, too."""
+        return [block[:2] for block in _blocks(frame)] == self.blocks
+
+    def read(self, frame: Any) -> tuple[Any, Any]:
+        """Its numbers and its texts; None for what there is none of."""
+        blocks = [values for _, _, values in _blocks(frame)]
+        return _stacked(blocks, self.numbers, "float64"), _stacked(blocks, self.texts, "object")
+
+
+def layout_of(frame: Any, numbers: Sequence[int], texts: Sequence[int]) -> Layout | None:
+    """The layout of a table of which these columns are wanted; None if it is one that is not read so."""
+    try:
+        blocks = _blocks(frame)
+    except AttributeError:  # another pandas
+        return None
+    place = {column: (i, row) for i, (_, at, _) in enumerate(blocks) for row, column in enumerate(at)}
+    held = {place[column][0] for column in numbers}
+    if any(getattr(blocks[i][0], "kind", "") not in tuple("fiub") or blocks[i][2].ndim != 2 for i in held):
+        return None
+    return Layout([b[:2] for b in blocks], [place[c] for c in numbers], [place[c] for c in texts])
+
+
+def _blocks(frame: Any) -> list[tuple[Any, list[int], Any]]:
+    """Type, columns and values of each block. pandas shows them to nobody; to ask for all columns one by one
+    takes several times as long as a small model."""
+    return [(block.dtype, block.mgr_locs.as_array.tolist(), block.values) for block in frame._mgr.blocks]
+
+
+def _stacked(blocks: Sequence[Any], places: Sequence[tuple[int, int]], dtype: str) -> Any:
+    """Columns of blocks side by side, as one array of rows."""
+    import numpy as np
+
+    if not places:
+        return None
+    first = blocks[places[0][0]]
+    if first.ndim == 2 and places == [(places[0][0], row) for row in range(len(first))]:
+        return first.T.astype(dtype, order="C")
+    made = np.empty((first.shape[-1], len(places)), dtype)
+    for column, (i, row) in enumerate(places):
+        made[:, column] = blocks[i][row] if blocks[i].ndim == 2 else blocks[i]
+    return made
+
+
 class Inputs:
     """Tables or arrays on their way into a session: `feed` gives None for what the proof has not covered.
 
@@ -110,50 +166,54 @@ class Inputs:
         self._known = [None if known is None else frozenset(known) for known in spec["known"]]
         self._only = {self._numbers.index(int(at)): values for at, values in spec["only"].items()}
         self._index: Any = None
-        self._accepted: Any = None
+        self._layout: Layout | None = None
 
     def feed(self, given: Any) -> dict[str, Any] | None:
         """The session's inputs for what a method was given."""
         kind = type(given)
         if kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
-            fits = self._columns is not None and self._fits_frame(given)
+            read = self._frame_reader(given)
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray":
-            fits = self._columns is None and self._fits_array(given)
+            read = self._read if self._fits_array(given) else None
         else:
             return None
-        if not fits or not 0 < len(given) <= self._rows:
+        if read is None or not 0 < len(given) <= self._rows:
             return None
         try:
-            return self._read(given)
+            return self._known_inputs(*read(given))
         except (TypeError, ValueError):  # pandas.NA, which is no float
             return None
 
-    def _fits_frame(self, frame: Any) -> bool:
-        dtypes = tuple(frame.dtypes)
-        if self._accepted is not None:
-            return dtypes == self._accepted and bool(frame.columns.equals(self._index))
-        if [str(dtype) for dtype in dtypes] != self._dtypes or list(frame.columns) != self._columns:
-            return False
-        self._index, self._accepted = frame.columns, dtypes
-        return True
+    def _frame_reader(self, frame: Any) -> Callable[[Any], tuple[Any, Any]] | None:
+        """What reads a table; None if it is another than the proof has asked for."""
+        if self._layout is not None and self._layout.fits(frame) and frame.columns.equals(self._index):
+            return self._layout.read
+        if [str(dtype) for dtype in frame.dtypes] != self._dtypes or list(frame.columns) != self._columns:
+            return None
+        self._index, self._layout = frame.columns, layout_of(frame, self._numbers, self._texts)
+        return self._read
 
     def _fits_array(self, array: Any) -> bool:
         width, dtype = len(self._dtypes), self._dtypes[0]
-        return bool(array.ndim == 2 and array.shape[1] == width and str(array.dtype) == dtype)
+        return self._columns is None and bool(
+            array.ndim == 2 and array.shape[1] == width and str(array.dtype) == dtype
+        )
 
-    def _read(self, given: Any) -> dict[str, Any] | None:
-        feed = {}
+    def _read(self, given: Any) -> tuple[Any, Any]:
+        """The numbers and the texts, as arrays; None for what there is none of."""
         if self._columns is not None:
             given = given.to_numpy() if len(given) <= FEW or not self._texts else given
-        if self._numbers:
-            feed["numbers"] = self._part(given, self._numbers).astype("float64", order="C")
-            if not self._has_range(feed["numbers"]):
-                return None
-        if self._texts:
-            feed["texts"] = self._part(given, self._texts).astype(object, order="C")
-            if not all(map(_are_known, feed["texts"].T, self._known)):
-                return None
-        return feed
+        return (
+            self._part(given, self._numbers).astype("float64", order="C") if self._numbers else None,
+            self._part(given, self._texts).astype(object, order="C") if self._texts else None,
+        )
+
+    def _known_inputs(self, numbers: Any, texts: Any) -> dict[str, Any] | None:
+        if numbers is not None and not self._has_range(numbers):
+            return None
+        if texts is not None and not all(map(_are_known, texts.T, self._known)):
+            return None
+        return {name: a for name, a in (("numbers", numbers), ("texts", texts)) if a is not None}
 
     def _part(self, given: Any, columns: Sequence[int]) -> Any:
         if hasattr(given, "iloc"):
