@@ -291,24 +291,15 @@ def test_categories_of_a_booster_are_left_to_it(convert: Convert) -> None:
 
 # --- how tables are read -------------------------------------------------------------------------
 
-MIXED = {
-    "a": "float64",
-    "n": "int64",
-    "t": "str",
-    "b": "float64",
-    "u": "object",
-    "s": "bool",
-    "c": "category",
-}
+NUMERIC = {"a": "float64", "n": "int64", "b": "float64", "s": "bool"}
+MIXED = {**NUMERIC, "t": "str", "u": "object", "c": "category"}
 ALIKE: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "as it is": lambda rows: rows,
     "one row": lambda rows: rows[:1],
     "some rows, in another order": lambda rows: rows.iloc[[5, 2, 9]],
     "every second row": lambda rows: rows[::2],
     "a column set": lambda rows: rows.assign(b=rows.a * 2, t="x"),
-    "columns taken out and put back": lambda rows: rows[["u", "c", "b"]].join(rows[["a", "n", "t", "s"]])[
-        [*MIXED]
-    ],
+    "columns taken out and put in": lambda rows: rows[["b"]].join(rows.drop(columns="b"))[[*MIXED]],
     "written in place": lambda rows: rows.copy().mask(rows.a > 0.5, rows),
     "missing": lambda rows: rows.assign(a=rows.a.where(rows.a > 0.5), t=rows.t.where(rows.n > 5)),
     "records": lambda rows: pd.DataFrame(rows.to_dict("records")).astype(MIXED),
@@ -319,10 +310,9 @@ ALIKE: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 @pytest.mark.parametrize("how", ALIKE)
 def test_a_table_is_read_alike_by_blocks_and_by_columns(how: str) -> None:
     chance = np.random.default_rng(1)
-    made = {"a": chance.random(20), "n": range(20), "t": list("pq" * 10), "b": chance.random(20)}
-    rows = pd.DataFrame({**made, "u": list("vw" * 10), "s": [True, False] * 10, "c": list("xy" * 10)}).astype(
-        MIXED
-    )
+    numbers = {"a": chance.random(20), "n": range(20), "b": chance.random(20), "s": [True, False] * 10}
+    texts = {"t": list("pq" * 10), "u": list("vw" * 10), "c": list("xy" * 10)}
+    rows = pd.DataFrame(numbers | texts).astype(MIXED)
     spec = {
         "columns": [*MIXED],
         "dtypes": [*MIXED.values()],
