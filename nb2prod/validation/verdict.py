@@ -151,11 +151,13 @@ def planted_in_libraries(
         changes = is_there and top in libraries and top not in _QUIET
         if not is_ours and (changes or (top == "builtins", seen["name"]) in called):
             path = ".".join(filter(None, (seen["module"], seen["inside"], seen["name"])))
+            hint = "Write a function or a subclass of your own, and call that"
+            hint += ", or do it again in the role cell that needs it." if seen["key"] else "."
             return ParityError(
-                f"`{path}` of a library is the notebook's own {seen['what']}: in the package the library is"
-                " as it was installed",
+                f"`{path}{seen['key']}` of a library {'holds' if seen['key'] else 'is'} the notebook's own"
+                f" {seen['what']}: in the package the library is as it was installed",
                 code="NB227",
-                hint="Write a function or a subclass of your own, and call that.",
+                hint=hint,
                 **seen["place"],
             )
     return None
