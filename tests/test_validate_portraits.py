@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from nb2prod.errors import NotebookError, ParityError
 from nb2prod.extract import extract
 from nb2prod.validation import prove, write_package
-from nb2prod.validation.probe.portrait import first_difference, portrait
+from nb2prod.validation.probe.held import held
+from nb2prod.validation.probe.portrait import behind, first_difference, portrait
 from tests import plans
 from tests.plans import book
 
@@ -244,3 +246,31 @@ def test_a_portrait_ends() -> None:
     assert found[".other"] == "itself"
     assert first_difference(found, portrait(Node(), "tests.test_validate_portraits".__eq__)) is None
     assert portrait(list(range(30_000)), "x".__eq__) is None
+
+
+WRAPPED = """
+import wrapt
+class Bare:
+    @property
+    def __class__(self): raise RuntimeError("bound to nothing")
+@wrapt.decorator
+def nonneg(wrapped, instance, args, kwargs): return max(0.0, wrapped(*args, **kwargs))
+@nonneg
+def score(x, of={"k": 2.0}): return x * of["k"]
+bare = Bare()
+"""
+
+
+def test_what_a_proxy_stands_for_is_looked_at(tmp_path: Path) -> None:
+    proved(tmp_path, WRAPPED, "x = 3.0", "score(x)")
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(WRAPPED, space)
+    before = {
+        name: (portrait(space[name], "__main__".__eq__), held(space[name])) for name in ("score", "nonneg")
+    }
+    space["score"].__wrapped__.__defaults__[0]["k"] = 3.0
+    assert portrait(space["score"], "__main__".__eq__) != before["score"][0]
+    assert portrait(space["nonneg"], "__main__".__eq__) == before["nonneg"][0]
+    space["score"].__wrapped__.__defaults__ = (5.0,)
+    assert held(space["score"]) != before["score"][1]
+    assert behind(space["bare"]) == {}

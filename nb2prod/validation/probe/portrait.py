@@ -133,6 +133,11 @@ class _Painter:
         self.parts += 1
         if self.parts > MAX_PARTS:
             raise _TooMuch
+        if inner := behind(value):
+            return {
+                "": f"a {type(value).__qualname__}",
+                **{f" {name}": self.of(v) for name, v in inner.items()},
+            }
         if isinstance(value, io.IOBase):
             return "a stream"  # where a process writes is another matter
         if self.in_library and self.own(value):
@@ -231,6 +236,18 @@ class _Painter:
 
     def _key(self, key: Any) -> str:
         return self._kind(key) if isinstance(key, type | FunctionType) else repr(key)
+
+
+def behind(it: Any) -> dict[str, Any]:
+    """What a proxy, as wrapt makes them, stands for: it says that it is of another class than it is."""
+    # a proxy runs code of its own for whatever it is asked
+    try:
+        if it.__class__ is type(it):
+            return {}
+        inner = {"function": it.__wrapped__}
+        return inner | {"wrapper": it._self_wrapper} if hasattr(type(it), "_self_wrapper") else inner
+    except Exception:
+        return {}
 
 
 def attributes(it: Any) -> Iterator[tuple[str, Any]]:
