@@ -79,7 +79,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     )
     codecs = importlib.import_module(f"{runtime.__package__}.codecs")
     cases = pickle.loads(Path(job["cases"]).read_bytes())
-    before = touched.fingerprints(runtime)
+    before = touched.fingerprints(runtime, compare.same)
     followed = reached.Reached({package / mapped["file"] for mapped in runtime.manifest()["source_map"]})
     with followed:
         answers = [_answers(case, predictor) for case in cases]
@@ -95,7 +95,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "error": None,
         "unlike": unlike,
-        "changed": touched.changed(before, touched.fingerprints(runtime)),
+        "changed": touched.changed(before, touched.fingerprints(runtime, compare.same)),
         "cases": [
             _compare_case(case, got, codecs, predictor.batch, compare, job["rtol"])
             for case, got in zip(cases, answers, strict=True)

@@ -5,10 +5,12 @@ Used by the proving process: standard library only.
 
 from __future__ import annotations
 
+import functools
 import pickle
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -16,19 +18,62 @@ MAX_DEPTH = 20
 """Levels to which state is looked into."""
 
 
-def fingerprints(runtime: ModuleType) -> dict[str, tuple[Any, bytes]]:
-    """Each piece of state by key, as it looks now: its own parts, and all of it."""
+def fingerprints(runtime: ModuleType, same: Callable[[Any, Any], bool]) -> dict[str, tuple[Any, bytes]]:
+    """Each piece of state by key, as it looks now: its own parts, and all of it.
+
+    What a `cached_property` keeps is left out, if it would give the same anew, as `same` tells.
+    """
     module = sys.modules.get(f"{runtime.__package__}.state")
     found = {}
     for entry in runtime.manifest()["state"]:
         value = getattr(module, entry["key"], None)
-        # what was captured could be pickled; a value that no longer can has changed all the more
-        try:
-            data = pickle.dumps(value)
-        except Exception:
-            data = b""
-        found[entry["key"]] = (_own_parts(value, f"{runtime.__package__}."), data)
+        with _without_caches(value, f"{runtime.__package__}.", same):
+            # what was captured could be pickled; a value that no longer can has changed all the more
+            try:
+                data = pickle.dumps(value)
+            except Exception:
+                data = b""
+            found[entry["key"]] = (_own_parts(value, f"{runtime.__package__}."), data)
     return found
+
+
+@contextmanager
+def _without_caches(value: Any, package: str, same: Callable[[Any, Any], bool]) -> Iterator[None]:
+    """A value without what its objects' cached properties keep and would give anew."""
+    kept = []
+    for owner, name, found in list(_cached(value, package, set())):
+        # a copy, as computing may change more; and the code is the user's
+        try:
+            anew = pickle.loads(pickle.dumps(owner))
+            del vars(anew)[name]
+            if same(found, getattr(anew, name)):
+                kept.append((owner, name, vars(owner).pop(name)))
+        except Exception:
+            continue
+    try:
+        yield
+    finally:
+        for owner, name, found in kept:
+            vars(owner)[name] = found
+
+
+def _cached(value: Any, package: str, seen: set[int]) -> Iterator[tuple[Any, str, Any]]:
+    """What cached properties of the notebook's objects in a value keep: the object, the name and that."""
+    if isinstance(value, str | bytes | int | float | complex | None) or id(value) in seen:
+        return
+    seen.add(id(value))
+    inner: Any = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple | deque):
+        inner = value
+    elif type(value).__module__.startswith(package):
+        held = getattr(value, "__dict__", {})
+        inner = held.values()
+        cached = (n for n in held if isinstance(getattr(type(value), n, None), functools.cached_property))
+        yield from ((value, name, held[name]) for name in cached)
+    for part in list(inner):
+        yield from _cached(part, package, seen)
 
 
 def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
