@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from nb2prod.validation import touched
 from nb2prod.validation.compare import same
 from tests.made import notebook
 
+_numbers = itertools.count()
 EXAMPLE = ("example", "request = {'a': 3}")
 
 
@@ -194,6 +196,49 @@ class Counter:
     def plain(self): return vars(self).setdefault("_plain", 3)
 known = {"a": (Counter(),)}
 """
+TABLES = """
+import numpy as np
+import pandas as pd
+known = {
+    "frame": pd.DataFrame({"n": [1, 2], "held": [["a"], ["b"]]}),
+    "series": pd.Series([["a"], ["b"]]),
+    "array": np.zeros(3),
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        (lambda it: (it["frame"]["n"].sum(), it["series"].iloc[0], it["frame"].loc[0]), None),
+        (lambda it: it["frame"].insert(2, "new", 1), "['frame'].iloc[:, 2]"),
+        (lambda it: it["frame"].iloc[1, 1].append("c"), "['frame'].iloc[:, 1][1][1]"),
+        (lambda it: setattr(it["frame"], "index", [7, 8]), "['frame']"),
+        (lambda it: it["series"].iloc[0].append("c"), "['series'][0][1]"),
+        (lambda it: it["array"].__setitem__(1, 5.0), "['array']"),
+    ],
+    ids=["read", "a column", "a list in a frame", "labels", "a list in a series", "an array"],
+)
+def test_tables_and_arrays_are_looked_into(
+    asked: Callable[[Any], Any], path: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = package_with(TABLES, tmp_path, monkeypatch)
+    before = touched.fingerprints(runtime, same)
+    asked(runtime.state.known)
+    found = touched.changed(before, touched.fingerprints(runtime, same))
+    assert [(matters, where) for _, matters, where, *_ in found] == ([] if path is None else [(True, path)])
+
+
+def package_with(state: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The runtime of a small package, imported."""
+    package = folder / f"made_{next(_numbers)}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "state.py").write_text(state)
+    manifest = "def manifest(): return {'state': [{'key': 'known'}]}"
+    (package / "runtime.py").write_text(f"from . import state\n{manifest}")
+    monkeypatch.syspath_prepend(folder)
+    return importlib.import_module(f"{package.name}.runtime")
 
 
 @pytest.mark.parametrize(
@@ -212,17 +257,8 @@ def test_what_cached_properties_keep_counts_unless_it_is_the_same_anew(
     parts: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
 ) -> None:
-    package = tmp_path / f"kept_{request.node.callspec.indices['asked']}"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "state.py").write_text(STATE)
-    (package / "runtime.py").write_text(
-        "from . import state\ndef manifest(): return {'state': [{'key': 'known'}]}"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    runtime = importlib.import_module(f"{package.name}.runtime")
+    runtime = package_with(STATE, tmp_path, monkeypatch)
     (it,) = runtime.state.known["a"]
     before = touched.fingerprints(runtime, same)
     asked(it)

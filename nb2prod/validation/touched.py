@@ -6,6 +6,7 @@ Used by the proving process: standard library only.
 from __future__ import annotations
 
 import functools
+import hashlib
 import pickle
 import sys
 from collections import deque
@@ -77,7 +78,7 @@ def _cached(value: Any, package: str, seen: set[int]) -> Iterator[tuple[Any, str
 
 
 def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
-    """What of a value is plain data or of the notebook's classes, parts by the way to them; library objects
+    """What of a value is data or of the notebook's classes, parts by the way to them; other library objects
     may cache: by name."""
     if isinstance(value, str | bytes | int | float | complex | bool | None) or depth > MAX_DEPTH:
         return repr(value)
@@ -88,10 +89,34 @@ def _own_parts(value: Any, package: str, depth: int = 0) -> Any:
         return {f"[{i}]": _own_parts(item, package, depth + 1) for i, item in enumerate(value)}
     if isinstance(value, set | frozenset | bytearray):
         return sorted(map(repr, value))
+    if hasattr(type(value), "iloc"):
+        return _of_table(value, package, depth)
+    if hasattr(type(value), "dtype") and hasattr(type(value), "tolist"):
+        return _of_array(value, package, depth)
     if type(value).__module__.startswith(package):
         inner = getattr(value, "__dict__", {})
         return {f".{name}": _own_parts(item, package, depth + 1) for name, item in inner.items()}
     return type(value).__qualname__
+
+
+def _of_table(table: Any, package: str, depth: int) -> Any:
+    columns = [table.iloc[:, i] for i in range(table.shape[1])] if table.ndim == 2 else [table]
+    labels = _digest(repr([[column.name for column in columns], table.index.tolist()]).encode())
+    parts = {f".iloc[:, {i}]": _of_array(column.array, package, depth) for i, column in enumerate(columns)}
+    return {"labels": labels, **parts} if table.ndim == 2 else {"labels": labels, "": parts[".iloc[:, 0]"]}
+
+
+def _of_array(array: Any, package: str, depth: int) -> Any:
+    """An array as a whole; by its parts only if they are objects that may change."""
+    if array.dtype.kind == "O":
+        items = array.tolist()
+        if not all(isinstance(item, str | bytes | int | float | None) for item in items):
+            return _own_parts(items, package, depth + 1)
+    return _digest(pickle.dumps(array))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[Any]]:
@@ -112,7 +137,7 @@ def _only_grown(one: Any, other: Any) -> bool:
 def _first(one: Any, other: Any, path: str = "") -> tuple[str, str]:
     if not isinstance(one, dict) or not isinstance(other, dict):
         return path, ""
-    parts = [name for name in {**one, **other} if name not in ("order", "kind")]
+    parts = [name for name in {**one, **other} if name not in ("order", "kind", "labels")]
     name = next((name for name in parts if one.get(name) != other.get(name)), None)
     if name is None or name in one:
         return (path, "") if name is None else _first(one[name], other.get(name), path + name)
