@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -234,6 +234,19 @@ def test_constants_that_are_bound_anew_later(tmp_path: Path) -> None:
     bundle = extract(notebook, run.evidence)
     write_package(bundle, run.folder, tmp_path / "package")
     assert prove(bundle, run, tmp_path / "package").passed
+
+
+def test_what_has_parts_differs_from_what_has_none_by_a_part() -> None:
+    class Empty:
+        pass
+
+    class Empty2(Empty):
+        registry: ClassVar = {"a": 1}
+
+    Empty2.__qualname__ = Empty.__qualname__
+    both = [portrait(it, lambda name: True) for it in (Empty2, Empty)]
+    assert first_difference(*both) == (".registry", "a dict", "nothing")
+    assert first_difference(*both[::-1]) == (".registry", "nothing", "a dict")
 
 
 def test_a_portrait_ends() -> None:

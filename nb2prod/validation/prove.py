@@ -23,6 +23,7 @@ from nb2prod.validation.verdict import (
     died,
     differ,
     differences_in,
+    drifted,
     failed,
     last_role,
     placed,
@@ -66,7 +67,7 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     found = suspects(bundle, run.folder)
     if found:
         _check_steady(bundle, run, package, found)
-    changed = _changed(bundle, result["changed"])
+    changed = _changed(bundle, result["changed"], drifted(result))
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
@@ -173,11 +174,16 @@ def _report(
     )
 
 
-def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str, bool]]) -> tuple[Diagnostic, ...]:
-    """State that answering requests has changed: an error, but where no answer depends on it."""
+def _changed(
+    bundle: Bundle, changed: list[tuple[str, bool, str, str, bool]], drifted: bool
+) -> tuple[Diagnostic, ...]:
+    """State that answering requests has changed: an error, but where no answer depends on it.
+
+    Where answers have `drifted`, they do.
+    """
     items = {item.key: item for item in bundle.plan.state}
     return tuple(
-        _change(items[key], matters, path, added, only_grown)
+        _change(items[key], matters or drifted, path, added, only_grown and not drifted)
         for key, matters, path, added, only_grown in changed
     )
 

@@ -68,13 +68,36 @@ def differ(
         message = "the package answers the same request differently each time"
         hint = "Seed random generators inside the role cells, and change no state that they read."
         return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint, **place)
+    if not differing:
+        message = "answering requests changes what later answers depend on: the example is answered otherwise"
+        hint = (
+            "Work on a copy in the role code of what it changes: an object, a default, a class's attribute."
+        )
+        return ParityError(f"{message}:\n{rows}", code="NB326", report=report, hint=hint, **place)
     message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
-    hint = (
-        "A request comes as the contract says: index 0 to n-1, types that fit example and reference alike."
-        " If that is not the example's, mend the example. Rounding is allowed by a tolerance (--rtol)."
-    )
-    hint = unlike(report.diagnostics) or likely or hint
+    hint = unlike(report.diagnostics) or likely or _usual_causes(bundle)
     return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **place)
+
+
+def drifted(result: Mapping[str, Any]) -> bool:
+    """Whether all is answered alike at first, and the example otherwise once more requests have come."""
+    alike = not any(case["differing"] for case in result["cases"])
+    return alike and bool(result["wire"]) and not result["repeat"]
+
+
+def _usual_causes(bundle: Bundle) -> str:
+    contract = bundle.evidence.contract if bundle.evidence is not None else None
+    if contract is not None and contract.kind in ("frame", "records", "values", "array"):
+        return (
+            "A request comes as the contract says: index 0 to n-1, types that fit example and reference"
+            " alike. If that is not the example's, mend the example. Rounding is allowed by a tolerance"
+            " (--rtol)."
+        )
+    return (
+        "Look for a name that is bound anew, or a value that is changed, between a definition and the role"
+        " code that both read it: give each value a name of its own. A request has the contract's types;"
+        " rounding is allowed by a tolerance (--rtol)."
+    )
 
 
 def unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
@@ -218,6 +241,18 @@ _FAILURES = {
 }
 
 
+def _environment(error: Mapping[str, Any]) -> str | None:
+    """The hint for a variable of the environment that is there only where the notebook runs."""
+    if error["variable"] is None:
+        return None
+    name = f"os.environ[{error['variable']!r}]"
+    return (
+        f"`{name}` is set where the notebook runs, and the package makes no environment. Read it in a cell"
+        f" above, `value = {name}`, and use that: its value goes into the package. Or write"
+        " `os.environ.get(name, default)`, and set the variable where the package serves."
+    )
+
+
 def known_failure(kind: str, message: str) -> str | None:
     """The hint for an error that the package raises where the notebook did not."""
     for pattern, hint in _FAILURES.items():
@@ -228,7 +263,7 @@ def known_failure(kind: str, message: str) -> str | None:
 
 def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) -> ParityError:
     """The error for a package that raised."""
-    hint = known_failure(error["type"], error["message"]) or hint
+    hint = _environment(error) or known_failure(error["type"], error["message"]) or hint
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."

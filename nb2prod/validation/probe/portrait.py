@@ -82,6 +82,11 @@ def unlike(
 
 def first_difference(one: Any, other: Any, path: str = "") -> tuple[str, str, str] | None:
     """Where two portraits differ first, and what each has there; None if they are the same."""
+    # what holds nothing is its name alone
+    if isinstance(one, dict) and one.get("") == other:
+        other = {"": other}
+    elif isinstance(other, dict) and other.get("") == one:
+        one = {"": one}
     if not isinstance(one, dict) or not isinstance(other, dict):
         return None if one == other else (path, _text(one), _text(other))
     if DIGEST in one and DIGEST in other:
