@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import pytest
 
+import nb2prod
 from nb2prod.errors import NotebookError, ParityError
 from nb2prod.extract import extract
 from nb2prod.validation import prove, write_package
 from nb2prod.validation.probe.held import held
 from nb2prod.validation.probe.portrait import behind, first_difference, portrait
 from tests import plans
+from tests.made import notebook
 from tests.plans import book
 
 
@@ -234,6 +236,40 @@ def test_constants_that_are_bound_anew_later(tmp_path: Path) -> None:
     bundle = extract(notebook, run.evidence)
     write_package(bundle, run.folder, tmp_path / "package")
     assert prove(bundle, run, tmp_path / "package").passed
+
+
+OWN_ERROR = """
+class RuleError(ValueError): pass
+def check(v):
+    if v < 0: raise RuleError("negative")
+    return v
+"""
+SAFE = """
+def safe(v):
+    try: return [check(v)]
+    except Exception as e: return [f"{type(e).__module__}.{type(e).__name__}"]
+"""
+
+
+def test_the_module_of_a_class_is_another_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by no compared request it is a warning; shown by an answer it is a difference, and named."""
+    monkeypatch.setenv("NB2PROD_PROJECT", str(tmp_path / "project"))
+    cells = ("", f"{OWN_ERROR}{SAFE}"), ("example", "x = 1"), ("model", "safe(x)")
+    report = nb2prod.validate(notebook(tmp_path, *cells)).report
+    (found,) = [d for d in report.diagnostics if d.code == "NB351"]
+    assert (found.severity, found.number, found.line) == ("warning", 1, 9)
+    assert "`type(e).__module__` is `__main__`" in found.message
+    with pytest.raises(ParityError) as caught:
+        nb2prod.validate(
+            notebook(tmp_path, ("", OWN_ERROR), ("example", "x = 1"), ("model", "str(RuleError) * x"))
+        )
+    assert caught.value.code == "NB320"
+    assert "Show a class by `__qualname__`" in (caught.value.hint or "")
+    mended = ("", OWN_ERROR), ("example", "x = 1"), ("model", "RuleError.__qualname__ * x")
+    report = nb2prod.validate(notebook(tmp_path, *mended)).report
+    assert "NB351" not in {d.code for d in report.diagnostics}
 
 
 def test_what_has_parts_differs_from_what_has_none_by_a_part() -> None:

@@ -26,6 +26,7 @@ from nb2prod.validation.verdict import (
     drifted,
     failed,
     last_role,
+    modules_read,
     placed,
     planted_in_libraries,
     unlike,
@@ -71,7 +72,8 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
-    report = replace(report, diagnostics=(*report.diagnostics, *unset, *changed, *_mixed(bundle, result)))
+    more = (*unset, *changed, *_mixed(bundle, result), *modules_read(bundle))
+    report = replace(report, diagnostics=(*report.diagnostics, *more))
     report = replace(report, diagnostics=(*report.diagnostics, *unreached(bundle, result["unreached"])))
     if not report.passed:
         raise differ(report, result, bundle, likely or seeds_hint(found))

@@ -75,7 +75,7 @@ def differ(
         )
         return ParityError(f"{message}:\n{rows}", code="NB326", report=report, hint=hint, **place)
     message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
-    hint = unlike(report.diagnostics) or likely or _usual_causes(bundle)
+    hint = _other_module(report.differences) or unlike(report.diagnostics) or likely or _usual_causes(bundle)
     return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **place)
 
 
@@ -83,6 +83,28 @@ def drifted(result: Mapping[str, Any]) -> bool:
     """Whether all is answered alike at first, and the example otherwise once more requests have come."""
     alike = not any(case["differing"] for case in result["cases"])
     return alike and bool(result["wire"]) and not result["repeat"]
+
+
+_BY_NAME = "Show a class by `__qualname__`, or by a text of your own: that is the same in both."
+
+
+def _other_module(differences: Iterable[Difference]) -> str | None:
+    """The hint for answers that show where a class is defined."""
+    shown = any("__main__." in d.expected and "_proof_of_" in d.got for d in differences)
+    where = "A class of the notebook is of `__main__` there, and of a module of the package here."
+    return f"{where} {_BY_NAME}" if shown else None
+
+
+def modules_read(bundle: Bundle) -> Iterator[Diagnostic]:
+    """NB351 for each line of the package that reads the module of a class or function."""
+    for file in sorted({mapped.file for mapped in bundle.source_map}):
+        for node in ast.walk(ast.parse(bundle.files[file])):
+            if not isinstance(node, ast.Attribute) or node.attr != "__module__":
+                continue
+            if isinstance(node.ctx, ast.Load) and (place := place_of(bundle, [(file, node.lineno)])):
+                what = f"`{ast.unparse(node)}` is `__main__` of what the notebook defines, and in the package"
+                message = f"{what} `{bundle.name}.{file.removesuffix('.py')}` or the like"
+                yield Diagnostic("NB351", "warning", message, hint=_BY_NAME, **where(place))
 
 
 def _usual_causes(bundle: Bundle) -> str:
