@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import html.entities
+import logging
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 import nb2prod
 from nb2prod.errors import ParityError
+from nb2prod.validation.probe.registries import changed_by
 from tests.made import notebook
 
 MADE = """
@@ -147,7 +152,35 @@ def test_containers_of_libraries_that_the_text_changes_are_compared(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("%%time\nhtml5['x;'] = 'x'", [("html.entities.html5", 2)]),
+        ("def put():\n    entities.html5 |= {'x;': 'x'}", [("html.entities.html5", 2)]),
+        ("del entities.html5['lt;']", [("html.entities.html5", 1)]),
+        ("Loader.yaml_constructors.update(x=1)", [("yaml.loader.SafeLoader.yaml_constructors", 1)]),
+        ("level(25, 'NOTICE')", []),
+        ("addLevelName(25, 'NOTICE')", [("logging._levelToName", 1), ("logging._nameToLevel", 1)]),
+        ("own['x'] = 1; own.update(y=2); unknown['x'] = html5['lt;']; sys.path.append('.')", []),
+        ("entities.no.such.append(1); entities.name2codepoint.get('x')", []),
+        ("html5['x'] = ", []),
+    ],
+)
+def test_statements_that_change_containers_of_libraries(source: str, found: list[tuple[str, int]]) -> None:
+    names = {
+        "html5": html.entities.html5,
+        "entities": html.entities,
+        "Loader": yaml.SafeLoader,
+        "level": logging.getLevelName,
+        "addLevelName": logging.addLevelName,
+        "own": {},
+        "sys": sys,
+    }
+    assert sorted(changed_by(source, names, str)) == found
+
+
 REGISTERS = """
+import logging
 import numbers
 
 import yaml
@@ -167,6 +200,7 @@ def test_a_package_registers_as_its_role_does(tmp_path: Path) -> None:
     role = """
     numbers.Real.register(Money)
     yaml.SafeLoader.add_constructor("!pct", pct)
+    logging.addLevelName(5, "TRACE")
     isinstance(Money(1), numbers.Real) and yaml.safe_load(request)["a"]
     """
     example = ("example", 'request = "a: !pct 50"')

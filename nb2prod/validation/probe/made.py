@@ -10,6 +10,8 @@ from .places import at
 from .registries import changed_by
 from .settings import registry, settings
 
+_ROLES = frozenset({"preprocess", "model", "postprocess"})
+
 
 class Made:
     """Looks at the settings after each cell: `cells` are those of the notebook, which `shell` runs.
@@ -32,15 +34,10 @@ class Made:
         cell = next((name for name, info in self._cells.items() if info["source"] == source), None)
         self._by |= dict.fromkeys(changed, cell)
         self._last = now
-        if cell is not None:
-            self._see_registries(cell, source)
-
-    def _see_registries(self, cell: str, source: str) -> None:
-        """Remember the containers of libraries that a cell changes."""
-        # the lines below `%%time` are the cell's own
-        body = "\n" + source.partition("\n")[2] if source.startswith("%%") else source
-        for path, line in changed_by(self._shell.transform_cell(body), self._shell.user_ns):
-            self._registries[path] = at(self._cells, cell, line)
+        # what a role cell changes, its package changes
+        if cell is not None and _ROLES.isdisjoint(self._cells[cell]["tags"]):
+            for path, line in changed_by(source, self._shell.user_ns, self._shell.transform_cell):
+                self._registries[path] = at(self._cells, cell, line)
 
     def hold(self) -> None:
         """A role's code is about to run, or has run: what holds now is what it has met."""

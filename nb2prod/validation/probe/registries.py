@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -33,15 +33,19 @@ _QUIET = frozenset({"__main__", "builtins", "os", "sys", "warnings"})
 """Where no container is looked at: what is set there is looked at otherwise, or only leads to modules."""
 
 
-def changed_by(source: str, names: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+def changed_by(
+    source: str, names: Mapping[str, Any], plain: Callable[[str], str]
+) -> Iterator[tuple[str, int]]:
     """The containers of libraries, by their paths, that a cell's text changes, each with the line.
 
-    `names` are what the notebook's names are bound to.
+    `names` are what the notebook's names are bound to; `plain` makes Python of a text with magics.
     """
     if not _MAY.search(source):
         return
+    # the lines below `%%time` are the cell's own
+    body = "\n" + source.partition("\n")[2] if source.startswith("%%") else source
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(plain(body))
     except SyntaxError:
         return
     for node in ast.walk(tree):
@@ -84,17 +88,18 @@ def _paths(target: ast.expr, names: Mapping[str, Any]) -> Iterator[str]:
 
 def _value(target: ast.expr, names: Mapping[str, Any]) -> Any:
     """What an expression of names and attributes of modules and classes gives; else None."""
-    match target:
-        case ast.Name(id=name):
-            return names.get(name)
-        case ast.Attribute(value=inner, attr=name):
-            holder = _value(inner, names)
-            return (
-                getattr(holder, name, None)
-                if type(holder) is ModuleType or isinstance(holder, type)
-                else None
-            )
-    return None
+    if isinstance(target, ast.Name):
+        return names.get(target.id)
+    if not isinstance(target, ast.Attribute):
+        return None
+    holder = _value(target.value, names)
+    if type(holder) is not ModuleType and not issubclass(type(holder), type):
+        return None
+    # a module may load what it is asked for, and fail
+    try:
+        return getattr(holder, target.attr, None)
+    except Exception:
+        return None
 
 
 def _of_function(function: Any, receiver: Any) -> Iterator[str]:
