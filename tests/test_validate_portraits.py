@@ -190,7 +190,7 @@ def test_a_function_of_the_notebook_in_a_library_is_refused(tmp_path: Path, what
 
 
 SHOWING = """
-import sys, warnings
+import sys, threading, warnings
 import pandas as pd
 def quiet(*a, **k): pass
 warnings.warn = quiet
@@ -204,7 +204,11 @@ for kind in [pd.DataFrame]:
 class Times:
     def __init__(self, s): self.s = s
     def times(self, n): return self.s * n
+class Waiting(threading.Thread):
+    def run(self): threading.Event().wait()
+Waiting(daemon=True).start()
 def scaled(x):
+    assert threading.active_count()
     return float(pd.Series([x]).twice_or_more.times(2)[0])
 """
 

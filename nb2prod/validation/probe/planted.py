@@ -35,6 +35,9 @@ _PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 _DEPTH = 2
 """Containers inside containers that are looked into."""
 
+_RUNNING = frozenset({"asyncio", "builtins", "multiprocessing", "threading"})
+"""Libraries whose containers hold what runs or was shown last, not what was registered."""
+
 REGISTERED = "register"
 """Where a class with a registry of subclasses, as `abc` has it, is looked into."""
 
@@ -66,7 +69,8 @@ def planted(own: Own, libraries: Collection[str] = ()) -> Iterator[Planted]:
 
 
 def _is_of(module: str, libraries: Collection[str]) -> bool:
-    return module.partition(".")[0] in libraries
+    top = module.partition(".")[0]
+    return top in libraries and top not in _RUNNING
 
 
 def _of_texts(own: Own) -> Own:

@@ -232,7 +232,7 @@ class Session:
 
         Containers in those that it mentions are looked into once, when the last role is about to run.
         """
-        found = planted("__main__".__eq__, self._words - {"builtins"} if deep else ())
+        found = planted("__main__".__eq__, self._words if deep else ())
         self._planted |= {it[:4]: self._described(it) for it in found}
 
     def _described(self, it: Planted) -> dict[str, Any]:
