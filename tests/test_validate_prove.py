@@ -248,6 +248,14 @@ def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
     assert any("model.py" in note for note in error.__notes__)
 
 
+def test_a_package_that_fails_outside_the_cells_lines(tmp_path: Path) -> None:
+    what = plan("text", inline("model", "text", "p", "c2"), moment="c2", example="c1")
+    modules = {"pipeline": "def run(text):\n    return {}[text]\n"}
+    with pytest.raises(ParityError) as caught:
+        plans.proven(book(tmp_path, ("example", "text = 'a'"), ("model", "text * 2")), what, modules)
+    assert (caught.value.code, caught.value.cell, caught.value.hint) == ("NB322", "c2", None)
+
+
 def test_a_package_that_needs_a_file_beside_the_notebook(
     ran: tuple[Notebook, CleanRun], tmp_path: Path
 ) -> None:

@@ -291,12 +291,15 @@ def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) ->
         hint += "the package: install it, or move its code into a cell."
     own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
     frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
+    place = where(place_of(bundle, error["frames"], error["module"]))
+    if not place and error["what"] != "being loaded":
+        place = last_role(bundle)
     inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""
     found = ParityError(
         f"the extracted package fails{inside}, {error['what']}: {error['type']}: {error['message']}",
         code="NB322",
         hint=hint,
-        **where(place_of(bundle, error["frames"], error["module"])),
+        **place,
     )
     found.add_note(error["traceback"])
     return found
