@@ -908,6 +908,17 @@ LEVELS = (
     "df = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_product([['a'], ['x', 'y']]))"
 )
 
+WRAPPER = """
+
+class Wrapped:
+    def __init__(self, inner): self._inner = inner
+    def __getattr__(self, name):
+        {}return getattr(self._inner, name)
+    def added(self, x): return x + self._inner.low
+class Fitted:
+    def __init__(self, data): self.low, self.high = min(data), max(data)
+model = Wrapped(Fitted([3, 1, 2]))
+"""
 RUN: dict[str, Case] = {
     "NB112": Case(
         (("", PARAMETER), EXAMPLE, MODEL),
@@ -1073,6 +1084,17 @@ RUN: dict[str, Case] = {
             ),
         ),
     ),
+    "NB310 of a wrapper": Case(
+        (("", WRAPPER.format("")), EXAMPLE, ("model", "model.high + model.added(request['a'])")),
+        'begin it with `if name.startswith("_"): raise AttributeError(name)`',
+        (
+            (
+                ("", WRAPPER.format('if name.startswith("_"): raise AttributeError(name)\n        ')),
+                EXAMPLE,
+                ("model", "model.high + model.added(request['a'])"),
+            ),
+        ),
+    ),
     "NB310 of a part": Case(
         (("", LOCKED), EXAMPLE, ("model", "mean.predict(request['a'])")),
         "Set that part to None before the role cells, or make it in the method that uses it",
@@ -1194,6 +1216,22 @@ LOCK = "lock = asyncio.Lock()\n"
 PARALLEL = "Parallel(n_jobs=2{})(delayed(double)(x) for x in rows)"
 
 PROOF: dict[str, Case] = {
+    "a variable of the environment": Case(
+        (
+            ("", "import os\nos.environ['CURRENCY'] = 'EUR'"),
+            EXAMPLE,
+            ("model", "os.environ['CURRENCY'] * request['a']"),
+        ),
+        "Read it in a cell above, `value = os.environ['CURRENCY']`, and use that",
+        (
+            (
+                ("", "import os\nos.environ['CURRENCY'] = 'EUR'"),
+                ("", "value = os.environ['CURRENCY']"),
+                EXAMPLE,
+                ("model", "value * request['a']"),
+            ),
+        ),
+    ),
     "a text with names": Case(
         (
             ("", "import pandas as pd\nlimit = len([1])\nasked = 'a > @limit'"),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nb2prod.errors import NotebookError
 from nb2prod.shells import api
+from nb2prod.validation import touched
+from nb2prod.validation.compare import same
 from tests.made import notebook
 
+_numbers = itertools.count()
 EXAMPLE = ("example", "request = {'a': 3}")
 
 
@@ -153,6 +160,112 @@ def test_state_that_answering_changes(tmp_path: Path) -> None:
     mended = (*cells[:2], ("model", "request['a'] * 2 + seen.get(request['a'], 0)"))
     assert "`.get(key, default)`" in error.hint
     assert api.validate(notebook(tmp_path, *mended)).report.passed
+
+
+CACHES = """
+from functools import cached_property
+class Scorer:
+    def __init__(self, weights): self.weights = weights
+    @cached_property
+    def total(self): return sum(self.weights.values())
+    def share(self, name): return self.weights.get(name, 0) / self.total
+scorers = [Scorer({"a": 1, "b": 3})]
+"""
+
+
+def test_a_cached_property_that_answering_fills_is_no_change(tmp_path: Path) -> None:
+    example = ("example", "request = {'a': 'b'}")
+    found = api.validate(
+        notebook(tmp_path, ("", CACHES), example, ("model", "scorers[0].share(request['a'])"))
+    )
+    assert "NB326" not in {d.code for d in found.report.diagnostics}
+
+
+STATE = """
+from functools import cached_property
+class Counter:
+    made = 0
+    def __init__(self): self.seen = [1]
+    @cached_property
+    def same(self): return sum(self.seen)
+    @cached_property
+    def other(self):
+        Counter.made += 1
+        return Counter.made
+    @property
+    def plain(self): return vars(self).setdefault("_plain", 3)
+known = {"a": (Counter(),)}
+"""
+TABLES = """
+import numpy as np
+import pandas as pd
+known = {
+    "frame": pd.DataFrame({"n": [1, 2], "held": [["a"], ["b"]]}),
+    "series": pd.Series([["a"], ["b"]]),
+    "array": np.zeros(3),
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        (lambda it: (it["frame"]["n"].sum(), it["series"].iloc[0], it["frame"].loc[0]), None),
+        (lambda it: it["frame"].insert(2, "new", 1), "['frame'].iloc[:, 2]"),
+        (lambda it: it["frame"].iloc[1, 1].append("c"), "['frame'].iloc[:, 1][1][1]"),
+        (lambda it: setattr(it["frame"], "index", [7, 8]), "['frame']"),
+        (lambda it: it["series"].iloc[0].append("c"), "['series'][0][1]"),
+        (lambda it: it["array"].__setitem__(1, 5.0), "['array']"),
+    ],
+    ids=["read", "a column", "a list in a frame", "labels", "a list in a series", "an array"],
+)
+def test_tables_and_arrays_are_looked_into(
+    asked: Callable[[Any], Any], path: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = package_with(TABLES, tmp_path, monkeypatch)
+    before = touched.fingerprints(runtime, same)
+    asked(runtime.state.known)
+    found = touched.changed(before, touched.fingerprints(runtime, same))
+    assert [(matters, where) for _, matters, where, *_ in found] == ([] if path is None else [(True, path)])
+
+
+def package_with(state: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The runtime of a small package, imported."""
+    package = folder / f"made_{next(_numbers)}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "state.py").write_text(state)
+    manifest = "def manifest(): return {'state': [{'key': 'known'}]}"
+    (package / "runtime.py").write_text(f"from . import state\n{manifest}")
+    monkeypatch.syspath_prepend(folder)
+    return importlib.import_module(f"{package.name}.runtime")
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        (lambda it: it.same, None),
+        (lambda it: (it.same, it.seen.append(1)), ".seen[1]"),
+        (lambda it: (it.seen.append(1), it.same, it.seen.pop()), ".same"),
+        (lambda it: it.other, ".other"),
+        (lambda it: it.plain, "._plain"),
+    ],
+    ids=["the same anew", "moved on", "from before", "another anew", "no cached property"],
+)
+def test_what_cached_properties_keep_counts_unless_it_is_the_same_anew(
+    asked: Callable[[Any], Any],
+    parts: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime = package_with(STATE, tmp_path, monkeypatch)
+    (it,) = runtime.state.known["a"]
+    before = touched.fingerprints(runtime, same)
+    asked(it)
+    held = dict(vars(it))
+    found = touched.changed(before, touched.fingerprints(runtime, same))
+    assert [path for _, _, path, *_ in found] == ([] if parts is None else [f"['a'][0]{parts}"])
+    assert dict(vars(it)) == held
 
 
 GROWING = (

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
+from typing import Any, ClassVar
 
 import pytest
 
+import nb2prod
 from nb2prod.errors import NotebookError, ParityError
 from nb2prod.extract import extract
 from nb2prod.validation import prove, write_package
-from nb2prod.validation.probe.portrait import first_difference, portrait
+from nb2prod.validation.probe.held import held
+from nb2prod.validation.probe.portrait import behind, first_difference, portrait
 from tests import plans
+from tests.made import notebook
 from tests.plans import book
 
 
@@ -186,7 +190,7 @@ def test_a_function_of_the_notebook_in_a_library_is_refused(tmp_path: Path, what
 
 
 SHOWING = """
-import sys, warnings
+import sys, threading, warnings
 import pandas as pd
 def quiet(*a, **k): pass
 warnings.warn = quiet
@@ -200,7 +204,11 @@ for kind in [pd.DataFrame]:
 class Times:
     def __init__(self, s): self.s = s
     def times(self, n): return self.s * n
+class Waiting(threading.Thread):
+    def run(self): threading.Event().wait()
+Waiting(daemon=True).start()
 def scaled(x):
+    assert threading.active_count()
     return float(pd.Series([x]).twice_or_more.times(2)[0])
 """
 
@@ -234,6 +242,53 @@ def test_constants_that_are_bound_anew_later(tmp_path: Path) -> None:
     assert prove(bundle, run, tmp_path / "package").passed
 
 
+OWN_ERROR = """
+class RuleError(ValueError): pass
+def check(v):
+    if v < 0: raise RuleError("negative")
+    return v
+"""
+SAFE = """
+def safe(v):
+    try: return [check(v)]
+    except Exception as e: return [f"{type(e).__module__}.{type(e).__name__}"]
+"""
+
+
+def test_the_module_of_a_class_is_another_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by no compared request it is a warning; shown by an answer it is a difference, and named."""
+    monkeypatch.setenv("NB2PROD_PROJECT", str(tmp_path / "project"))
+    cells = ("", f"{OWN_ERROR}{SAFE}"), ("example", "x = 1"), ("model", "safe(x)")
+    report = nb2prod.validate(notebook(tmp_path, *cells)).report
+    (found,) = [d for d in report.diagnostics if d.code == "NB351"]
+    assert (found.severity, found.number, found.line) == ("warning", 1, 9)
+    assert "`type(e).__module__` is `__main__`" in found.message
+    with pytest.raises(ParityError) as caught:
+        nb2prod.validate(
+            notebook(tmp_path, ("", OWN_ERROR), ("example", "x = 1"), ("model", "str(RuleError) * x"))
+        )
+    assert caught.value.code == "NB320"
+    assert "Show a class by `__qualname__`" in (caught.value.hint or "")
+    mended = ("", OWN_ERROR), ("example", "x = 1"), ("model", "RuleError.__qualname__ * x")
+    report = nb2prod.validate(notebook(tmp_path, *mended)).report
+    assert "NB351" not in {d.code for d in report.diagnostics}
+
+
+def test_what_has_parts_differs_from_what_has_none_by_a_part() -> None:
+    class Empty:
+        pass
+
+    class Empty2(Empty):
+        registry: ClassVar = {"a": 1}
+
+    Empty2.__qualname__ = Empty.__qualname__
+    both = [portrait(it, lambda name: True) for it in (Empty2, Empty)]
+    assert first_difference(*both) == (".registry", "a dict", "nothing")
+    assert first_difference(*both[::-1]) == (".registry", "nothing", "a dict")
+
+
 def test_a_portrait_ends() -> None:
     class Node:
         def __init__(self) -> None:
@@ -244,3 +299,31 @@ def test_a_portrait_ends() -> None:
     assert found[".other"] == "itself"
     assert first_difference(found, portrait(Node(), "tests.test_validate_portraits".__eq__)) is None
     assert portrait(list(range(30_000)), "x".__eq__) is None
+
+
+WRAPPED = """
+import wrapt
+class Bare:
+    @property
+    def __class__(self): raise RuntimeError("bound to nothing")
+@wrapt.decorator
+def nonneg(wrapped, instance, args, kwargs): return max(0.0, wrapped(*args, **kwargs))
+@nonneg
+def score(x, of={"k": 2.0}): return x * of["k"]
+bare = Bare()
+"""
+
+
+def test_what_a_proxy_stands_for_is_looked_at(tmp_path: Path) -> None:
+    proved(tmp_path, WRAPPED, "x = 3.0", "score(x)")
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(WRAPPED, space)
+    before = {
+        name: (portrait(space[name], "__main__".__eq__), held(space[name])) for name in ("score", "nonneg")
+    }
+    space["score"].__wrapped__.__defaults__[0]["k"] = 3.0
+    assert portrait(space["score"], "__main__".__eq__) != before["score"][0]
+    assert portrait(space["nonneg"], "__main__".__eq__) == before["nonneg"][0]
+    space["score"].__wrapped__.__defaults__ = (5.0,)
+    assert held(space["score"]) != before["score"][1]
+    assert behind(space["bare"]) == {}

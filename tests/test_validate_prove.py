@@ -248,6 +248,14 @@ def test_a_package_that_fails(ran: tuple[Notebook, CleanRun], tmp_path: Path) ->
     assert any("model.py" in note for note in error.__notes__)
 
 
+def test_a_package_that_fails_outside_the_cells_lines(tmp_path: Path) -> None:
+    what = plan("text", inline("model", "text", "p", "c2"), moment="c2", example="c1")
+    modules = {"pipeline": "def run(text):\n    return {}[text]\n"}
+    with pytest.raises(ParityError) as caught:
+        plans.proven(book(tmp_path, ("example", "text = 'a'"), ("model", "text * 2")), what, modules)
+    assert (caught.value.code, caught.value.cell, caught.value.hint) == ("NB322", "c2", None)
+
+
 def test_a_package_that_needs_a_file_beside_the_notebook(
     ran: tuple[Notebook, CleanRun], tmp_path: Path
 ) -> None:
@@ -304,6 +312,44 @@ def test_a_package_whose_state_moves_on(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="differently each time") as caught:
         plans.proven(book(tmp_path, *cells), what, modules)
     assert (caught.value.code, caught.value.cell) == ("NB321", "c3")
+
+
+@pytest.mark.parametrize(
+    ("draws", "message"),
+    [
+        ("", "answering requests changes what later answers depend on"),
+        ("rng.random(); ", "answering requests changes `rng` in the state"),
+    ],
+    ids=["a list of a module", "state of a library's class"],
+)
+def test_answers_that_drift(draws: str, message: str, tmp_path: Path) -> None:
+    cells = (
+        ("", "import random\nrng = random.Random(0)"),
+        ("example", "text = 'a'"),
+        ("model", "rng and text"),
+    )
+    items = (state("rng", "c3"),)
+    what = plan("text", inline("model", "text", "p", "c3"), moment="c3", example="c2", items=items)
+    run = f"def run(text):\n    {draws}calls.append(1)\n    return text if len(calls) < 9 else 'b'\n"
+    modules = {
+        "state": 'from .runtime import load_state\n\nrng = load_state("rng")\n',
+        "pipeline": f"from .state import rng\ncalls = []\n{run}",
+    }
+    with pytest.raises(ParityError, match=message) as caught:
+        plans.proven(book(tmp_path, *cells), what, modules)
+    assert caught.value.code == "NB326"
+    assert draws or caught.value.cell == "c3"
+    assert "Work on a copy" in (caught.value.hint or "")
+
+
+def test_a_package_that_lacks_a_variable_of_the_environment(
+    ran: tuple[Notebook, CleanRun], tmp_path: Path
+) -> None:
+    error = failure_of(ran, tmp_path, changed("    return os.environ['CURRENCY']\n", head="import os\n"))
+    assert error.code == "NB322"
+    assert "`value = os.environ['CURRENCY']`" in (error.hint or "")
+    other = failure_of(ran, tmp_path / "other", changed("    return {}['CURRENCY']\n"))
+    assert other.hint is None
 
 
 def test_the_part_of_the_state_that_has_changed_is_named(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ FIXED_FILES = (
     "checks.py",
     "casts.py",
     "wire.py",
+    "copies.py",
     "codecs.py",
     "writer.py",
     "formats.py",

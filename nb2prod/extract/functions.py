@@ -37,7 +37,7 @@ class Inline:
     unit: Unit
     taken: Mapping[str, str]
     copier: str
-    """What `copy.deepcopy` is called in the module."""
+    """What `copies.deepcopy` is called in the module."""
 
 
 def function_lines(slice_: Slice, inline: Inline, hints: Hints, seen: Seen) -> list[Line]:

@@ -279,7 +279,7 @@ def _imports(
                 found.add(Import(f".{home}", key, alias if alias != key else "", unseen))
     if any(unit.copies for unit in units):
         copier = _copier(slice_, module)
-        found.add(Import("copy", "deepcopy", copier if copier != "deepcopy" else ""))
+        found.add(Import(".copies", "deepcopy", copier if copier != "deepcopy" else ""))
     imported |= {name for u in units if u.statement is not None for name in _nested_imports(u.statement)}
     return found
 
@@ -298,7 +298,7 @@ def _taken_as(slice_: Slice, module: Module) -> Mapping[str, str]:
 
 
 def _copier(slice_: Slice, module: Module) -> str:
-    """What `copy.deepcopy` is called in a role's module: a name that none of its code uses."""
+    """What `copies.deepcopy` is called in a role's module: a name that none of its code uses."""
     used = _used(slice_, module) | set(_taken_as(slice_, module).values())
     return "deepcopy" if "deepcopy" not in used else _free("deepcopy", used)
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import itertools
 import json
+import os
 import pickle
 import platform
 import random
@@ -79,7 +80,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     )
     codecs = importlib.import_module(f"{runtime.__package__}.codecs")
     cases = pickle.loads(Path(job["cases"]).read_bytes())
-    before = touched.fingerprints(runtime)
+    before = touched.fingerprints(runtime, compare.same)
     followed = reached.Reached({package / mapped["file"] for mapped in runtime.manifest()["source_map"]})
     with followed:
         answers = [_answers(case, predictor) for case in cases]
@@ -95,7 +96,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "error": None,
         "unlike": unlike,
-        "changed": touched.changed(before, touched.fingerprints(runtime)),
+        "changed": touched.changed(before, touched.fingerprints(runtime, compare.same)),
         "cases": [
             _compare_case(case, got, codecs, predictor.batch, compare, job["rtol"])
             for case, got in zip(cases, answers, strict=True)
@@ -329,10 +330,18 @@ def _error(failed: PackageFailed, package: Path) -> dict[str, Any]:
         "what": failed.what,
         "type": type(error).__name__,
         "message": str(error),
+        "variable": _variable(error),
         "module": missing.name if missing is not None else None,
         "frames": [[Path(f.filename).name, f.lineno] for f in frames if Path(f.filename).parent == package],
         "traceback": "".join(traceback.format_exception(error)),
     }
+
+
+def _variable(error: BaseException) -> str | None:
+    """The variable of the environment for lack of which the package fails."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    read = isinstance(error, KeyError) and codes[-1:] == [type(os.environ).__getitem__.__code__]
+    return str(error.args[0]) if read else None
 
 
 def _missing(error: BaseException) -> ModuleNotFoundError | None:

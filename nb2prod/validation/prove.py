@@ -23,8 +23,10 @@ from nb2prod.validation.verdict import (
     died,
     differ,
     differences_in,
+    drifted,
     failed,
     last_role,
+    modules_read,
     placed,
     planted_in_libraries,
     unlike,
@@ -66,11 +68,12 @@ def prove(bundle: Bundle, run: CleanRun, package: Path, *, rtol: float = 0.0) ->
     found = suspects(bundle, run.folder)
     if found:
         _check_steady(bundle, run, package, found)
-    changed = _changed(bundle, result["changed"])
+    changed = _changed(bundle, result["changed"], drifted(result))
     if any(finding.severity == "error" for finding in changed):
         raise ParityError.of(changed)
     report = _report(bundle, run, result, rtol, seconds)
-    report = replace(report, diagnostics=(*report.diagnostics, *unset, *changed, *_mixed(bundle, result)))
+    more = (*unset, *changed, *_mixed(bundle, result), *modules_read(bundle))
+    report = replace(report, diagnostics=(*report.diagnostics, *more))
     report = replace(report, diagnostics=(*report.diagnostics, *unreached(bundle, result["unreached"])))
     if not report.passed:
         raise differ(report, result, bundle, likely or seeds_hint(found))
@@ -173,11 +176,16 @@ def _report(
     )
 
 
-def _changed(bundle: Bundle, changed: list[tuple[str, bool, str, str, bool]]) -> tuple[Diagnostic, ...]:
-    """State that answering requests has changed: an error, but where no answer depends on it."""
+def _changed(
+    bundle: Bundle, changed: list[tuple[str, bool, str, str, bool]], drifted: bool
+) -> tuple[Diagnostic, ...]:
+    """State that answering requests has changed: an error, but where no answer depends on it.
+
+    Where answers have `drifted`, they do.
+    """
     items = {item.key: item for item in bundle.plan.state}
     return tuple(
-        _change(items[key], matters, path, added, only_grown)
+        _change(items[key], matters or drifted, path, added, only_grown and not drifted)
         for key, matters, path, added, only_grown in changed
     )
 

@@ -25,7 +25,8 @@ def _by_cell(bundle: Bundle, run: CleanRun, found: Iterable[str]) -> Iterator[Di
     for key in found:
         seen, root = run.settings[key], key.partition(".")[0]
         cell, line = seen["cell"], seen["line"]
-        if (cell, root) in told or (cell, line) in places or (root in _BY_NAME and root not in imported):
+        by_name = root in _BY_NAME or "by name" in seen
+        if (cell, root) in told or (cell, line) in places or (by_name and root not in imported):
             continue
         places.add((cell, line))
         how = "is set here" if cell else "is set"

@@ -68,13 +68,58 @@ def differ(
         message = "the package answers the same request differently each time"
         hint = "Seed random generators inside the role cells, and change no state that they read."
         return ParityError(f"{message}:\n{rows}", code="NB321", report=report, hint=hint, **place)
+    if not differing:
+        message = "answering requests changes what later answers depend on: the example is answered otherwise"
+        hint = (
+            "Work on a copy in the role code of what it changes: an object, a default, a class's attribute."
+        )
+        return ParityError(f"{message}:\n{rows}", code="NB326", report=report, hint=hint, **place)
     message = f"{differing} of {report.rows_compared} rows are answered otherwise than by the notebook"
-    hint = (
-        "A request comes as the contract says: index 0 to n-1, types that fit example and reference alike."
-        " If that is not the example's, mend the example. Rounding is allowed by a tolerance (--rtol)."
-    )
-    hint = unlike(report.diagnostics) or likely or hint
+    hint = _other_module(report.differences) or unlike(report.diagnostics) or likely or _usual_causes(bundle)
     return ParityError(f"{message}:\n{rows}", report=report, hint=hint, **place)
+
+
+def drifted(result: Mapping[str, Any]) -> bool:
+    """Whether all is answered alike at first, and the example otherwise once more requests have come."""
+    alike = not any(case["differing"] for case in result["cases"])
+    return alike and bool(result["wire"]) and not result["repeat"]
+
+
+_BY_NAME = "Show a class by `__qualname__`, or by a text of your own: that is the same in both."
+
+
+def _other_module(differences: Iterable[Difference]) -> str | None:
+    """The hint for answers that show where a class is defined."""
+    shown = any("__main__." in d.expected and "_proof_of_" in d.got for d in differences)
+    where = "A class of the notebook is of `__main__` there, and of a module of the package here."
+    return f"{where} {_BY_NAME}" if shown else None
+
+
+def modules_read(bundle: Bundle) -> Iterator[Diagnostic]:
+    """NB351 for each line of the package that reads the module of a class or function."""
+    for file in sorted({mapped.file for mapped in bundle.source_map}):
+        for node in ast.walk(ast.parse(bundle.files[file])):
+            if not isinstance(node, ast.Attribute) or node.attr != "__module__":
+                continue
+            if isinstance(node.ctx, ast.Load) and (place := place_of(bundle, [(file, node.lineno)])):
+                what = f"`{ast.unparse(node)}` is `__main__` of what the notebook defines, and in the package"
+                message = f"{what} `{bundle.name}.{file.removesuffix('.py')}` or the like"
+                yield Diagnostic("NB351", "warning", message, hint=_BY_NAME, **where(place))
+
+
+def _usual_causes(bundle: Bundle) -> str:
+    contract = bundle.evidence.contract if bundle.evidence is not None else None
+    if contract is not None and contract.kind in ("frame", "records", "values", "array"):
+        return (
+            "A request comes as the contract says: index 0 to n-1, types that fit example and reference"
+            " alike. If that is not the example's, mend the example. Rounding is allowed by a tolerance"
+            " (--rtol)."
+        )
+    return (
+        "Look for a name that is bound anew, or a value that is changed, between a definition and the role"
+        " code that both read it: give each value a name of its own. A request has the contract's types;"
+        " rounding is allowed by a tolerance (--rtol)."
+    )
 
 
 def unlike(diagnostics: tuple[Diagnostic, ...]) -> str | None:
@@ -151,11 +196,13 @@ def planted_in_libraries(
         changes = is_there and top in libraries and top not in _QUIET
         if not is_ours and (changes or (top == "builtins", seen["name"]) in called):
             path = ".".join(filter(None, (seen["module"], seen["inside"], seen["name"])))
+            hint = "Write a function or a subclass of your own, and call that"
+            hint += ", or do it again in the role cell that needs it." if seen["key"] else "."
             return ParityError(
-                f"`{path}` of a library is the notebook's own {seen['what']}: in the package the library is"
-                " as it was installed",
+                f"`{path}{seen['key']}` of a library {'holds' if seen['key'] else 'is'} the notebook's own"
+                f" {seen['what']}: in the package the library is as it was installed",
                 code="NB227",
-                hint="Write a function or a subclass of your own, and call that.",
+                hint=hint,
                 **seen["place"],
             )
     return None
@@ -216,6 +263,18 @@ _FAILURES = {
 }
 
 
+def _environment(error: Mapping[str, Any]) -> str | None:
+    """The hint for a variable of the environment that is there only where the notebook runs."""
+    if error["variable"] is None:
+        return None
+    name = f"os.environ[{error['variable']!r}]"
+    return (
+        f"`{name}` is set where the notebook runs, and the package makes no environment. Read it in a cell"
+        f" above, `value = {name}`, and use that: its value goes into the package. Or write"
+        " `os.environ.get(name, default)`, and set the variable where the package serves."
+    )
+
+
 def known_failure(kind: str, message: str) -> str | None:
     """The hint for an error that the package raises where the notebook did not."""
     for pattern, hint in _FAILURES.items():
@@ -226,18 +285,21 @@ def known_failure(kind: str, message: str) -> str | None:
 
 def failed(error: Mapping[str, Any], bundle: Bundle, hint: str | None = None) -> ParityError:
     """The error for a package that raised."""
-    hint = known_failure(error["type"], error["message"]) or hint
+    hint = _environment(error) or known_failure(error["type"], error["message"]) or hint
     if error["module"]:
         hint = f"{error['module']!r} is not installed. A module that lies beside the notebook is no part of "
         hint += "the package: install it, or move its code into a cell."
     own = {(mapped.file, mapped.line) for mapped in bundle.source_map}
     frames = [frame for frame in error["frames"] if tuple(frame) in own] or error["frames"]
+    place = where(place_of(bundle, error["frames"], error["module"]))
+    if not place and error["what"] != "being loaded":
+        place = last_role(bundle)
     inside = f" in {frames[0][0]}, line {frames[0][1]}" if frames else ""
     found = ParityError(
         f"the extracted package fails{inside}, {error['what']}: {error['type']}: {error['message']}",
         code="NB322",
         hint=hint,
-        **where(place_of(bundle, error["frames"], error["module"])),
+        **place,
     )
     found.add_note(error["traceback"])
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import FunctionType, GeneratorType, MappingProxyType, ModuleType
@@ -41,6 +42,12 @@ def advice(name: str, value: Any, problem: Unstorable, names: Mapping[str, Any])
 
 def unreadable(error: BaseException) -> str:
     """The hint for a value that was stored, but cannot be read where the notebook is not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, RecursionError) and any(frame.name == "__getattr__" for frame in frames):
+        return (
+            "Its `__getattr__` is asked before the object has its attributes, and asks itself: begin it with"
+            ' `if name.startswith("_"): raise AttributeError(name)`.'
+        )
     missing = re.search(r"name '(\w+)' is not defined", str(error))
     if missing is None:
         return _HINT["value"]

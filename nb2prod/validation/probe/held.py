@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 
-from .portrait import attributes, digest_of
+from .portrait import attributes, behind, digest_of
 
 CODE = "its code"
 
@@ -38,6 +38,8 @@ def _held(path: str, it: Any, own: Collection[str], seen: set[int]) -> Iterator[
 
 def _parts(it: Any, own: Collection[str]) -> Iterator[tuple[str, Any]]:
     match it:
+        case _ if inner := behind(it):
+            yield from ((f"its {name}", value) for name, value in inner.items())
         case type():
             yield from ((f".{name}", v) for name, v in vars(it).items() if not _is_pythons(name, v))
         case FunctionType():

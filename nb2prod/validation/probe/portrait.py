@@ -82,6 +82,11 @@ def unlike(
 
 def first_difference(one: Any, other: Any, path: str = "") -> tuple[str, str, str] | None:
     """Where two portraits differ first, and what each has there; None if they are the same."""
+    # what holds nothing is its name alone
+    if isinstance(one, dict) and one.get("") == other:
+        other = {"": other}
+    elif isinstance(other, dict) and other.get("") == one:
+        one = {"": one}
     if not isinstance(one, dict) or not isinstance(other, dict):
         return None if one == other else (path, _text(one), _text(other))
     if DIGEST in one and DIGEST in other:
@@ -133,6 +138,11 @@ class _Painter:
         self.parts += 1
         if self.parts > MAX_PARTS:
             raise _TooMuch
+        if inner := behind(value):
+            return {
+                "": f"a {type(value).__qualname__}",
+                **{f" {name}": self.of(v) for name, v in inner.items()},
+            }
         if isinstance(value, io.IOBase):
             return "a stream"  # where a process writes is another matter
         if self.in_library and self.own(value):
@@ -231,6 +241,18 @@ class _Painter:
 
     def _key(self, key: Any) -> str:
         return self._kind(key) if isinstance(key, type | FunctionType) else repr(key)
+
+
+def behind(it: Any) -> dict[str, Any]:
+    """What a proxy, as wrapt makes them, stands for: it says that it is of another class than it is."""
+    # a proxy runs code of its own for whatever it is asked
+    try:
+        if it.__class__ is type(it):
+            return {}
+        inner = {"function": it.__wrapped__}
+        return inner | {"wrapper": it._self_wrapper} if hasattr(type(it), "_self_wrapper") else inner
+    except Exception:
+        return {}
 
 
 def attributes(it: Any) -> Iterator[tuple[str, Any]]:

@@ -91,7 +91,7 @@ def _keys(function: Any) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
 def _by_own(definition: Any, changing: Collection[str]) -> Iterator[_Asked]:
     """Questions to a function or an object that has a dict of its own, from arguments to answers."""
     holds: Mapping[str, Any] = {}
-    if isinstance(definition, FunctionType):
+    if type(definition) is FunctionType:
         cells = zip(definition.__code__.co_freevars, definition.__closure__ or (), strict=True)
         holds = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
     elif type(definition).__module__ == "__main__" and callable(definition):

@@ -65,10 +65,11 @@ class Session:
         self._waiting: Any = MISSING
         self._proof: Proof | None = None
         self._watch = Watch()
-        self._made = Made(self.cells)
+        self._made = Made(self.cells, shell)
         shell.events.register("post_run_cell", self._made.after)
         self._shown: BaseException | None = None
-        self._planted: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._planted: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+        self._words = {word for info in self.cells.values() for word in re.findall(r"\w+", info["source"])}
 
     @property
     def names(self) -> dict[str, Any]:
@@ -87,10 +88,10 @@ class Session:
                 raise self._located(problem, cell) from problem
             self._state.capture(cell, "before", self.names, self.plan["rehome"])
             self._unchanged.check_inside(self._state.used)
-        if self._stage_of(cell) is not None:
+        if (stage := self._stage_of(cell)) is not None:
             self._scenes.cells[cell] = dict(self.names)
             self._made.hold()
-            self._see_planted()
+            self._see_planted(deep=stage is self.plan["stages"][-1] and cell == stage["cells"][-1])
         if cell in self.plan["example_cells"]:
             self._remember_candidates()
         self.last.armed, self.last.value = self._wants_value(cell), MISSING
@@ -223,23 +224,28 @@ class Session:
         assert self._request is not None
         self._scenes.moment = dict(self.names)
         if any(stage["style"] == "function" for stage in self.plan["stages"]):
-            self._see_planted()
+            self._see_planted(deep=True)
         self._answers.call_functions(self.shell, self._request.stored, self._homes())
 
-    def _see_planted(self) -> None:
-        """Remember what the notebook has put into libraries by the time role code runs."""
-        self._planted |= {it[:3]: self._described(it) for it in planted("__main__".__eq__)}
+    def _see_planted(self, deep: bool) -> None:
+        """Remember what the notebook has put into libraries by the time role code runs.
+
+        Containers in those that it mentions are looked into once, when the last role is about to run.
+        """
+        found = planted("__main__".__eq__, self._words if deep else ())
+        self._planted |= {it[:4]: self._described(it) for it in found}
 
     def _described(self, it: Planted) -> dict[str, Any]:
-        made = it.value if isinstance(it.value, type) else None
-        inner = (
-            [v for v in vars(made).values() if isinstance(v, FunctionType)]
-            if made is not None
-            else [it.value]
-        )
+        value = it.value
+        made = value if isinstance(value, type | FunctionType) else type(value)
+        inner = [it for it in vars(made).values() if isinstance(it, FunctionType)]
+        inner = [made] if isinstance(made, FunctionType) else inner
         place = place_of(inner[0].__code__, self.cells, self.shell) if inner else {}
-        what = f"{'function' if made is None else 'class'} `{it.value.__qualname__}`"
-        return {"module": it.module, "inside": it.inside, "name": it.name, "what": what, "place": place}
+        kind = (
+            "object of the class" if made is not value else "class" if isinstance(made, type) else "function"
+        )
+        what = f"{kind} `{made.__qualname__}`"
+        return {**it._asdict(), "value": None, "what": what, "place": place}
 
     # --- the end ---------------------------------------------------------------------------------
 

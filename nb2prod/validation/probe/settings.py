@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any
@@ -30,6 +31,12 @@ READ_APART = (
 
 _BY_KEY = ("csv.", "os.environ[")
 """What is there only once it is set."""
+
+HELD = (dict, list, set, deque)
+"""Containers of libraries that notebooks may change."""
+
+_DEPTH = 3
+"""Containers inside containers that are looked into."""
 
 _CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
 
@@ -54,12 +61,38 @@ def differing(notebook: Mapping[str, Collection[str]], call: Callable[[], Any], 
     `call` asks the package, whose code lies in the folder `own`: some settings count only if that reads them.
     """
     here = settings()
+    changed = {key: held for key in notebook.keys() - here.keys() if (held := registry(key)) is not None}
+    here |= changed
     named = (key for key in notebook if key in here or key.startswith(_BY_KEY))
     found = [key for key in named if here.get(key) not in notebook[key]]
-    if not any(key.startswith(READ_APART) for key in found):
+    apart = {key for key in found if key.startswith(READ_APART) and key not in changed}
+    if not apart:
         return found
     read = read_by(call, own)
-    return [key for key in found if not key.startswith(READ_APART) or key.startswith(tuple(read))]
+    return [key for key in found if key not in apart or key.startswith(tuple(read))]
+
+
+def registry(path: str) -> str | None:
+    """What a container of a library holds now, as a digest; None if there is none, or it is not loaded."""
+    parts = path.split(".")
+    module = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in sys.modules), 0)
+    value: Any = sys.modules.get(".".join(parts[:module]))
+    for part in parts[module:]:
+        value = getattr(value, part, None)
+    return _digest(_plain(value)) if isinstance(value, HELD) else None
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """As data that says the same in two processes."""
+    if isinstance(value, str | bytes | int | float | complex | None):
+        return value
+    if isinstance(value, HELD) and depth < _DEPTH:
+        items = [*dict.items(value)] if isinstance(value, dict) else value
+        found = [_plain(item, depth + 1) for item in items]
+        return sorted(found, key=repr) if isinstance(value, set) else found
+    if isinstance(value, tuple):
+        return tuple(_plain(item, depth) for item in value)
+    return str((value if isinstance(value, type) or hasattr(value, "__code__") else type(value)).__qualname__)
 
 
 def read_by(call: Callable[[], Any], own: str) -> set[str]:
@@ -181,6 +214,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "numpy": _numpy,
     "os": _environment,
     "pandas": _pandas,
+    "scipy.special": lambda special: [("scipy.special.seterr", sorted(special.geterr().items()))],
     "sklearn": _sklearn,
     "sys": _process,
     "time": lambda time: [("time.tzset", time.tzname)],
