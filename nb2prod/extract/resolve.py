@@ -55,9 +55,8 @@ class Resolver:
         *,
         rebinds: bool = False,
     ) -> Target | None:
-        """What a name stands for at a position; None for builtins and after a refusal.
-
-        A constant that the reader binds anew (`rebinds`) comes as state, which can be given to it.
+        """What a name stands for at a position; None for builtins and after a refusal. A constant that the
+        reader binds anew (`rebinds`) comes as state, which can be given to it.
         """
         reaching = self._program.reaching(name, position)
         kinds = {b.kind_of(name) for b in reaching.bindings}
