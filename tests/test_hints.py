@@ -845,6 +845,26 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB235 of a class that reads past itself": Case(
+        (
+            EXAMPLE,
+            (
+                "model",
+                "limit = request['a'] * 2\nclass Rule:\n    limit = limit\n    ok = limit > 3\nRule.ok",
+            ),
+        ),
+        "Give the role's `limit` a name of its own",
+        (
+            (
+                EXAMPLE,
+                (
+                    "model",
+                    "role_limit = request['a'] * 2\nclass Rule:\n    limit = role_limit\n    ok = limit > 3\n"
+                    "Rule.ok",
+                ),
+            ),
+        ),
+    ),
     "NB237": Case(
         (
             ("", "import random\ndef f(x, noise=random.random()):\n    return x > noise"),
@@ -1191,6 +1211,12 @@ WAIT = (
     "async def double(x{}):\n    async with lock:\n        await asyncio.sleep(0.001)\n        return 2 * x"
 )
 LOCK = "lock = asyncio.Lock()\n"
+POOLED = """def double(x):
+    return 2 * x
+with {}PoolExecutor(2) as pool:
+    doubled = list(pool.map(double, rows))
+doubled
+"""
 PARALLEL = "Parallel(n_jobs=2{})(delayed(double)(x) for x in rows)"
 
 PROOF: dict[str, Case] = {
@@ -1211,6 +1237,21 @@ PROOF: dict[str, Case] = {
                 ("", DOUBLE),
                 ("example", "rows = [1, 2]"),
                 ("model", PARALLEL.format(", prefer='threads'")),
+            ),
+        ),
+    ),
+    "a function of the role in other processes": Case(
+        (
+            ("", "from concurrent.futures import ProcessPoolExecutor"),
+            ("example", "rows = [1, 2]"),
+            ("model", POOLED.format("Process")),
+        ),
+        "write `ThreadPoolExecutor`",
+        (
+            (
+                ("", "from concurrent.futures import ThreadPoolExecutor"),
+                ("example", "rows = [1, 2]"),
+                ("model", POOLED.format("Thread")),
             ),
         ),
     ),
