@@ -929,6 +929,25 @@ LEVELS = (
 )
 
 RUN: dict[str, Case] = {
+    "NB310 of an import that was wrapped": Case(
+        (
+            ("", "from functools import lru_cache\nfrom math import sqrt\nsqrt = lru_cache(None)(sqrt)"),
+            EXAMPLE,
+            ("model", "sqrt(request['a'])"),
+        ),
+        "Write a `def` in a cell of its own that calls `sqrt`",
+        (
+            (
+                (
+                    "",
+                    "from functools import lru_cache\nfrom math import sqrt\n@lru_cache(None)\ndef root(x):\n"
+                    "    return sqrt(x)",
+                ),
+                EXAMPLE,
+                ("model", "root(request['a'])"),
+            ),
+        ),
+    ),
     "NB112": Case(
         (("", PARAMETER), EXAMPLE, MODEL),
         "Tag the cell that binds their defaults with `parameters`.",
