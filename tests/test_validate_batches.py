@@ -100,12 +100,13 @@ def test_made_rows_that_are_refused_alone_say_nothing() -> None:
 
 
 def test_what_is_wrong_with_the_company_is_told() -> None:
-    assert found(MIXING["sums by a unique id"]).reason.startswith("row 4 alone gives 44.0, among ")
+    summed = found(MIXING["sums by a unique id"]).reason
+    assert summed == "row 4 alone gives 44.0, beside row 4 with `shop` 'S12 S0' 88.0"
     reason = found(
         lambda x: x["day"] * (2 if x["shop"].nunique() == 1 and x["id"].nunique() == 2 else 1)
     ).reason
     assert ", among 3 rows that differ in `id` alone, " in reason
-    assert found(guarded).reason.startswith("row 0 alone gives 40.0, among ")
+    assert found(guarded).reason.startswith("row 0 alone gives 40.0, beside row 53 with `area` 49089.0 3.7")
     assert "fail together, and not alone: WrongAnswer" in found(MIXING["rows of a key taken for one"]).reason
 
 

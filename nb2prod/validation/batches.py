@@ -85,6 +85,10 @@ class _Known(NamedTuple):
     labels: Sequence[str]
     own: int
 
+    def alone(self, i: int) -> str:
+        """What a row is answered alone."""
+        return f"{self.labels[i]} alone gives {self.answers[i]!r:.80}"
+
 
 def _asked_together(known: _Known, predictor: Any, compare: ModuleType, end: float) -> Verdict:
     rounded = ""
@@ -99,14 +103,27 @@ def _asked_together(known: _Known, predictor: Any, compare: ModuleType, end: flo
         for i, other in zip(company.known, together, strict=True):
             if i is None or known.answers[i] == other:
                 continue
-            alone = f"{known.labels[i]} alone gives {known.answers[i]!r:.80}"
             if not compare.same(known.answers[i], other, ROUNDING):
+                beside = _beside_one(known, i, company, predictor, compare, end)
                 among = f"among {len(company.rows)} rows{company.what} {other!r:.80}"
-                return Verdict(False, f"{alone}, {among}", True)
-            rounded = (
-                rounded or f", but for rounding ({alone.replace(' alone gives', ':')} and {other!r:.80})"
-            )
+                return Verdict(False, f"{known.alone(i)}, {beside or among}", True)
+            found = f"{known.labels[i]}: {known.answers[i]!r:.80} and {other!r:.80}"
+            rounded = rounded or f", but for rounding ({found})"
     return Verdict(True, f"{known.own} rows answered alike alone and together{rounded}")
+
+
+def _beside_one(
+    known: _Known, i: int, company: Company, predictor: Any, compare: ModuleType, end: float
+) -> str | None:
+    """The first row of a company that changes the answer to another all by itself, and what that becomes."""
+    for j in dict.fromkeys(n for n in company.known if n is not None and n != i):
+        with contextlib.suppress(Exception):
+            answer = predictor.predict([known.rows[i], known.rows[j]])[0]
+            if not compare.same(known.answers[i], answer, ROUNDING):
+                return f"beside {known.labels[j]} {answer!r:.80}"
+        if time.perf_counter() > end:
+            break
+    return None
 
 
 def _said(error: Exception) -> str:
