@@ -148,3 +148,10 @@ def test_rows_that_are_no_records(kind: Any) -> None:
     contract = to_json(Contract(kind, ("values",), (field,), (2,) if kind == "array" else ()))
     assert batches.verdict(rows, Predictor(contract, mixing), compare)[::2] == (False, True)
     assert batches.verdict(rows, Predictor(contract, apart), compare)[::2] == (True, False)
+
+
+def test_large_companies_are_cut_where_rows_take_long() -> None:
+    *_, last = batches.large(ROWS[:20], 20, 10)
+    assert len(last.rows) == 5 + 20 + 5
+    assert [len(company.rows) for company in batches.large(ROWS[:20], 15, 1000)][:4] == [15, 20, 20, 40]
+    assert {len(company.rows) for company in batches.small(ROWS[:20], 20)} == {2, 3, 6, 7}

@@ -28,8 +28,8 @@ FEW_CATEGORIES = 20
 ALONE_SECONDS = 3.0
 """Time for asking rows one by one."""
 
-MAX_SECONDS = 20.0
-"""Time for all: where rows in company take longer, nothing would be gained by asking them together."""
+MAX_SECONDS = 10.0
+"""Time for small companies; and large ones, always asked, are cut to about that where a row takes long."""
 
 ROUNDING = 1e-9
 """Relative difference that comes from the order of additions."""
@@ -62,19 +62,21 @@ def verdict(instances: Sequence[Row], predictor: Any, compare: ModuleType) -> Ve
         return Verdict(None, f"one call takes one {predictor.kind}")
     if len(instances) < 2:
         return Verdict(False, "only one row is known, so that nothing can be compared")
-    end = time.perf_counter() + MAX_SECONDS
-    numbers = covering(instances)
+    started, numbers = time.perf_counter(), covering(instances)
     # code may well need more than one row; that is no fault, but it forbids to mix requests
     try:
         answers = _alone([instances[i] for i in numbers], predictor)
     except Exception as error:
         return Verdict(False, f"a row alone fails: {_said(error)}")
-    numbers = numbers[: len(answers)]
+    most = MAX_SECONDS * len(answers) / (time.perf_counter() - started)
+    pairs = sorted(zip(numbers, answers, strict=False), key=lambda pair: pair[0])
+    numbers, answers = [number for number, _ in pairs], [answer for _, answer in pairs]
     rows = [instances[i] for i in numbers]
     labels = [f"row {i}" for i in numbers]
     for label, row, answer in _others(rows, numbers, predictor):
         labels, rows, answers = [*labels, label], [*rows, row], [*answers, answer]
-    return _asked_together(_Known(rows, answers, labels, len(numbers)), predictor, compare, end)
+    asked = itertools.chain(large(rows, len(numbers), int(most)), _while_time(small(rows, len(numbers))))
+    return _asked_together(_Known(rows, answers, labels, len(numbers)), asked, predictor, compare)
 
 
 class _Known(NamedTuple):
@@ -90,11 +92,16 @@ class _Known(NamedTuple):
         return f"{self.labels[i]} alone gives {self.answers[i]!r:.80}"
 
 
-def _asked_together(known: _Known, predictor: Any, compare: ModuleType, end: float) -> Verdict:
+def _while_time(companies: Iterable[Company]) -> Iterator[Company]:
+    end = time.perf_counter() + MAX_SECONDS
+    return itertools.takewhile(lambda _: time.perf_counter() < end, companies)
+
+
+def _asked_together(
+    known: _Known, companies: Iterable[Company], predictor: Any, compare: ModuleType
+) -> Verdict:
     rounded = ""
-    for company in companies(known.rows, known.own):
-        if time.perf_counter() > end:
-            return Verdict(False, f"to ask rows in company took more than {MAX_SECONDS:.0f} seconds")
+    for company in companies:
         try:
             company, together = _together(company, predictor)
         except Exception as error:
@@ -104,7 +111,7 @@ def _asked_together(known: _Known, predictor: Any, compare: ModuleType, end: flo
             if i is None or known.answers[i] == other:
                 continue
             if not compare.same(known.answers[i], other, ROUNDING):
-                beside = _beside_one(known, i, company, predictor, compare, end)
+                beside = _beside_one(known, i, company, predictor, compare)
                 among = f"among {len(company.rows)} rows{company.what} {other!r:.80}"
                 return Verdict(False, f"{known.alone(i)}, {beside or among}", True)
             found = f"{known.labels[i]}: {known.answers[i]!r:.80} and {other!r:.80}"
@@ -112,10 +119,9 @@ def _asked_together(known: _Known, predictor: Any, compare: ModuleType, end: flo
     return Verdict(True, f"{known.own} rows answered alike alone and together{rounded}")
 
 
-def _beside_one(
-    known: _Known, i: int, company: Company, predictor: Any, compare: ModuleType, end: float
-) -> str | None:
+def _beside_one(known: _Known, i: int, company: Company, predictor: Any, compare: ModuleType) -> str | None:
     """The first row of a company that changes the answer to another all by itself, and what that becomes."""
+    end = time.perf_counter() + MAX_SECONDS
     for j in dict.fromkeys(n for n in company.known if n is not None and n != i):
         with contextlib.suppress(Exception):
             answer = predictor.predict([known.rows[i], known.rows[j]])[0]
@@ -163,25 +169,28 @@ def _answers(row: Row, predictor: Any) -> bool:
 # --- companies -----------------------------------------------------------------------------------
 
 
-def companies(rows: Sequence[Row], own: int) -> Iterator[Company]:
+def large(rows: Sequence[Row], own: int, most: int) -> Iterator[Company]:
     """Rows to ask together, the first `own` of which are of the notebook's data: these and all, each way
-    round; in twos and sevens of a shuffled order; twice; and beside rows that are made alike."""
-    count = len(rows)
-    everyone = [*range(count)]
-    orders = [everyone[:own], everyone, everyone[::-1]] if own < count else [everyone, everyone[::-1]]
+    round, twice, and among at most so many rows that are made alike."""
+    everyone = [*range(len(rows))]
+    orders = [everyone[:own], everyone, everyone[::-1]] if own < len(rows) else [everyone, everyone[::-1]]
     for order in orders:
         yield _of(rows, order)
-    shuffled = random.Random(0).sample(everyone, count)
-    for size in (2, 7):
-        yield from (_of(rows, shuffled[i : i + size]) for i in range(0, count, size))
     yield _of(rows, [*everyone, *everyone], ", each of them twice,")
-    made: list[Row] = []
-    for i, row, what in _sharing(rows[:own]):
-        yield Company(f" {what},", [rows[i], row, rows[i]], [i, None, i])
-        made.append(row)
-    if made:
-        numbers = [*[None] * len(made), *everyone, *[None] * len(made)]
-        yield Company(", some of them with values of others,", [*made, *rows, *made[::-1]], numbers)
+    made = _spread([row for _, row, _ in _sharing(rows[:own])], max(most // 2, 2))
+    numbers = [*[None] * len(made), *everyone, *[None] * len(made)]
+    yield Company(", some of them with values of others,", [*made, *rows, *made[::-1]], numbers)
+
+
+def small(rows: Sequence[Row], own: int) -> Iterator[Company]:
+    """The same in sevens and twos of a shuffled order, and each beside a row that is made alike."""
+    shuffled = random.Random(0).sample(range(len(rows)), len(rows))
+    parts = [shuffled[i : i + size] for size in (7, 2) for i in range(0, len(rows), size)]
+    twins = (
+        Company(f" {what},", [rows[i], row, rows[i]], [i, None, i]) for i, row, what in _sharing(rows[:own])
+    )
+    for pair in itertools.zip_longest((_of(rows, part) for part in parts), twins):
+        yield from (company for company in pair if company is not None)
 
 
 def _of(rows: Sequence[Row], order: Sequence[int], what: str = "") -> Company:
@@ -209,17 +218,16 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def covering(instances: Sequence[Row]) -> list[int]:
-    """Numbers of at most MAX_ROWS rows, in order: of each field a null, the least and greatest value, the
-    rarest and each of a few; and rows from all over."""
+    """Numbers of at most MAX_ROWS rows, the most telling first: of each field a null, the least and greatest
+    value, the rarest and each of a few; and rows from all over."""
     count = len(instances)
     if count <= MAX_ROWS:
         return [*range(count)]
-    keys = _keys(instances[:1])
-    wanted = [_telling([_get(row, key) for row in instances]) for key in _spread(keys, MAX_FIELDS)]
+    keys = _spread(_keys(instances[:1]), MAX_FIELDS)
+    wanted = [_telling([_get(row, key) for row in instances]) for key in keys]
     in_turn = (i for round_ in itertools.zip_longest(*wanted) for i in round_ if i is not None)
-    spread = _spread(range(count), MAX_ROWS)
-    found = dict.fromkeys([*spread[: MAX_ROWS // 5], *itertools.islice(in_turn, MAX_ROWS * 20), *spread])
-    return sorted([*found][:MAX_ROWS])
+    telling = [*dict.fromkeys(in_turn)][: MAX_ROWS * 4 // 5]
+    return [*dict.fromkeys([*telling, *_spread(range(count), MAX_ROWS)])][:MAX_ROWS]
 
 
 def _telling(values: Sequence[Any]) -> list[int]:
