@@ -863,13 +863,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What `deploy` did: the release that serves, its endpoint, the steps and a curl line that works."""
+    """What `deploy` did: the release that serves, its endpoint, the steps and a curl line that works.
+
+    `diagnostics` are those of its proof.
+    """
 
     release: Release
     endpoint: Endpoint
     steps: tuple[Step, ...]
     curl: str
     changed: bool = True
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 # --- compare -------------------------------------------------------------------------------------

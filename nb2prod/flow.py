@@ -230,7 +230,8 @@ def deploy(
     )
     release = rooms.promote(release)
     contract = proven.bundle.evidence.contract if proven.bundle.evidence else None
-    return Deployment(release, live, tuple(timer.steps), curl_line(live, contract), changed or new)
+    found, curl = proven.report.diagnostics, curl_line(live, contract)
+    return Deployment(release, live, tuple(timer.steps), curl, changed or new, found)
 
 
 def side(rooms: Rooms, notebook: Notebook, work: Path, *, rtol: float = 0.0, accelerate: bool = True) -> Side:

@@ -254,14 +254,20 @@ class Project:
     def served(self, what: str) -> tuple[Path, str, int]:
         """Package, name and version of what to serve: NAME, NAME@VERSION, NAME@ALIAS or a folder.
 
-        UsageError: NB511 if the folder holds no package, NB402 for a release that does not exist.
+        A folder without a package stands back behind a release of its name. UsageError: NB511 if there is
+        neither, NB402 for a release that does not exist.
         """
-        from nb2prod.serving.local import name_of, package_in
+        from nb2prod.serving.local import CannotServe, name_of, package_in
 
         model, _, version = what.partition("@")
-        if Path(what).is_dir() or not re.fullmatch(r"[\w.-]+", model):
-            folder = package_in(Path(what))
-            return folder, name_of(folder), 1
+        is_name = re.fullmatch(r"[\w.-]+", model) is not None
+        if Path(what).is_dir() or not is_name:
+            try:
+                folder = package_in(Path(what))
+                return folder, name_of(folder), 1
+            except CannotServe:
+                if not is_name or not self.registry.versions(model):
+                    raise
         release = self.registry.get(model, version or "champion")
         return release.path, release.model_name, release.version
 

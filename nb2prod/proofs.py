@@ -67,14 +67,16 @@ class Validated:
 def pinned(
     extract: Extract, notebook: Notebook, evidence: Evidence, bundle: Bundle, report: Report
 ) -> tuple[Bundle, Report]:
-    """The proven bundle with what only the proof could tell, and the report on that one.
+    """The proven bundle with what only the proof could tell, and the report on that one, which carries all
+    that text, clean run and proof have found.
 
     Nothing else may be new about it: so it is proven as well.
     """
     made = _whole(extract, notebook, evidence, report)
     if _but_for_proof(made) != _but_for_proof(bundle):
         raise Nb2prodError(f"the proof changes other files of {bundle.name}: a mistake in nb2prod")
-    return made, replace(report, bundle_digest=made.digest)
+    found = tuple(dict.fromkeys((*made.diagnostics, *report.diagnostics)))
+    return made, replace(report, bundle_digest=made.digest, diagnostics=found)
 
 
 def remaking(

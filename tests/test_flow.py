@@ -17,6 +17,7 @@ from nb2prod.domain import (
     CapturePlan,
     CleanRun,
     Contract,
+    Diagnostic,
     Difference,
     Endpoint,
     Evidence,
@@ -32,6 +33,7 @@ from nb2prod.domain import (
 from nb2prod.errors import DeployError, Nb2prodError, ParityError, RunError, SetupError
 from nb2prod.extract import check, extract
 from nb2prod.notebook import read
+from nb2prod.shells import render
 from tests.made import TINY, notebook
 
 CONTRACT = Contract("frame", ("request",), (Field("a", "number", "float64"),), example=({"a": 1.0},))
@@ -334,3 +336,24 @@ def test_a_long_example_is_cut_to_one_instance_in_the_curl_line() -> None:
     line = flow.curl_line(endpoint, contract)
     assert len(line) < 400
     assert "'\"'\"'" in line, "quoted for the shell"
+
+
+def test_what_text_and_proof_warn_of_is_told_once_by_a_kept_proof_too(book: Notebook, tmp_path: Path) -> None:
+    paper = Paper()
+    text, proof = (Diagnostic(code, "warning", f"{code} it is") for code in ("NB238", "NB350"))
+    note = Diagnostic("NB211", "info", "dropped")
+
+    def extracted(book: Notebook, evidence: Evidence | None) -> Bundle:
+        return replace(extract(book, evidence), diagnostics=(text, note))
+
+    def prove(bundle: Bundle, *args: Any, **options: Any) -> Report:
+        return replace(paper.prove(bundle, *args, **options), diagnostics=(text, proof))
+
+    rooms = replace(paper.rooms(), extract=extracted, prove=prove)
+    first = flow.validate(rooms, book, tmp_path / "work")
+    assert first.report.diagnostics == (text, note, proof)
+    again = flow.validate(rooms, book, tmp_path / "work")
+    assert (again.reused, again.report.diagnostics) == (True, (text, note, proof))
+    made = flow.deploy(rooms, book, tmp_path / "work")
+    assert made.diagnostics == (text, note, proof)
+    assert [*render.deployment(made)][:2] == ["! NB238 NB238 it is", "! NB350 NB350 it is"]

@@ -845,6 +845,26 @@ MENDED: dict[str, Case] = {
             ),
         ),
     ),
+    "NB235 of a class that reads past itself": Case(
+        (
+            EXAMPLE,
+            (
+                "model",
+                "limit = request['a'] * 2\nclass Rule:\n    limit = limit\n    ok = limit > 3\nRule.ok",
+            ),
+        ),
+        "Give the role's `limit` a name of its own",
+        (
+            (
+                EXAMPLE,
+                (
+                    "model",
+                    "role_limit = request['a'] * 2\nclass Rule:\n    limit = role_limit\n    ok = limit > 3\n"
+                    "Rule.ok",
+                ),
+            ),
+        ),
+    ),
     "NB237": Case(
         (
             ("", "import random\ndef f(x, noise=random.random()):\n    return x > noise"),
@@ -920,6 +940,25 @@ class Fitted:
 model = Wrapped(Fitted([3, 1, 2]))
 """
 RUN: dict[str, Case] = {
+    "NB310 of an import that was wrapped": Case(
+        (
+            ("", "from functools import lru_cache\nfrom math import sqrt\nsqrt = lru_cache(None)(sqrt)"),
+            EXAMPLE,
+            ("model", "sqrt(request['a'])"),
+        ),
+        "Write a `def` in a cell of its own that calls `sqrt`",
+        (
+            (
+                (
+                    "",
+                    "from functools import lru_cache\nfrom math import sqrt\n@lru_cache(None)\ndef root(x):\n"
+                    "    return sqrt(x)",
+                ),
+                EXAMPLE,
+                ("model", "root(request['a'])"),
+            ),
+        ),
+    ),
     "NB112": Case(
         (("", PARAMETER), EXAMPLE, MODEL),
         "Tag the cell that binds their defaults with `parameters`.",
@@ -1213,6 +1252,12 @@ WAIT = (
     "async def double(x{}):\n    async with lock:\n        await asyncio.sleep(0.001)\n        return 2 * x"
 )
 LOCK = "lock = asyncio.Lock()\n"
+POOLED = """def double(x):
+    return 2 * x
+with {}PoolExecutor(2) as pool:
+    doubled = list(pool.map(double, rows))
+doubled
+"""
 PARALLEL = "Parallel(n_jobs=2{})(delayed(double)(x) for x in rows)"
 
 PROOF: dict[str, Case] = {
@@ -1249,6 +1294,21 @@ PROOF: dict[str, Case] = {
                 ("", DOUBLE),
                 ("example", "rows = [1, 2]"),
                 ("model", PARALLEL.format(", prefer='threads'")),
+            ),
+        ),
+    ),
+    "a function of the role in other processes": Case(
+        (
+            ("", "from concurrent.futures import ProcessPoolExecutor"),
+            ("example", "rows = [1, 2]"),
+            ("model", POOLED.format("Process")),
+        ),
+        "write `ThreadPoolExecutor`",
+        (
+            (
+                ("", "from concurrent.futures import ThreadPoolExecutor"),
+                ("example", "rows = [1, 2]"),
+                ("model", POOLED.format("Thread")),
             ),
         ),
     ),

@@ -459,6 +459,37 @@ def test_a_file_outside_the_package(place: str, tmp_path: Path) -> None:
         codecs.load(package, item)
 
 
+ENABLED = """
+import sys
+from pathlib import Path
+from sklearn.experimental import enable_iterative_imputer
+from sklearn.impute import IterativeImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from nb2prod.extract.package import codecs
+from nb2prod.validation.probe.pickling import Homes
+from nb2prod.validation.probe.storing import store
+rows = [[1.0, 2.0], [2.0, 4.0], [3.0, 7.0]]
+pipe = make_pipeline(IterativeImputer(), LinearRegression()).fit(rows, [1, 2, 3])
+stored, data = store(pipe, Homes.now({}, {}), codecs)
+Path(sys.argv[1]).write_bytes(data)
+print(stored.codec, *stored.trusted)
+"""
+
+
+def test_an_estimator_that_an_import_has_enabled_is_read_without_it(tmp_path: Path) -> None:
+    file = tmp_path / "s"
+    command = [sys.executable, "-c", ENABLED, str(file)]
+    codec, *trusted = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert codec == "skops"
+    assert "sklearn.impute._iterative.IterativeImputer" in trusted
+    assert not any(name.startswith("sklearn.experimental.") for name in sys.modules)
+    assert [*codecs.read(file.read_bytes(), codec, trusted).named_steps] == [
+        "iterativeimputer",
+        "linearregression",
+    ]
+
+
 @pytest.mark.parametrize("codec", ["skops", "zip(xgboost)", "json"])
 def test_a_manifest_that_trusts_less_than_the_file_needs(codec: str, tmp_path: Path) -> None:
     value = {"skops": CODECS["skops"][2], "json": JSON["names"]}.get(codec, CODECS[codec][0])

@@ -24,8 +24,10 @@ import pytest
 from nb2prod.domain import CapturePlan, Contract, Evidence, Field, Notebook, Report, Requirement
 from nb2prod.errors import RegistryError, UsageError
 from nb2prod.extract.package import runtime
+from nb2prod.project import Project
 from nb2prod.registry import Registry
 from nb2prod.registry.signature import signature_of
+from nb2prod.serving.local import CannotServe
 from nb2prod.validation import write_package
 from nb2prod.validation.probe import contract as observed
 from nb2prod.validation.probe import rows
@@ -402,6 +404,23 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
+def test_a_folder_without_a_package_stands_back_behind_a_release_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project.at(tmp_path)
+    release = project.registry.promote(made(tmp_path / "work", "model").register(project.registry))
+    for name in ("model", "nothing"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert project.served("model") == (release.path, "model", 1)
+    with pytest.raises(CannotServe, match="nothing holds no package"):
+        project.served("nothing")
+    with pytest.raises(CannotServe, match="model holds no package"):
+        project.served("./model")
+    monkeypatch.chdir(tmp_path / "work")
+    assert project.served("model") == (Path("model"), "model", 1)
+
+
 def test_a_database_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RegistryError) as caught:
@@ -414,6 +433,7 @@ import os, sys
 from pathlib import Path
 import resource
 from nb2prod.errors import RegistryError
+from nb2prod.project import Project
 from nb2prod.registry import Registry
 from nb2prod.registry.signature import signature_of
 from tests.test_registry import made

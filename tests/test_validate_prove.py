@@ -99,10 +99,10 @@ def test_rows_that_depend_on_each_other_are_not_batched(tmp_path: Path) -> None:
     modules = {"pipeline": "def run(values):\n    return [v / max(values) for v in values]\n"}
     report = plans.proven(book(tmp_path, *cells), what, modules).report
     assert report.passed
-    assert (report.batch_safe, report.batch_reason) == (False, "row 0 alone gives 1.0, among 3 rows 0.25")
+    assert (report.batch_safe, report.batch_reason) == (False, "row 0 alone gives 1.0, beside row 1 0.5")
     (warning,) = report.diagnostics
     assert (warning.code, warning.severity, warning.cell) == ("NB336", "warning", "c2")
-    assert "row 0 alone gives 1.0, among 3 rows 0.25" in warning.message
+    assert "row 0 alone gives 1.0, beside row 1 0.5" in warning.message
 
 
 def test_one_row_is_too_little_to_tell(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def places(folder: Path, *cells: tuple[str, str]) -> list[tuple[int | None, int 
     proven = nb2prod.validate(
         notebook(folder, *((tag, textwrap.dedent(code).strip()) for tag, code in cells))
     )
-    found = (*proven.bundle.diagnostics, *proven.report.diagnostics)
+    found = proven.report.diagnostics
     return sorted((d.number, d.line, d.message.split("`")[1]) for d in found if d.code == "NB238")
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from nb2prod.extract import usage
+
+if TYPE_CHECKING:
+    from nb2prod.extract.program import Statement
 
 
 def imports_of(node: ast.stmt, name: str) -> list[ast.Import | ast.ImportFrom]:
@@ -62,6 +66,23 @@ def imported_as(node: ast.stmt, name: str) -> str | None:
             if (alias.asname or (alias.name if start else alias.name.partition(".")[0])) == name:
                 return start + (alias.name if start or alias.asname else name)
     return None
+
+
+def enablers(above: Iterable[Statement], imports: Iterable[Statement]) -> Iterator[tuple[str, Statement]]:
+    """The imports among those above that make the given ones work, by the names that they bind:
+    `sklearn.experimental.enable_...`, where anything of sklearn is imported."""
+    if any(import_root(s.node, name) == "sklearn" for s in imports for name in s.names.may):
+        for statement in above:
+            if statement.kind == "import" and _enables(statement.node):
+                yield from ((name, statement) for name in sorted(statement.names.must))
+
+
+def _enables(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "sklearn.experimental"
+    return isinstance(node, ast.Import) and any(
+        a.name.startswith("sklearn.experimental.") for a in node.names
+    )
 
 
 def is_star(node: ast.stmt) -> bool:

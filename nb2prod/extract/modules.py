@@ -19,6 +19,7 @@ from nb2prod.extract.homes import HELPERS, bound_in, home_of, homes_of, position
 from nb2prod.extract.imports import imports_of
 from nb2prod.extract.pipeline import lazy_state_lines, pipeline_lines, state_lines
 from nb2prod.extract.program import Statement
+from nb2prod.extract.statewise import reads_itself, state_places
 from nb2prod.extract.style import Import, import_lines
 from nb2prod.extract.text import (
     BLANK,
@@ -73,19 +74,18 @@ def code_files(slice_: Slice, rehomed: Iterable[str] = (), values: Iterable[Seen
     definitions = [u for u in slice_.units.values() if u.statement and u.statement.kind == "definition"]
     layer.homes = {n: homes.get(u, HELPERS) for u in definitions for n in sorted(bound_in(u))}
     imported: set[str] = set()
-    circular = False
-    inside = _inside_state(slice_, homes, rehomed)
+    parts = [slice_.embedded[name] for name in rehomed if name in slice_.embedded]
     for module in _modules(slice_, units, homes):
         users = (u for u in units if homes[u] != module.name)
         wanted = (t for u in users for t in u.needs.values() if home_of(slice_, t, homes) == module.name)
         layer.findings += clashes(module.units, wanted)
-        keys, late = _state_read(module) if module.name in inside else (frozenset(), frozenset())
-        lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, late)
-        circular = circular or bool(keys)
+        placed = state_places(slice_, module.units, module.body, parts)
+        lines = _module_lines(slice_, module, homes, layer.stages, imported, seen, placed)
         _put(layer, f"{module.name}.py", lines)
     read = {t.key for u in units for t in u.needs.values() if t.kind == "state"}
     layer.state = tuple(item for key, item in slice_.state.items() if key in read)
     if layer.state:
+        circular = reads_itself(slice_, homes, parts)
         _put(layer, "state.py", plain(*(lazy_state_lines if circular else state_lines)(layer.state)))
     _put(layer, "pipeline.py", plain(*pipeline_lines(slice_, layer.stages, seen, _names(homes))))
     layer.imports = tuple(sorted(imported))
@@ -139,7 +139,7 @@ def _module_lines(
     stages: tuple[Stage, ...],
     imported: set[str],
     seen: Seen,
-    late: frozenset[str],
+    placed: Mapping[str, Statement | None],
 ) -> list[Line]:
     units = [*module.units, *([module.body] if module.body else [])]
     imports = _imports(slice_, module, units, homes, imported)
@@ -150,10 +150,13 @@ def _module_lines(
     if slice_.layout.program.lazy_annotations and (module.units or has_annotations(nodes)):
         imports.add(Import("__future__", "annotations"))
     taken = {name for unit in module.units for name in bound_in(unit)} | {s.function for s in stages}
-    below = {item for item in imports if item.module == ".state" and item.name in late}
+    below = {item for item in imports if item.module == ".state" and item.name in placed}
     imports -= below
     hints = Hints(module.name, imports, taken, _names(homes), has_annotations(nodes))
-    lines = _unit_lines(slice_, module)
+    above = {
+        place: _late([item for item in below if placed[item.name] is place]) for place in placed.values()
+    }
+    lines = _unit_lines(slice_, module, above)
     if module.body is not None:
         stage = next(s for s in stages if s.role == module.name)
         inline = Inline(stage, module.body, _taken_as(slice_, module), _copier(slice_, module))
@@ -161,33 +164,13 @@ def _module_lines(
     header = hints.header()
     header += ["", f"__all__ = {json.dumps(exported)}"] if exported else []
     title = plain(f'"""{_title(slice_, module)}"""', *([""] if header else []), *header)
-    after = [f"{text}  # noqa: E402" for text in import_lines(below)]
+    after = above.get(None, [])
     return [*title, *lines, *plain(*(["", "", *after] if after else []))]
 
 
-def _inside_state(slice_: Slice, homes: Mapping[Unit, str], rehomed: Iterable[str]) -> frozenset[str]:
-    """The modules that reading the state imports: they hold functions or classes that are part of it."""
-    todo = [slice_.embedded[name] for name in rehomed if name in slice_.embedded]
-    found: dict[Unit, None] = {}
-    while todo:
-        unit = todo.pop()
-        if unit not in found:
-            found[unit] = None
-            todo += slice_.next_units(unit)
-    return frozenset(homes[unit] for unit in found if unit in homes)
-
-
-def _state_read(module: Module) -> tuple[frozenset[str], frozenset[str]]:
-    """The keys of the state that a module's code reads, and of these what it reads only when it is called."""
-    units = [*module.units, *([module.body] if module.body else [])]
-    early = {
-        target.key
-        for unit in module.units
-        for name, target in unit.needs.items()
-        if unit.statement is not None and name in unit.statement.names.reads
-    }
-    keys = {t.key for unit in units for t in unit.needs.values() if t.kind == "state"}
-    return frozenset(keys), frozenset(keys - early)
+def _late(imports: Iterable[Import]) -> list[str]:
+    """Imports that stand below code."""
+    return [f"{text}  # noqa: E402" for text in import_lines(set(imports))]
 
 
 def _names(homes: Mapping[Unit, str]) -> dict[str, str]:
@@ -212,8 +195,9 @@ def _title(slice_: Slice, module: Module) -> str:
     return f"The role `{module.name}` of {file}: {cells(numbers)}."
 
 
-def _unit_lines(slice_: Slice, module: Module) -> list[Line]:
-    """Definitions and constants, in the notebook's order; a comment names the cell where another begins."""
+def _unit_lines(slice_: Slice, module: Module, imports: Mapping[Statement | None, list[str]]) -> list[Line]:
+    """Definitions and constants, in the notebook's order, below the imports that must stand just above them;
+    a comment names the cell where another begins."""
     own = _own_cells(slice_, module)
     code = slice_.layout.codes.get(module.name)  # type: ignore[call-overload]
     here = code.cells[0].id if code is not None and len(code.cells) == 1 else ""
@@ -223,6 +207,9 @@ def _unit_lines(slice_: Slice, module: Module) -> list[Line]:
     previous: Statement | None = None
     for statement in kept:
         above, after = comments.get(statement, (comments_above(statement), []))
+        if statement in imports:
+            lines += plain("", "", *imports[statement])
+            previous = None
         anchor = [Line(f"# cell {statement.cell.number}")] if statement.cell.id != here else []
         tight = _is_small(statement) and (previous is None or _is_small(previous))
         tight = tight or (previous is None and not is_definition(statement.node))

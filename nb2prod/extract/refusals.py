@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TypeGuard
 
 from nb2prod.domain import Diagnostic, Role
@@ -245,6 +245,22 @@ def local_name(statement: Statement) -> Iterator[Diagnostic]:
             message = f"`{node.name}` may show where it is defined, which in the package is inside a function"
             hint = "Define it at the top of a cell above the role cells."
             yield at(statement, "NB235", message, hint, line=node.lineno)
+
+
+def read_past_class(statement: Statement, local: Collection[str]) -> Iterator[Diagnostic]:
+    """NB235: the body of a class in a role reads a name that it binds too: inside a function it then looks
+    for that name among those of the module, never among those of the function."""
+    todo: list[ast.AST] = [statement.node]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.ClassDef):
+            body = usage.of(node.body)
+            for name in sorted(body.reads & body.may & set(local)):
+                message = f"`{node.name}` binds `{name}` and reads the role's `{name}`, which a class in a"
+                hint = f"Give the role's `{name}` a name of its own, and read that: `{name} = role_{name}`."
+                yield at(statement, "NB235", f"{message} function cannot do", hint, line=node.lineno)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
 
 
 def changed_default(statement: Statement, program: Program) -> Iterator[Diagnostic]:

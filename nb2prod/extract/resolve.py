@@ -14,7 +14,7 @@ from nb2prod.domain import Watched
 from nb2prod.extract import refusals, registering, shared
 from nb2prod.extract.captures import Captures, Point
 from nb2prod.extract.effects import patch_of
-from nb2prod.extract.imports import imported_as
+from nb2prod.extract.imports import enablers, imported_as
 from nb2prod.extract.leaks import leak_into
 from nb2prod.extract.making import calls_of, keeps, read_when, registers, remembered
 from nb2prod.extract.names import is_builtin
@@ -55,9 +55,8 @@ class Resolver:
         *,
         rebinds: bool = False,
     ) -> Target | None:
-        """What a name stands for at a position; None for builtins and after a refusal.
-
-        A constant that the reader binds anew (`rebinds`) comes as state, which can be given to it.
+        """What a name stands for at a position; None for builtins and after a refusal. A constant that the
+        reader binds anew (`rebinds`) comes as state, which can be given to it.
         """
         reaching = self._program.reaching(name, position)
         kinds = {b.kind_of(name) for b in reaching.bindings}
@@ -67,7 +66,10 @@ class Resolver:
             for event in self._program.events(name, 0, position):
                 if patched := patch_of(event.node, name):
                     unit.findings.append(refusals.patched(patched, event))
-            return Target("import", name, self._imports(name, position, reaching.bindings))
+            found = self._imports(name, position, reaching.bindings)
+            for other, above in enablers(self._program.statements[:position], found):
+                unit.needs.setdefault(other, Target("import", other, (above,)))
+            return Target("import", name, found)
         if "definition" in kinds:
             return self._definition(name, point, reaching.only, reaching.bindings, reader, unit, use)
         if kinds == {"constant"} and reaching.only is not None and not rebinds:

@@ -101,6 +101,7 @@ class _Slicer:
             unit.findings += refusals.unseen_names(statement)
             unit.findings += refusals.own_name(statement)
             unit.findings += refusals.local_name(statement)
+            unit.findings += refusals.read_past_class(statement, {*code.local, *inputs, *unit.copies})
         unit.findings += refusals.training(
             code, self.program, inputs, {t.name for t in unit.needs.values() if t.kind == "state"}
         )

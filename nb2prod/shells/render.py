@@ -141,7 +141,8 @@ def step(done: Step) -> str:
 
 
 def deployment(made: Deployment) -> Iterator[str]:
-    """Where it answers, and a line to paste."""
+    """What its proof warns of, where it answers, and a line to paste."""
+    yield from diagnostics(d for d in made.diagnostics if d.severity == "warning")
     release = made.release
     if not made.changed:
         yield f"Nothing changed: {release.model_name} version {release.version} already serves."

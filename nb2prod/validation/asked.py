@@ -16,7 +16,10 @@ from typing import Any
 
 _PATHS = {os.path.dirname(os.__file__), *map(sysconfig.get_path, ("stdlib", "platstdlib"))}
 _LIBRARY = tuple(f"{path}{os.sep}" for path in {*_PATHS, *map(os.path.realpath, _PATHS)})
-_PROVER = (__file__, os.path.join(os.path.dirname(__file__), "child.py"))
+_PROVER = (
+    __file__,
+    *(os.path.join(os.path.dirname(__file__), f"{name}.py") for name in ("child", "batches")),
+)
 _SITES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 

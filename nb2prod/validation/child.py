@@ -7,7 +7,6 @@ nb2prod, so that the package is shown to stand alone.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import importlib.util
 import itertools
@@ -15,13 +14,12 @@ import json
 import os
 import pickle
 import platform
-import random
 import resource
 import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,16 +28,10 @@ KEPT = 5
 """Differing rows that are kept of each case."""
 
 MAX_ALONE = 50
-"""Rows that are asked one by one, or by seeds of hashes."""
+"""Rows that are asked by seeds of hashes, and calls that are timed."""
 
 FEW = 5
 """Rows of each case that are asked again to see which settings answering reads."""
-
-ROUNDING = 1e-9
-"""Relative difference that comes from the order of additions."""
-
-MAX_SECONDS = 10.0
-"""Time for asking rows one by one."""
 
 SECONDS = 1.0
 """Longest time spent on one measurement."""
@@ -86,7 +78,7 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         answers = [_answers(case, predictor) for case in cases]
     example = cases[0]["instances"]
     rows = [row for case in reversed(cases) for row in case["instances"]]
-    safe, reason, mixed = _batch_safety(rows, predictor, compare)
+    together = _beside("batches").verdict(rows, predictor, compare)
     latencies = _latencies(cases[-1]["instances"], predictor)
     repeat = _repeat(example, predictor, compare, job["rtol"])
     wire = _wire(predictor, compare, job["rtol"])
@@ -103,9 +95,9 @@ def prove(job: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "repeat": repeat,
         "wire": wire,
-        "batch_safe": safe,
-        "batch_reason": reason,
-        "mixed": mixed,
+        "batch_safe": together.safe,
+        "batch_reason": together.reason,
+        "mixed": together.mixed,
         "latency_ms": {"load": load_ms, **latencies},
         "peak_rss_mb": _peak_rss_mb(),
         "imports": asked.imports(),
@@ -237,53 +229,6 @@ def _wire(predictor: Any, compare: ModuleType, rtol: float) -> list[Any] | None:
     got = _guard("asked for the contract's example", lambda: predictor.predict(contract["example"]))
     found = next(compare.mismatches(contract["response"], got, rtol), None)
     return list(found) if found is not None else None
-
-
-def _batch_safety(instances: list[Any], predictor: Any, compare: ModuleType) -> tuple[bool | None, str, bool]:
-    """Whether rows may be asked together with the rows of other requests, why, and whether rows influence
-    each other by more than rounding."""
-    if not predictor.batch:
-        return None, f"one call takes one {predictor.kind}", False
-    if len(instances) < 2:
-        return False, "only one row is known, so that nothing can be compared", False
-    # code may well need more than one row; that is no fault, but it forbids to mix requests
-    try:
-        alone = _alone(instances[:MAX_ALONE], predictor)
-    except Exception as error:
-        return False, f"a row alone fails: {type(error).__name__}: {error}", False
-    rounded = ""
-    for company in _companies(len(alone)):
-        rows = [instances[i] for i in company]
-        together = _guard("asked for rows together", functools.partial(predictor.predict, rows))
-        for i, other in zip(company, together, strict=True):
-            if alone[i] == other:
-                continue
-            if not compare.same(alone[i], other, ROUNDING):
-                what = f"row {i} alone gives {alone[i]!r:.80}, among {len(company)} rows {other!r:.80}"
-                return False, what, True
-            rounded = f", but for rounding (row {i}: {alone[i]!r:.80} and {other!r:.80})"
-    return True, f"{len(alone)} rows answered alike alone and together{rounded}", False
-
-
-def _companies(count: int) -> Iterator[list[int]]:
-    """Numbers of rows to ask together: all, the other way round, in twos and sevens of a shuffled order."""
-    rows = [*range(count)]
-    yield rows
-    yield rows[::-1]
-    shuffled = random.Random(0).sample(rows, count)
-    for size in (2, 7):
-        yield from (shuffled[i : i + size] for i in range(0, count, size))
-
-
-def _alone(rows: list[Any], predictor: Any) -> list[Any]:
-    """The answers to rows asked one by one: to the first ones, if all would take too long."""
-    answers: list[Any] = []
-    end = time.perf_counter() + MAX_SECONDS
-    for row in rows:
-        answers += predictor.predict([row])
-        if len(answers) > 1 and time.perf_counter() > end:
-            break
-    return answers
 
 
 # --- speed ---------------------------------------------------------------------------------------

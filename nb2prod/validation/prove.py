@@ -197,8 +197,9 @@ def _mixed(bundle: Bundle, result: Mapping[str, Any]) -> Iterator[Diagnostic]:
             "NB336",
             "warning",
             f"rows of one request influence each other's answers: {result['batch_reason']}",
-            hint="Usual causes: `get_dummies`, and scaling, ranking or filling by a mean in the request. Fit"
-            " that on the training data, in a cell above the role cells. If it is meant, leave it.",
+            hint="Usual causes: `get_dummies`, `groupby`, `any()`, and scaling, ranking or filling by a mean"
+            " in the request. Fit that on the training data, in a cell above the role cells; or ask it of"
+            " each row by itself. If it is meant, leave it.",
             **last_role(bundle),
         )
 

@@ -254,6 +254,10 @@ _FAILURES = {
     r"BrokenProcessPool: .*|PicklingError: .*": (
         'Other processes cannot import the package: write `n_jobs=1`, or `prefer="threads"`.'
     ),
+    r"AttributeError: Can't (?:get|pickle) local object '.*<locals>\.(\w+)'": (
+        "No other process can be given `{0}`, which in the package is made inside a function: write"
+        ' `ThreadPoolExecutor`, or `prefer="threads"`, in place of processes.'
+    ),
     r"RuntimeError: .*is bound to a different event loop": (
         "It belongs to the event loop that first waited for it: make it in the role code, and pass it on."
     ),

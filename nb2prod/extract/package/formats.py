@@ -332,12 +332,19 @@ def _words(value: Any, left: int, seen: set[int]) -> int:
 def skops(value: Any) -> tuple[bytes, set[str], list[str]]:
     """An estimator as a skops file, the modules that it names, and what its reader must trust."""
     io_ = _skops()
-    data, modules = _renumbered(io_.dumps(value))
-    named = io_.get_untrusted_types(data=data)
+    data, modules, types = _renumbered(io_.dumps(value))
+    named = sorted({*io_.get_untrusted_types(data=data), *_experimental() & types})
     strange = [name for name in named if not _is_trusted(name)]
     if strange:
         raise NoForm(f"skops would have to trust {', '.join(strange)}")
     return data, modules, named
+
+
+def _experimental() -> set[str]:
+    """Classes of sklearn that skops trusts only once an import has enabled them, as has been done here."""
+    enabling = [m for name, m in sys.modules.items() if name.startswith("sklearn.experimental.")]
+    kinds = (kind for module in enabling for kind in vars(module).values() if isinstance(kind, type))
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
 
 
 def _is_trusted(name: str) -> bool:
@@ -362,8 +369,8 @@ _NAMELESS = ("JsonNode", "TypeNode", "FunctionNode")
 """What may stand in many places: whether it is one object there differs from run to run."""
 
 
-def _renumbered(data: bytes) -> tuple[bytes, set[str]]:
-    """A skops file that is the same each time, and the modules that it names.
+def _renumbered(data: bytes) -> tuple[bytes, set[str], set[str]]:
+    """A skops file that is the same each time, and the modules and types that it names.
 
     skops names parts by their address in memory, and the file knows when it was written.
     """
@@ -371,16 +378,17 @@ def _renumbered(data: bytes) -> tuple[bytes, set[str]]:
         schema = json.loads(file.read("schema.json"))
         numbers: dict[int, int] = {}
         names: dict[str, str] = {}
-        modules: set[str] = set()
+        types: set[str] = set()
         for node in _nodes(schema):
-            modules.add(str(node["__module__"]).partition(".")[0])
+            types.add(f"{node['__module__']}.{node['__class__']}")
             identity = node.pop("__id__", None)
             if identity is not None and node["__loader__"] not in _NAMELESS:
                 node["__id__"] = numbers.setdefault(identity, len(numbers) + 1)
             if isinstance(old := node.get("file"), str):
                 node["file"] = names.setdefault(old, f"{len(names)}.{old.rpartition('.')[2]}")
         parts = {new: file.read(old) for old, new in names.items()}
-    return archive({"schema.json": json.dumps(schema).encode(), **parts}), modules - {"builtins"}
+    modules = {name.partition(".")[0] for name in types} - {"builtins"}
+    return archive({"schema.json": json.dumps(schema).encode(), **parts}), modules, types
 
 
 def _nodes(data: Any) -> Iterator[dict[str, Any]]:

@@ -63,6 +63,12 @@ def _instead(name: str, value: Any, part: Any) -> str | None:
     if isinstance(part, ModuleType) and part is value:
         chosen = f"`import {part.__name__} as {name}`"
         return f"Write {chosen} in a line of its own; a `try` that chooses may hold nothing but imports."
+    if callable(part) and hasattr(part, "__wrapped__"):
+        called = getattr(part, "__name__", "it")
+        return (
+            f"Write a `def` in a cell of its own that calls `{called}`, under another name and with the"
+            " decorator above it."
+        )
     if isinstance(part, _VIEWS) or (isinstance(part, _ONCE) and part is not value):
         return "Make it a list: `list(...)` around it."
     if part is not value and any(hasattr(value, known) for known in _FITTED):
