@@ -212,6 +212,10 @@ class Changes:
         """Whether objects of the notebook's classes keep something under a name."""
         return name in self._known.attributes
 
+    def is_data(self, name: str) -> bool:
+        """Whether the notebook keeps data under an attribute of that name."""
+        return name in self._known.data
+
     def methods(self, name: str, kinds: frozenset[str], *, above: bool = False) -> Iterator[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""
         key = name, kinds, above

@@ -82,6 +82,9 @@ _ITERATORS = _words(
 USED_UP = _ITERATORS - {"itertools.repeat"}
 """What is another after it has been iterated over."""
 
+HOLDING_DATA = frozenset({"argparse.Namespace", "record", "types.SimpleNamespace"})
+"""What makes objects of which the attributes are data: they have no method that changes them."""
+
 FILLED_BY_READING = frozenset({"collections.defaultdict"})
 """What gets an item when one is read that it lacks."""
 

@@ -120,11 +120,18 @@ def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     if base and own:
         methods = tuple(_with_first(flow, node, summary, base) for summary in own)
         return flow.make((node, "bound"), (), "method", methods)
-    if base and node.attr in effects.MUTATORS:
+    changeable = frozenset(thing for thing in base if _may_have_method(flow, node.attr, thing))
+    if changeable and node.attr in effects.MUTATORS:
         summary = flow.closures.setdefault((node, "bound"), Summary(Flow(flow.world), _ANY))
-        summary.grow(base, NOTHING, {})
-        return flow.make((node, "bound"), base, "method", (summary,))
+        summary.grow(changeable, NOTHING, {})
+        return flow.make((node, "bound"), changeable, "method", (summary,))
     return NOTHING
+
+
+def _may_have_method(flow: Flow, name: str, thing: Thing) -> bool:
+    """Whether an attribute may be a method of a library's class: `cfg.fill` may be what the notebook keeps."""
+    known = {kind for kind in kinds_of(thing) if not flow.world.is_class(kind)}
+    return not (known <= effects.HOLDING_DATA if known else flow.world.is_data(name))
 
 
 def _with_first(flow: Flow, node: ast.Attribute, summary: Summary, base: Value) -> Summary:
