@@ -211,7 +211,7 @@ def _literal_kinds(value: ast.expr) -> frozenset[str]:
 
 
 def _kept_under(node: ast.AST) -> Iterator[str]:
-    """Names under which a piece of code keeps data in objects: `x.fill = 1`, fields of classes and records."""
+    """Names under which code keeps data in objects: `x.fill = 1`, fields of classes and records."""
     match node:
         case ast.Attribute(attr=name, ctx=ast.Store()):
             yield name

@@ -367,7 +367,7 @@ class Resolver:
     def _refuse_two_moments(
         self, name: str, unit: Unit, one: tuple[Point, int], other: tuple[Point, int]
     ) -> None:
-        """What a definition reads at two moments, made and called or by two roles, must be the same at both."""
+        """What a definition reads at two moments (made and called, or by two roles) must be the same."""
         statement = unit.statement
         assert statement is not None
         low, high = sorted([one[1], other[1]])

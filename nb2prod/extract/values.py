@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
-from dataclasses import replace
 
 from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, defaults
+from nb2prod.extract.bound import bound_method
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.called import call, classes_of, is_super, kinds_of, methods_of, send
+from nb2prod.extract.called import call, classes_of, is_super, kinds_of, send
 from nb2prod.extract.defined import scope
 from nb2prod.extract.rounds import repeat
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
@@ -103,7 +102,7 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
     given = send(flow, node, base, [node.attr], ways=("property",))
     if not flow.world.is_attribute(node.attr):
         given |= send(flow, node, base, ["__getattr__", "__getattribute__"])
-    bound = _bound_method(flow, node, base)
+    bound = bound_method(flow, node, base)
     inner = parts(base, node.attr) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
 
@@ -112,39 +111,6 @@ def _shared(flow: Flow, attribute: str, base: Value) -> Value:
     """What an attribute gives if not the object, but its class has it."""
     found = {name for thing in base for name in flow.world.sharing(attribute, kinds_of(thing))}
     return frozenset(flow.from_outside(name).inner(attribute) for name in found)
-
-
-def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
-    """`push = seen.append`: a function that changes what it is taken from."""
-    own = [summary for summary in methods_of(flow, node.attr, base) if not summary.way]
-    if base and own:
-        methods = tuple(_with_first(flow, node, summary, base) for summary in own)
-        return flow.make((node, "bound"), (), "method", methods)
-    changeable = frozenset(thing for thing in base if _may_have_method(flow, node.attr, thing))
-    if changeable and node.attr in effects.MUTATORS:
-        summary = flow.closures.setdefault((node, "bound"), Summary(Flow(flow.world), _ANY))
-        summary.grow(changeable, NOTHING, {})
-        return flow.make((node, "bound"), changeable, "method", (summary,))
-    return NOTHING
-
-
-def _may_have_method(flow: Flow, name: str, thing: Thing) -> bool:
-    """Whether an attribute may be a method of a library's class: `cfg.fill` may be what the notebook keeps."""
-    known = {kind for kind in kinds_of(thing) if not flow.world.is_class(kind)}
-    return not (known <= effects.HOLDING_DATA if known else flow.world.is_data(name))
-
-
-def _with_first(flow: Flow, node: ast.Attribute, summary: Summary, base: Value) -> Summary:
-    """A method with the object that it belongs to."""
-    arguments = copy.copy(summary.arguments)
-    first = [*arguments.posonlyargs, *arguments.args][:1]
-    arguments.posonlyargs, arguments.args = [], [*arguments.posonlyargs, *arguments.args][1:]
-    bound = flow.closures.setdefault((node, summary), replace(summary, arguments=arguments, given={}))
-    bound.grow(NOTHING, NOTHING, {a.arg: base for a in first})
-    return bound
-
-
-_ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
 
 
 def _item(flow: Flow, node: ast.Subscript) -> Value:
