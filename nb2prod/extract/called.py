@@ -88,6 +88,14 @@ def _taken(flow: Flow, node: ast.Call, function: str, given: Given) -> None:
     flow.change(thing for thing in given.all() if kinds_of(thing) & moved)
     for thing in given.all():
         send(flow, node, frozenset([thing]), effects.ASKED_BY.get(function, ()))
+    if function.rpartition(".")[2] in effects.LOOKING_UP and "." in function:
+        read_item(flow, node, given.all())
+
+
+def read_item(flow: Flow, node: ast.AST, base: Value) -> Value:
+    """What the notebook's classes give for an item of something; a defaultdict is filled."""
+    flow.change(thing for thing in base if kinds_of(thing) & effects.FILLED_BY_READING)
+    return send(flow, node, base, ["__getitem__", "__missing__"])
 
 
 def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
@@ -268,11 +276,12 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
         return everything
     # without a key it is numbers and texts that have an order
     if name in effects.PARTS or (name in ("max", "min") and "key" in given.keywords):
-        return parts(everything) | (everything - first)
+        return parts(everything) | (everything - first - given.keywords.get("key", NOTHING))
     if name in effects.ZIPPED:
         return _zipped(flow, node, name, given)
     if name in effects.SHALLOW_COPIES:
-        return flow.make((node, "copy"), parts(everything), name)
+        lazy = (f for thing in everything for f in thing.functions if name in effects.USED_UP)
+        return flow.make((node, "copy"), parts(everything), name, tuple(lazy))
     if name == "type":
         return classes_of(flow, first)
     if name == "functools.partial":

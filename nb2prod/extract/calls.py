@@ -64,7 +64,11 @@ class Changes:
 
     def by(self, nodes: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
         """Outside names whose objects a body changes, and where it does so first."""
-        return flows.changed_outside(flows.top(self, nodes))
+        return flows.changed_outside(self.followed(nodes))
+
+    def followed(self, nodes: Iterable[ast.stmt]) -> Flow:
+        """A body, followed: what its names stand for at its end."""
+        return flows.top(self, nodes)
 
     def parameters(self, node: names.Function) -> set[str]:
         """The parameters of a function whose objects a call of it changes."""

@@ -97,6 +97,9 @@ HOLDING_DATA = frozenset({"argparse.Namespace", "record", "types.SimpleNamespace
 FILLED_BY_READING = frozenset({"collections.defaultdict"})
 """What gets an item when one is read that it lacks."""
 
+LOOKING_UP = _words("applymap format_map map safe_substitute substitute translate")
+"""Methods that read items of what they are given: `ages.map(names)`."""
+
 MOVED_BY_CALLS = _words(
     "numpy.random.default_rng numpy.random.RandomState numpy.random.Generator random.Random torch.Generator"
 )

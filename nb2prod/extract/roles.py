@@ -15,6 +15,7 @@ from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import refusals, unfit
 from nb2prod.extract.effects import FITS
 from nb2prod.extract.entries import arguments_of, is_async, to_call, with_methods
+from nb2prod.extract.lazily import rebound_before_use
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.results import ANSWERS, result_of
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
@@ -60,12 +61,21 @@ def layout_of(program: Program) -> Layout:
     _settle_last(layout, drafts)
     if not any(f.severity == "error" for f in layout.findings):
         kept = _used(drafts)
+        layout.findings += _used_late(program, kept)
         layout.findings += _out_of_order(kept)
         layout.findings += [
             unfit.unread(d.code) for d in drafts if d not in kept and not _is_called(d, drafts)
         ]
         layout.stages = tuple(_stage(program, draft) for draft in kept)
     return layout
+
+
+def _used_late(program: Program, kept: list[_Draft]) -> Iterator[Diagnostic]:
+    """What inline code hands on that reads a global when it is used, after that is bound anew."""
+    for i, draft in enumerate(kept):
+        later = [other.code for other in kept[i + 1 :]]
+        if draft.code.style == "inline":
+            yield from rebound_before_use(program, draft.code, draft.outputs, later)
 
 
 def _out_of_order(kept: list[_Draft]) -> Iterator[Diagnostic]:

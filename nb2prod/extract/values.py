@@ -8,7 +8,7 @@ from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, defaults
 from nb2prod.extract.bound import bound_method
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.called import call, classes_of, is_super, kinds_of, send
+from nb2prod.extract.called import call, classes_of, is_super, kinds_of, read_item, send
 from nb2prod.extract.defined import scope
 from nb2prod.extract.rounds import repeat
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
@@ -118,8 +118,7 @@ def _item(flow: Flow, node: ast.Subscript) -> Value:
     base = value(flow, node.value)
     if isinstance(node.slice, ast.List) or _is_whole(node.slice):
         return flow.make(node, parts(base))  # new, as the idiom for a copy is
-    flow.change(thing for thing in base if kinds_of(thing) & effects.FILLED_BY_READING)
-    given = send(flow, node, base, ["__getitem__", "__missing__"])
+    given = read_item(flow, node, base)
     if isinstance(node.slice, ast.Slice):
         return frozenset(t.inner() if t.outer and not t.whole else t for t in base) | given
     at = node.slice.value if isinstance(node.slice, ast.Constant) else None
