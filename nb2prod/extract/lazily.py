@@ -16,10 +16,18 @@ from nb2prod.extract.things import Summary, reach
 
 
 def rebound_before_use(
-    program: Program, code: RoleCode, outputs: Sequence[str], later: Iterable[RoleCode]
+    program: Program, stages: Sequence[tuple[RoleCode, Sequence[str]]]
 ) -> Iterator[Diagnostic]:
     """NB214 for what inline code hands on, if a name that it reads when used is bound anew by then."""
-    last = max((s.index for other in later for s in other.body), default=0)
+    for i, (code, outputs) in enumerate(stages[:-1]):
+        if code.body:
+            yield from _rebound(program, code, outputs, [later for later, _ in stages[i + 1 :]])
+
+
+def _rebound(
+    program: Program, code: RoleCode, outputs: Sequence[str], later: Iterable[RoleCode]
+) -> Iterator[Diagnostic]:
+    last = max(other.body[-1].index if other.body else program.end(other.cells[-1]) for other in later)
     flow = code.changes.followed(s.node for s in code.body)
     makers = {f: key for key, made in flow.made.items() for f in made.functions if _is_function(key)}
     keys = {thing: key for key, thing in flow.made.items()}

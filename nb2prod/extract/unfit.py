@@ -39,6 +39,17 @@ def read_lazily(name: str, event: Statement, output: str, role: Role) -> Diagnos
     )
 
 
+def beside_function(role: Role, function: Statement, beside: Statement) -> Diagnostic:
+    """NB215: a cell that ends in a function does more than define it, and so is taken for inline code."""
+    name = next(iter(function.names.must))
+    return at(
+        beside,
+        "NB215",
+        f"the {role} cell does more than define `{name}`, which makes it inline code that reads no request",
+        f"Move this line to a cell above, so that the {role} cell only defines functions.",
+    )
+
+
 def bad_entry(entry: Statement, request: Iterable[str], missing: str | None) -> Diagnostic:
     """NB208: the parameter `missing` of a role function has no source; None: it has no parameter at all."""
     name = next(iter(entry.names.must))
