@@ -7,7 +7,7 @@ import copy
 from dataclasses import replace
 
 from nb2prod.extract import effects
-from nb2prod.extract.called import changes_given, is_type, kinds_of, methods_of
+from nb2prod.extract.called import changes_given, is_unbound, kinds_of, methods_of
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value
 
 _ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
@@ -19,7 +19,7 @@ def bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
     if base and own:
         methods = tuple(_with_first(flow, node, summary, base) for summary in own)
         return flow.make((node, "bound"), (), "method", methods)
-    if is_type(flow, node.value):
+    if is_unbound(flow, node):
         return changes_given(flow, node, node.attr)
     changeable = frozenset(thing for thing in base if _may_have_method(flow, node.attr, thing))
     if changeable and node.attr in effects.MUTATORS:

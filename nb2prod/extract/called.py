@@ -133,7 +133,7 @@ def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
 
 def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
     method, result = func.attr, NOTHING
-    unbound = is_type(flow, func.value) and bool(given.positional or given.starred)
+    unbound = is_unbound(flow, func) and bool(given.positional or given.starred)
     called = ast.copy_location(ast.Call(func, node.args[unbound:], node.keywords), node)
     if unbound:  # `list.append(seen, x)` is `seen.append(x)`
         flow.change(base if effects.receiver_changes(called) else ())
@@ -159,14 +159,14 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
     return result | known
 
 
-def is_type(flow: Flow, node: ast.expr) -> bool:
-    """Whether an expression names a class of Python or of a library."""
-    dotted = names.dotted(node)
-    root = dotted.partition(".")[0]
-    if not root or dotted in effects.TYPES:
-        return bool(root)
-    imported = all("module" in thing.kinds for thing in flow.look_up(root))
-    return imported and effects.is_type(flow.world.resolved(dotted))
+def is_unbound(flow: Flow, func: ast.Attribute) -> bool:
+    """Whether a method is named through a class of Python or of a library: it is called with the object."""
+    name = names.dotted(func.value)
+    if name in effects.TYPES:
+        return True
+    root = flow.look_up(name.partition(".")[0]) if name else NOTHING
+    imported = bool(root) and all("module" in thing.kinds for thing in root)
+    return imported and effects.is_type(flow.world.resolved(name), func.attr)
 
 
 def changes_given(flow: Flow, node: ast.AST, method: str) -> Value:

@@ -223,7 +223,7 @@ def _kept_under(node: ast.AST) -> Iterator[str]:
                     yield child.target.id
         case ast.Call(func=func, args=given, keywords=keywords):
             made = names.dotted(func).rpartition(".")[2]
-            if made in ("SimpleNamespace", "Namespace"):
+            if made == "SimpleNamespace":
                 yield from (k.arg for k in keywords if k.arg)
             elif made in ("namedtuple", "NamedTuple", "make_dataclass", "add_argument"):
                 texts = (n.value for part in given for n in ast.walk(part) if isinstance(n, ast.Constant))

@@ -62,6 +62,9 @@ VIEWS = _words(
 )
 """Methods that give their receiver under another form."""
 
+MASKS = _words("between contains duplicated endswith isin isna isnull notna notnull startswith")
+"""Methods of which the result tells elements apart."""
+
 GIVING_ITSELF = _words("__enter__ __iter__ fit partial_fit set_output set_params")
 """Methods that give their receiver."""
 
@@ -91,7 +94,7 @@ _ITERATORS = _words(
 USED_UP = _ITERATORS - {"itertools.repeat"}
 """What is another after it has been iterated over."""
 
-HOLDING_DATA = frozenset({"argparse.Namespace", "record", "types.SimpleNamespace"})
+HOLDING_DATA = frozenset({"record", "types.SimpleNamespace"})
 """What makes objects of which the attributes are data: they have no method that changes them."""
 
 FILLED_BY_READING = frozenset({"collections.defaultdict"})
@@ -198,10 +201,12 @@ TYPES = _words("bytearray dict list object set super")
 _LOWER_TYPES = _words("array defaultdict deque ndarray recarray")
 
 
-def is_type(function: str) -> bool:
-    """Whether a dotted name of a library is likely to be that of a class: `pandas.DataFrame`."""
-    last = function.rpartition(".")[2]
-    return "." in function and (last in _LOWER_TYPES or (last[:1].isupper() and not last.isupper()))
+def is_type(name: str, method: str) -> bool:
+    """Whether a dotted name of a library is likely that of a class, on whose objects `method` acts."""
+    last = name.rpartition(".")[2]
+    if method == "register" or (name.startswith("pandas.") and method in ("add", "subtract")):
+        return False  # of the class itself; pandas gives a new sum
+    return "." in name and (last in _LOWER_TYPES or (last[:1].isupper() and not last.isupper()))
 
 
 def shares(call: ast.Call) -> bool | None:

@@ -116,7 +116,7 @@ def _shared(flow: Flow, attribute: str, base: Value) -> Value:
 def _item(flow: Flow, node: ast.Subscript) -> Value:
     value(flow, node.slice)
     base = value(flow, node.value)
-    if isinstance(node.slice, ast.List) or _is_whole(node.slice):
+    if isinstance(node.slice, ast.List) or _is_whole(node.slice) or _is_mask(node.slice, node.value):
         return flow.make(node, parts(base))  # new, as the idiom for a copy is
     given = read_item(flow, node, base)
     if isinstance(node.slice, ast.Slice):
@@ -127,6 +127,35 @@ def _item(flow: Flow, node: ast.Subscript) -> Value:
 
 def _is_whole(node: ast.expr) -> bool:
     return isinstance(node, ast.Slice) and node.lower is node.upper is node.step is None
+
+
+def _is_mask(index: ast.expr, of: ast.expr) -> bool:
+    """Whether an index tells elements of the same array or frame apart: `x[x > 0]` is new."""
+    match index:
+        case ast.Compare(left=left):
+            return _stems_from(left, of)
+        case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in effects.MASKS:
+            return _stems_from(inner, of)
+        case ast.UnaryOp(op=ast.Invert(), operand=inner):
+            return _is_mask(inner, of)
+        case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr(), right=right):
+            return _is_mask(left, of) or _is_mask(right, of)
+    return False
+
+
+def _stems_from(node: ast.expr, of: ast.expr) -> bool:
+    """Whether an expression is a column, attribute or method's result of another one, or that itself."""
+    while ast.dump(node) != ast.dump(of):
+        match node:
+            case (
+                ast.Attribute(value=inner)
+                | ast.Subscript(value=inner)
+                | ast.Call(func=ast.Attribute(value=inner))
+            ):
+                node = inner
+            case _:
+                return False
+    return True
 
 
 def _parts_at(base: Value, position: int | None) -> Value:
