@@ -359,7 +359,7 @@ MENDED: dict[str, Case] = {
     ),
     "NB214 of two helpers": Case(
         (
-            ("", "k = max([1])\ndef f(x, s=k):\n    return x * k"),
+            ("", "k = max([1])\ndef f(x, s=k):\n    return x * s"),
             ("", "k = max([3, 4])\ndef h(x, s=k):\n    return x + s"),
             EXAMPLE,
             ("model", "f(request['a']) + h(1)"),
@@ -367,7 +367,7 @@ MENDED: dict[str, Case] = {
         "Give the two values two names.",
         (
             (
-                ("", "k = max([1])\ndef f(x, s=k):\n    return x * k"),
+                ("", "k = max([1])\ndef f(x, s=k):\n    return x * s"),
                 ("", "k2 = max([3, 4])\ndef h(x, s=k2):\n    return x + s"),
                 EXAMPLE,
                 ("model", "f(request['a']) + h(1)"),

@@ -27,6 +27,11 @@ class Given:
         """The same with one argument before it: the object that a method is called on."""
         return replace(self, positional=[first, *self.positional])
 
+    def parted(self) -> tuple[Value, Given]:
+        """The first argument, and the others."""
+        first = self.positional[0] if self.positional else self.starred
+        return first, replace(self, positional=self.positional[1:])
+
 
 def apply(flow: Flow, summary: Summary, given: Given, key: object) -> Value:
     """What a call gives; what it changes is taken down."""

@@ -7,14 +7,23 @@ from collections.abc import Iterator
 
 from nb2prod.extract import names, usage
 
+_CACHING_TEXT = (
+    "alru_cache cache cached cached_property cachedmethod fifo_cache lfu_cache lru_cache rr_cache ttl_cache"
+)
+_CACHING = frozenset(_CACHING_TEXT.split())
+"""Decorators of functools, cachetools and async_lru, and the one of a joblib.Memory."""
+
+
+def caching(node: names.Function) -> str | None:
+    """The decorator that keeps what a function gives, as it is written: `lru_cache`, `memory.cache`."""
+    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+    called = (names.dotted(d.func if isinstance(d, ast.Call) else d) for d in decorators)
+    return next((name for name in called if name.rpartition(".")[2] in _CACHING), None)
+
 
 def is_cached(node: names.Function) -> bool:
-    """Whether a decorator keeps what a function gives: `lru_cache` and its like."""
-    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-    called = (d.func if isinstance(d, ast.Call) else d for d in decorators)
-    return any(
-        names.dotted(d).rpartition(".")[2] in ("cache", "cached_property", "lru_cache") for d in called
-    )
+    """Whether a decorator keeps what a function gives."""
+    return caching(node) is not None
 
 
 def caches_of(node: names.Function) -> set[str]:

@@ -72,6 +72,8 @@ def call(flow: Flow, node: ast.Call, func: ast.expr, on: Value, given: Given) ->
     if not looking and any(ANYTHING in thing.origin.kinds for thing in given.all()):
         result |= unfollowed(flow, given)
     flow.change(thing for name, v in given.keywords.items() if effects.changes_keyword(name) for thing in v)
+    if effects.overwrites(node):
+        flow.change(given.all())
     own = isinstance(func, ast.Attribute) and methods_of(flow, func.attr, on)
     if not own and not any(t.functions or flow.world.is_class(t.name) for t in called):
         _taken(flow, node, names.dotted(func), given)
@@ -86,6 +88,14 @@ def _taken(flow: Flow, node: ast.Call, function: str, given: Given) -> None:
     flow.change(thing for thing in given.all() if kinds_of(thing) & moved)
     for thing in given.all():
         send(flow, node, frozenset([thing]), effects.ASKED_BY.get(function, ()))
+    if function.rpartition(".")[2] in effects.LOOKING_UP and "." in function:
+        read_item(flow, node, given.all())
+
+
+def read_item(flow: Flow, node: ast.AST, base: Value) -> Value:
+    """What the notebook's classes give for an item of something; a defaultdict is filled."""
+    flow.change(thing for thing in base if kinds_of(thing) & effects.FILLED_BY_READING)
+    return send(flow, node, base, ["__getitem__", "__missing__"])
 
 
 def _called(flow: Flow, node: ast.Call, thing: Thing, given: Given) -> Value:
@@ -123,28 +133,56 @@ def construct(flow: Flow, node: ast.AST, name: str, given: Given) -> Value:
 
 def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given: Given) -> Value:
     method, result = func.attr, NOTHING
-    as_call = ast.copy_location(ast.Call(func, node.args, node.keywords), node)
-    if effects.receiver_changes(as_call) and not _is_own(flow, method, base):
+    unbound = is_unbound(flow, func) and bool(given.positional or given.starred)
+    called = ast.copy_location(ast.Call(func, node.args[unbound:], node.keywords), node)
+    if unbound:  # `list.append(seen, x)` is `seen.append(x)`
+        flow.change(base if effects.receiver_changes(called) else ())
+        base, given = given.parted()
+    if effects.receiver_changes(called) and (unbound or not _is_own(flow, method, base)):
         flow.change(base)
         if method not in effects.FITS:
             for thing in base:
                 thing.keep(given.all() | parts(given.all()))
-        if isinstance(func.value, ast.Name) and func.value.id in effects.TYPES and given.positional:
-            flow.change(given.positional[0])  # `list.append(seen, x)`
     flow.change(thing for thing in base if kinds_of(thing) & effects.MOVED_BY_CALLS)
-    known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
+    known = NOTHING.union(*[_view(flow, called, method, thing) for thing in base])
     if method in effects.GIVING_PARTS:
         known |= given.all()
     if method in effects.GIVING_ITSELF:
         known |= base
     if method in effects.CHANGING_ARGUMENTS:
         flow.change(given.positional[0] if given.positional else given.all())
-    for name in effects.alike(method):
+    for name in effects.alike(method) if not unbound else ():
         for summary in methods_of(flow, name, base, above=is_super(func.value)):
             result |= _one_method(flow, node, summary, base, given, func.value)
             for function in dict.fromkeys(f for thing in base | parts(base) for f in thing.functions):
                 result |= apply_somehow(flow, function, given.all(), (node, "kept"))
     return result | known
+
+
+def is_unbound(flow: Flow, func: ast.Attribute) -> bool:
+    """Whether a method is named through a class of Python or of a library: it is called with the object."""
+    name = names.dotted(func.value)
+    if name in effects.TYPES:
+        return True
+    root = flow.look_up(name.partition(".")[0]) if name else NOTHING
+    imported = bool(root) and all("module" in thing.kinds for thing in root)
+    return imported and effects.is_type(flow.world.resolved(name), func.attr)
+
+
+def changes_given(flow: Flow, node: ast.AST, method: str) -> Value:
+    """`list.append` or `methodcaller("append", 1)` taken as a value: it changes what it is called with."""
+    if method not in effects.MUTATORS:
+        return NOTHING
+    known = flow.closures.get((node, "given"))
+    if known is None:
+        home = Flow(flow.world)
+        first = frozenset([Thing(home, outer=True)])
+        known = Summary(home, _FIRST_CHANGED, parameters={"first": first}, changed=first)
+        flow.closures[node, "given"] = known
+    return flow.make((node, "given"), (), "method", (known,))
+
+
+_FIRST_CHANGED = ast.arguments([], [ast.arg("first")], ast.arg("others"), [], [], ast.arg("named"), [])
 
 
 def _is_own(flow: Flow, method: str, base: Value) -> bool:
@@ -185,8 +223,8 @@ def _one_method(
 
 def _view(flow: Flow, node: ast.Call, method: str, thing: Thing) -> Value:
     """What a method of the usual libraries gives of the object that it is called on."""
-    one = frozenset([thing])
-    if method in effects.VIEWS:
+    one, shares = frozenset([thing]), effects.shares(node)
+    if shares or (method in effects.VIEWS and shares is None):
         return frozenset([thing.inner()]) if thing.outer and not thing.whole else one
     if method in effects.GIVING_PARTS:
         return parts(one)
@@ -231,20 +269,26 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
         for thing in first:
             thing.keep(everything - first)
     flow.change(thing for one in given.positional[effects.written_from(name) :] for thing in one)
-    if name in effects.SAME:
+    shares = effects.shares(node)
+    if shares and effects.writes_without_copy(name):
+        flow.change(first)
+    if (shares and first) or (name in effects.SAME and shares is None):
         return everything
     # without a key it is numbers and texts that have an order
     if name in effects.PARTS or (name in ("max", "min") and "key" in given.keywords):
-        return parts(everything) | (everything - first)
+        return parts(everything) | (everything - first - given.keywords.get("key", NOTHING))
     if name in effects.ZIPPED:
         return _zipped(flow, node, name, given)
     if name in effects.SHALLOW_COPIES:
-        return flow.make((node, "copy"), parts(everything), name)
+        lazy = (f for thing in everything for f in thing.functions if name in effects.USED_UP)
+        return flow.make((node, "copy"), parts(everything), name, tuple(lazy))
     if name == "type":
         return classes_of(flow, first)
     if name == "functools.partial":
         functions = tuple(f for thing in first for f in thing.functions)
         return flow.make((node, "partial"), everything, name, functions)
+    if name == "operator.methodcaller" and isinstance(node.args[0], ast.Constant):
+        return changes_given(flow, node, str(node.args[0].value))
     if name in effects.KINDS:
         return flow.make((node, "new"), (), name)
     foreign = name != dotted and all(t.kinds and t.kinds <= effects.PLAIN for t in reach(everything))

@@ -64,7 +64,11 @@ class Changes:
 
     def by(self, nodes: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
         """Outside names whose objects a body changes, and where it does so first."""
-        return flows.changed_outside(flows.top(self, nodes))
+        return flows.changed_outside(self.followed(nodes))
+
+    def followed(self, nodes: Iterable[ast.stmt]) -> Flow:
+        """A body, followed: what its names stand for at its end."""
+        return flows.top(self, nodes)
 
     def parameters(self, node: names.Function) -> set[str]:
         """The parameters of a function whose objects a call of it changes."""
@@ -211,6 +215,10 @@ class Changes:
     def is_attribute(self, name: str) -> bool:
         """Whether objects of the notebook's classes keep something under a name."""
         return name in self._known.attributes
+
+    def is_data(self, name: str) -> bool:
+        """Whether the notebook keeps data under an attribute of that name."""
+        return name in self._known.data
 
     def methods(self, name: str, kinds: frozenset[str], *, above: bool = False) -> Iterator[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known."""

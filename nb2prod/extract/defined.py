@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from nb2prod.extract.names import Call, Names
 Callee = tuple[names.Function, str, str]
 """A function, the name that it goes by, and the class that it is a method of."""
 
+_WORD = re.compile(r"\w+")
 _WITH_BODY = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -56,6 +58,7 @@ class Definitions:
         self.literals = _literals(pairs)
         for node in self.nodes:
             self._add(node)
+        self.data = {name for node in self.nodes for part in ast.walk(node) for name in _kept_under(part)}
         self.sharing: dict[str, list[str]] = defaultdict(list)
         self.attributes = {name for classes in self.classes.values() for c in classes for name in c.own}
         for owner, classes in self.classes.items():
@@ -205,6 +208,26 @@ def _literal_kinds(value: ast.expr) -> frozenset[str]:
         return frozenset()
     scalars = not any(isinstance(one, list | dict | set | tuple) for one in inside)
     return frozenset({"literal", "scalars"} if scalars else {"literal"})
+
+
+def _kept_under(node: ast.AST) -> Iterator[str]:
+    """Names under which code keeps data in objects: `x.fill = 1`, fields of classes and records."""
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store()):
+            yield name
+        case ast.ClassDef(body=body):
+            for child in body:
+                if not isinstance(getattr(child, "value", None), ast.Lambda):
+                    yield from usage.of(child).may if isinstance(child, ast.Assign) else ()
+                if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
+                    yield child.target.id
+        case ast.Call(func=func, args=given, keywords=keywords):
+            made = names.dotted(func).rpartition(".")[2]
+            if made == "SimpleNamespace":
+                yield from (k.arg for k in keywords if k.arg)
+            elif made in ("namedtuple", "NamedTuple", "make_dataclass", "add_argument"):
+                texts = (n.value for part in given for n in ast.walk(part) if isinstance(n, ast.Constant))
+                yield from (name for text in texts for name in _WORD.findall(str(text)))
 
 
 def _methods(node: ast.ClassDef) -> Iterator[tuple[str, names.Function]]:

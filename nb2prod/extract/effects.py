@@ -14,6 +14,8 @@ _BUILTIN = (
     "add append appendleft clear difference_update discard extend extendleft insert intersection_update"
     " move_to_end pop popitem popleft remove reverse rotate setdefault sort subtract"
     " symmetric_difference_update update register writelines __delattr__ __delitem__ __setattr__ __setitem__"
+    " __iadd__ __iand__ __ifloordiv__ __ilshift__ __imatmul__ __imod__ __imul__ __ior__ __ipow__ __irshift__"
+    " __isub__ __itruediv__ __ixor__"
 )
 _NUMPY = "fill itemset partition put resize setfield setflags shuffle"
 _SCIPY = "eliminate_zeros prune setdiag sort_indices sum_duplicates"
@@ -38,10 +40,17 @@ _MODES = frozenset({"requires_grad_", "share_memory_"})
 _CHANGING = (
     "bisect.insort bisect.insort_left bisect.insort_right delattr heapq.heapify heapq.heappop heapq.heappush"
     " heapq.heappushpop heapq.heapreplace next numpy.copyto numpy.fill_diagonal numpy.place numpy.put"
-    " numpy.put_along_axis numpy.putmask numpy.random.shuffle operator.delitem operator.iadd operator.setitem"
+    " numpy.put_along_axis numpy.putmask numpy.random.shuffle operator.delitem operator.setitem"
     " random.shuffle setattr torch.nn.utils.clip_grad_norm_ torch.nn.utils.clip_grad_value_"
 )
-_FIRST = frozenset(_CHANGING.split())
+_IN_PLACE = _words(
+    "operator.iadd operator.iand operator.iconcat operator.ifloordiv operator.ilshift operator.imatmul"
+    " operator.imod operator.imul operator.ior operator.ipow operator.irshift operator.isub"
+    " operator.itruediv operator.ixor"
+)
+"""Functions that change their first argument, and give it."""
+
+_FIRST = frozenset(_CHANGING.split()) | _IN_PLACE
 """Functions that change their first argument."""
 
 _VIEWS = frozenset({"get", "items", "ravel", "reshape", "values", "view"})
@@ -52,6 +61,9 @@ VIEWS = _words(
     "swapaxes t to_numpy transpose unflatten unsqueeze view view_as"
 )
 """Methods that give their receiver under another form."""
+
+MASKS = _words("between contains duplicated endswith isin isna isnull notna notnull startswith")
+"""Methods of which the result tells elements apart."""
 
 GIVING_ITSELF = _words("__enter__ __iter__ fit partial_fit set_output set_params")
 """Methods that give their receiver."""
@@ -82,20 +94,32 @@ _ITERATORS = _words(
 USED_UP = _ITERATORS - {"itertools.repeat"}
 """What is another after it has been iterated over."""
 
+HOLDING_DATA = frozenset({"record", "types.SimpleNamespace"})
+"""What makes objects of which the attributes are data: they have no method that changes them."""
+
 FILLED_BY_READING = frozenset({"collections.defaultdict"})
 """What gets an item when one is read that it lacks."""
+
+LOOKING_UP = _words("applymap format_map map safe_substitute substitute translate")
+"""Methods that read items of what they are given: `ages.map(names)`."""
 
 MOVED_BY_CALLS = _words(
     "numpy.random.default_rng numpy.random.RandomState numpy.random.Generator random.Random torch.Generator"
 )
 """What is another after each call of a method: the next random number is another one."""
 
-SAME = _words(
-    "memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.ascontiguousarray "
-    "numpy.atleast_1d numpy.atleast_2d numpy.broadcast_to numpy.expand_dims numpy.moveaxis "
-    "numpy.ravel numpy.reshape numpy.split numpy.squeeze numpy.swapaxes numpy.transpose "
-    "torch.as_tensor torch.from_numpy torch.squeeze torch.unsqueeze torch.transpose "
-    "types.MappingProxyType typing.cast vars"
+SAME = _IN_PLACE | _words(
+    "memoryview numpy.array_split numpy.asanyarray numpy.asarray numpy.asarray_chkfinite"
+    " numpy.ascontiguousarray numpy.asfortranarray numpy.asmatrix numpy.atleast_1d numpy.atleast_2d"
+    " numpy.atleast_3d numpy.broadcast_to numpy.diagonal numpy.dsplit numpy.expand_dims numpy.flip"
+    " numpy.fliplr numpy.flipud numpy.frombuffer numpy.hsplit numpy.imag numpy.ma.array"
+    " numpy.ma.asanyarray numpy.ma.asarray numpy.ma.masked_array numpy.moveaxis numpy.nditer numpy.ravel"
+    " numpy.real numpy.require numpy.reshape numpy.rollaxis numpy.rot90 numpy.split numpy.squeeze"
+    " numpy.swapaxes numpy.transpose numpy.vsplit numpy.lib.stride_tricks.as_strided"
+    " numpy.lib.stride_tricks.sliding_window_view sklearn.utils.check_array sklearn.utils.check_X_y"
+    " sklearn.utils.validation.check_array sklearn.utils.validation.check_X_y torch.as_tensor"
+    " torch.from_numpy torch.squeeze torch.unsqueeze torch.transpose types.MappingProxyType typing.cast"
+    " vars"
 )
 """Functions that give what they are given, or another form of it."""
 
@@ -149,23 +173,59 @@ ASKED_BY = dict.fromkeys(_ITERATING, ("__iter__", "__next__", "__getitem__")) | 
 }
 """What builtins call of their arguments."""
 
-_BINARY = (
-    "add subtract multiply divide true_divide floor_divide power mod remainder maximum minimum logical_and"
-    " logical_or greater less"
+_BINARY = _words(
+    "add arctan2 bitwise_and bitwise_or bitwise_xor copysign divide dot equal float_power floor_divide"
+    " fmax fmin fmod greater greater_equal heaviside hypot left_shift less less_equal logaddexp logaddexp2"
+    " logical_and logical_or logical_xor matmul maximum minimum mod multiply not_equal power remainder"
+    " right_shift subtract true_divide"
 )
-_UNARY = "abs absolute exp log log2 log10 log1p expm1 sqrt square negative sign floor ceil rint sin cos tanh"
+_UNARY = _words(
+    "abs absolute arccos arccosh arcsin arcsinh arctan arctanh cbrt ceil conj conjugate cos cosh deg2rad"
+    " degrees erf erfc exp exp2 expit expm1 fabs floor gammaln invert isfinite isinf isnan log log10 log1p"
+    " log2 log_expit logical_not logit ndtr ndtri negative positive rad2deg radians reciprocal rint sign"
+    " sin sinh sqrt square tan tanh trunc"
+)
 
 
 def written_from(function: str) -> int:
-    """From which position on a function of numpy takes what it writes to."""
-    module, _, name = function.partition(".")
-    return {**dict.fromkeys(_UNARY.split(), 1), **dict.fromkeys(_BINARY.split(), 2)}.get(
-        name if module == "numpy" else "", 1000
-    )
+    """From which position on a function of numpy or scipy takes what it writes to."""
+    module, _, name = function.rpartition(".")
+    if module not in ("numpy", "scipy.special"):
+        return 1000
+    return 1 if name in _UNARY else 2 if name in _BINARY else 3 if name == "clip" else 1000
 
 
 TYPES = _words("bytearray dict list object set super")
 """Types of Python, through which methods are called with the object as first argument."""
+
+_LOWER_TYPES = _words("array defaultdict deque ndarray recarray")
+
+
+def is_type(name: str, method: str) -> bool:
+    """Whether a dotted name of a library is likely that of a class, on whose objects `method` acts."""
+    last = name.rpartition(".")[2]
+    if method == "register" or (name.startswith("pandas.") and method in ("add", "subtract")):
+        return False  # of the class itself; pandas gives a new sum
+    return "." in name and (last in _LOWER_TYPES or (last[:1].isupper() and not last.isupper()))
+
+
+def shares(call: ast.Call) -> bool | None:
+    """Whether a call may give its argument back, by `copy=False` or `copy=flag`; None if it does not say."""
+    asked = [k.value for k in call.keywords if k.arg in ("copy", "deep")]
+    return not all(isinstance(a, ast.Constant) and a.value is True for a in asked) if asked else None
+
+
+def writes_without_copy(function: str) -> bool:
+    """Whether a function with `copy=False` writes to its argument."""
+    return function in ("networkx.relabel_nodes", "numpy.nan_to_num") or function.startswith(
+        "sklearn.preprocessing."
+    )
+
+
+def overwrites(call: ast.Call) -> bool:
+    """Whether a function may use its arguments as room for its result: `solve(a, b, overwrite_a=True)`."""
+    return any((k.arg or "").startswith("overwrite_") and not _is_false(k.value) for k in call.keywords)
+
 
 _ONE_CALLS_OTHERS = _words(
     "decision_function inverse_transform predict predict_log_proba predict_proba score "

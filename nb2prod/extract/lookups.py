@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import ROLES, Cell
-from nb2prod.extract import names, usage
+from nb2prod.extract import effects, names, usage
 
 _FACTORIES = frozenset({"int", "float", "str", "bool", "complex", "tuple", "list", "set", "dict", "Counter"})
 _PLAIN = frozenset({"dict", "Counter", "OrderedDict"})
@@ -51,14 +51,16 @@ _INSIDE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.
 
 
 def _other_uses(node: ast.AST) -> Iterator[str]:
-    """Names that are used otherwise than as `it[key]`."""
-    if (
-        isinstance(node, ast.Subscript)
-        and isinstance(node.value, ast.Name)
-        and isinstance(node.ctx, ast.Load)
-    ):
-        yield from _other_uses(node.slice)
-        return
+    """Names that are used otherwise than as `it[key]` or `keys.map(it)`."""
+    match node:
+        case ast.Subscript(value=ast.Name(), ctx=ast.Load(), slice=key):
+            yield from _other_uses(key)
+            return
+        case ast.Call(func=ast.Attribute(value=looked_up, attr=method), args=[ast.Name()]) if (
+            method in effects.LOOKING_UP
+        ):
+            yield from _other_uses(looked_up)
+            return
     if isinstance(node, ast.Name):
         yield node.id
     for child in ast.iter_child_nodes(node):

@@ -46,7 +46,7 @@ def read_when(node: ast.stmt, found: Names, times: int | None) -> tuple[set[str]
 
     None: it is not known whether it is called. Names may be in both.
     """
-    every = found.deferred - found.reads
+    every = found.deferred
     function = _as_function(node)
     if times == 0:
         return set(), every

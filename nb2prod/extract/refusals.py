@@ -145,11 +145,11 @@ def two_definitions(name: str, bindings: Iterable[Statement], reader: Statement)
 
 
 def two_moments(name: str, event: Statement, helper: Statement) -> Diagnostic:
-    """NB214: a helper's global changes between two roles that use it."""
+    """NB214: a global changes between two moments at which a definition reads it."""
     return at(
         event,
         "NB214",
-        f"`{name}` changes here, between two role cells that call a function reading it ({place(helper)})",
+        f"`{name}` changes here, between two moments at which {place(helper)} reads it for serving",
         "Give the two values two names, or pass the value as an argument.",
     )
 

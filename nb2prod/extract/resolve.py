@@ -292,12 +292,12 @@ class Resolver:
         known = unit.moments.get(name)
         target = unit.needs.get(name)
         if known is None:
-            unit.moments[name] = moment
+            unit.moments[name] = moment, position
             target = self.resolve(name, moment, position, unit.statement, unit, use)
             if target is not None:
                 unit.needs[name] = target
             return
-        self._refuse_two_moments(name, unit, known, moment)
+        self._refuse_two_moments(name, unit, known, (moment, position))
         if target is not None and target.kind == "definition":
             self.define(target.statements[0], use)
 
@@ -368,20 +368,22 @@ class Resolver:
         unit.findings += refusals.changed_default(statement, self._program)
         unit.findings += refusals.own_name(statement)
 
-    def _refuse_two_moments(self, name: str, unit: Unit, one: Point, other: Point) -> None:
-        """A helper that two roles call at two moments must read the same values at both."""
+    def _refuse_two_moments(
+        self, name: str, unit: Unit, one: tuple[Point, int], other: tuple[Point, int]
+    ) -> None:
+        """What a definition reads at two moments (made and called, or by two roles) must be the same."""
         statement = unit.statement
         assert statement is not None
-        low, high = sorted([self._at(one), self._at(other)])
+        low, high = sorted([one[1], other[1]])
         if low == high or statement.kind == "constant" or fills(self._program, statement, name, low):
             return
         for event in self._program.events(name, low, high):
-            touches = name in event.names.may or name in event.names.mutates
+            touches = name in event.names.may or (name in event.names.mutates and event is not statement)
             if touches and not self._again(name, event, low):
                 unit.note(refusals.two_moments(name, event, statement))
         target = unit.needs.get(name)
         if target is not None and target.kind == "state" and target.key in self._slice.state:
-            again = self._captures.again(target.key, other)
+            again = self._captures.again(target.key, other[0])
             if again != target.key:
                 unit.note(refusals.two_moments(name, statement, statement))
 

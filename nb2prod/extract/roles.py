@@ -14,7 +14,9 @@ from typing import Literal
 from nb2prod.domain import ROLES, Cell, Diagnostic, Role, Stage
 from nb2prod.extract import refusals, unfit
 from nb2prod.extract.effects import FITS
-from nb2prod.extract.entries import arguments_of, is_async, to_call, with_methods
+from nb2prod.extract.entries import arguments_of, is_async, is_declaration, to_call, with_methods
+from nb2prod.extract.ipython import is_own
+from nb2prod.extract.lazily import rebound_before_use
 from nb2prod.extract.program import Program, Statement
 from nb2prod.extract.results import ANSWERS, result_of
 from nb2prod.extract.rolecode import Read, RoleCode, live_reads, role_code
@@ -60,6 +62,7 @@ def layout_of(program: Program) -> Layout:
     _settle_last(layout, drafts)
     if not any(f.severity == "error" for f in layout.findings):
         kept = _used(drafts)
+        layout.findings += rebound_before_use(program, [(d.code, d.outputs) for d in kept])
         layout.findings += _out_of_order(kept)
         layout.findings += [
             unfit.unread(d.code) for d in drafts if d not in kept and not _is_called(d, drafts)
@@ -137,7 +140,7 @@ def _missed(layout: Layout, code: RoleCode) -> Iterator[Diagnostic]:
         bindings = layout.program.reaching(read.name, position).bindings
         if read.name in _example_names(layout) and bindings:
             yield unfit.bound_before(read.name, bindings[-1], code.role)
-        elif not bindings and read.name in {*known, *_example_names(layout)}:
+        elif not bindings and (read.name in {*known, *_example_names(layout)} or is_own(read.name)):
             yield refusals.unbound(layout.program, read.name, position, read.statement)
 
 
@@ -150,10 +153,21 @@ def _takes_nothing(layout: Layout, code: RoleCode, earlier: list[_Draft]) -> Dia
             if binding.index in layout.tainted and not code.owns(binding):
                 in_role = binding.cell.id in roles
                 return refusals.from_request(read.name, binding, read.statement, in_role=in_role)
+    if (beside := _beside_function(code)) is not None:
+        return beside
     request = _example_names(layout)
     given = _named_result(layout, earlier[-1].code) if earlier else ", ".join(request)
     called, instead = to_call(layout.program, code.body[-1]), _source(layout, code)
     return unfit.no_request(code, request, called, given, instead if not earlier else None)
+
+
+def _beside_function(code: RoleCode) -> Diagnostic | None:
+    """NB215 of a cell that ends in a function, but does more than define it."""
+    last = code.body[-1] if code.body else None
+    others = [s for s in code.body if not is_declaration(s)]
+    if last is None or not others or not isinstance(last.node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    return unfit.beside_function(code.role, last, others[0])
 
 
 def _source(layout: Layout, code: RoleCode) -> str | None:
@@ -313,7 +327,8 @@ def _answer(layout: Layout, draft: _Draft) -> str:
     if not draft.outputs:
         result = result_of(layout.program, draft.code)
         if isinstance(result, Diagnostic):
-            layout.findings.append(result)
+            told = _beside_function(draft.code) in layout.findings
+            layout.findings += [] if told else [result]
             draft.outputs.append(ANSWERS[draft.code.role])
         else:
             draft.result, name = result

@@ -162,6 +162,9 @@ class World(Protocol):
     def is_attribute(self, name: str) -> bool:
         """Whether objects of the notebook's classes keep something under a name."""
 
+    def is_data(self, name: str) -> bool:
+        """Whether the notebook keeps data under an attribute of that name."""
+
     def methods(self, name: str, kinds: frozenset[str], *, above: bool = False) -> Iterable[Summary]:
         """The methods of a name that an object of some kinds may have; of any class if nothing is known.
 

@@ -28,6 +28,28 @@ def no_request(
     return at(code.body[0] if called is None else code.body[-1], "NB215", message, hint)
 
 
+def read_lazily(name: str, event: Statement, output: str, role: Role) -> Diagnostic:
+    """NB214: what a role hands on reads a global when it is used, after that has been bound anew."""
+    return at(
+        event,
+        "NB214",
+        f"`{name}` changes here, after {role} has made `{output}`, which reads it only when it is used",
+        f"Give the two values two names; of a generator, make a list in the {role} cell:"
+        f" `{output} = list({output})`.",
+    )
+
+
+def beside_function(role: Role, function: Statement, beside: Statement) -> Diagnostic:
+    """NB215: a cell that ends in a function does more than define it, and so is taken for inline code."""
+    name = next(iter(function.names.must))
+    return at(
+        beside,
+        "NB215",
+        f"the {role} cell does more than define `{name}`, which makes it inline code that reads no request",
+        f"Move this line to a cell above, so that the {role} cell only defines functions.",
+    )
+
+
 def bad_entry(entry: Statement, request: Iterable[str], missing: str | None) -> Diagnostic:
     """NB208: the parameter `missing` of a role function has no source; None: it has no parameter at all."""
     name = next(iter(entry.names.must))

@@ -44,7 +44,7 @@ class Unit:
     role: Role | None = None
     needs: dict[str, Target] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
-    moments: dict[str, Point] = field(default_factory=dict)
+    moments: dict[str, tuple[Point, int]] = field(default_factory=dict)
     """The moment of which each name's value is needed, of a definition or constant."""
     uses: set[Use] = field(default_factory=set)
     copies: set[str] = field(default_factory=set)

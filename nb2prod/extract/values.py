@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
-from dataclasses import replace
 
 from nb2prod.extract import effects, names
 from nb2prod.extract.applied import Given, defaults
+from nb2prod.extract.bound import bound_method
 from nb2prod.extract.caches import caches_of
-from nb2prod.extract.called import call, classes_of, is_super, kinds_of, methods_of, send
+from nb2prod.extract.called import call, classes_of, is_super, kinds_of, read_item, send
 from nb2prod.extract.defined import scope
 from nb2prod.extract.rounds import repeat
 from nb2prod.extract.things import NOTHING, Flow, Summary, Thing, Value, World, parts
@@ -103,7 +102,7 @@ def _attribute(flow: Flow, node: ast.Attribute) -> Value:
     given = send(flow, node, base, [node.attr], ways=("property",))
     if not flow.world.is_attribute(node.attr):
         given |= send(flow, node, base, ["__getattr__", "__getattribute__"])
-    bound = _bound_method(flow, node, base)
+    bound = bound_method(flow, node, base)
     inner = parts(base, node.attr) | (base if node.attr in effects.VIEW_ATTRIBUTES else NOTHING)
     return inner | given | bound | _shared(flow, node.attr, base)
 
@@ -114,39 +113,12 @@ def _shared(flow: Flow, attribute: str, base: Value) -> Value:
     return frozenset(flow.from_outside(name).inner(attribute) for name in found)
 
 
-def _bound_method(flow: Flow, node: ast.Attribute, base: Value) -> Value:
-    """`push = seen.append`: a function that changes what it is taken from."""
-    own = [summary for summary in methods_of(flow, node.attr, base) if not summary.way]
-    if base and own:
-        methods = tuple(_with_first(flow, node, summary, base) for summary in own)
-        return flow.make((node, "bound"), (), "method", methods)
-    if base and node.attr in effects.MUTATORS:
-        summary = flow.closures.setdefault((node, "bound"), Summary(Flow(flow.world), _ANY))
-        summary.grow(base, NOTHING, {})
-        return flow.make((node, "bound"), base, "method", (summary,))
-    return NOTHING
-
-
-def _with_first(flow: Flow, node: ast.Attribute, summary: Summary, base: Value) -> Summary:
-    """A method with the object that it belongs to."""
-    arguments = copy.copy(summary.arguments)
-    first = [*arguments.posonlyargs, *arguments.args][:1]
-    arguments.posonlyargs, arguments.args = [], [*arguments.posonlyargs, *arguments.args][1:]
-    bound = flow.closures.setdefault((node, summary), replace(summary, arguments=arguments, given={}))
-    bound.grow(NOTHING, NOTHING, {a.arg: base for a in first})
-    return bound
-
-
-_ANY = ast.arguments([], [], ast.arg("given"), [], [], ast.arg("named"), [])
-
-
 def _item(flow: Flow, node: ast.Subscript) -> Value:
     value(flow, node.slice)
     base = value(flow, node.value)
-    if isinstance(node.slice, ast.List) or _is_whole(node.slice):
+    if isinstance(node.slice, ast.List) or _is_whole(node.slice) or _is_mask(node.slice, node.value):
         return flow.make(node, parts(base))  # new, as the idiom for a copy is
-    flow.change(thing for thing in base if kinds_of(thing) & effects.FILLED_BY_READING)
-    given = send(flow, node, base, ["__getitem__", "__missing__"])
+    given = read_item(flow, node, base)
     if isinstance(node.slice, ast.Slice):
         return frozenset(t.inner() if t.outer and not t.whole else t for t in base) | given
     at = node.slice.value if isinstance(node.slice, ast.Constant) else None
@@ -155,6 +127,35 @@ def _item(flow: Flow, node: ast.Subscript) -> Value:
 
 def _is_whole(node: ast.expr) -> bool:
     return isinstance(node, ast.Slice) and node.lower is node.upper is node.step is None
+
+
+def _is_mask(index: ast.expr, of: ast.expr) -> bool:
+    """Whether an index tells elements of the same array or frame apart: `x[x > 0]` is new."""
+    match index:
+        case ast.Compare(left=left):
+            return _stems_from(left, of)
+        case ast.Call(func=ast.Attribute(value=inner, attr=method)) if method in effects.MASKS:
+            return _stems_from(inner, of)
+        case ast.UnaryOp(op=ast.Invert(), operand=inner):
+            return _is_mask(inner, of)
+        case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr(), right=right):
+            return _is_mask(left, of) or _is_mask(right, of)
+    return False
+
+
+def _stems_from(node: ast.expr, of: ast.expr) -> bool:
+    """Whether an expression is a column, attribute or method's result of another one, or that itself."""
+    while ast.dump(node) != ast.dump(of):
+        match node:
+            case (
+                ast.Attribute(value=inner)
+                | ast.Subscript(value=inner)
+                | ast.Call(func=ast.Attribute(value=inner))
+            ):
+                node = inner
+            case _:
+                return False
+    return True
 
 
 def _parts_at(base: Value, position: int | None) -> Value:

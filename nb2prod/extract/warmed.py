@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from nb2prod.domain import Diagnostic
 from nb2prod.extract import names
-from nb2prod.extract.caches import is_cached
+from nb2prod.extract.caches import caching, is_cached
 from nb2prod.extract.defined import functions_in
 from nb2prod.extract.findings import at, line_that_changes, place
 from nb2prod.extract.program import Program, Statement
@@ -27,10 +27,18 @@ def warmed(slice_: Slice, rehomed: Iterable[str] = ()) -> Iterator[Diagnostic]:
         for name, function in _remembering(unit):
             asked = _asked(program, unit, name, function, known)
             if asked is not None and (found := _changed_since(slice_, unit, asked)):
-                clears = (
-                    is_cached(function) and unit.statement is not None and name in unit.statement.names.may
-                )
-                yield _finding(name, asked, *found, clears=clears)
+                yield _finding(name, asked, *found, _clearing(program, unit, name, function))
+
+
+def _clearing(program: Program, unit: Unit, name: str, function: names.Function) -> str | None:
+    """The call that has a function forget its answers, if it has one."""
+    decorator = caching(function)
+    if decorator is None or unit.statement is None or name not in unit.statement.names.may:
+        return None
+    root, dot, _ = decorator.partition(".")
+    if program.imported_root(root, unit.statement.index) is not None:
+        return f"{name}.cache_clear()"
+    return f"{name}.clear()" if dot else None  # `memory.cache` of a joblib.Memory
 
 
 def _remembering(unit: Unit) -> Iterator[tuple[str, names.Function]]:
@@ -61,13 +69,17 @@ def _asked(
     assert unit.statement is not None
     first: Statement | None = None
     for statement in program.statements[unit.statement.index + 1 : _last(program, unit)]:
-        if any(call.function == f"{name}.cache_clear" for call in statement.names.calls):
+        if any(call.function in _clears(name) for call in statement.names.calls):
             first = None
         elif first is None and statement.kind == "value":
             if statement not in known:
                 known[statement] = _come_to(program, statement)
             first = statement if known[statement] & {function, name} else None
     return first
+
+
+def _clears(name: str) -> tuple[str, ...]:
+    return f"{name}.cache_clear", f"{name}.cache.clear", f"{name}.clear"
 
 
 def _come_to(program: Program, statement: Statement) -> frozenset[object]:
@@ -105,13 +117,13 @@ def _changed_since(slice_: Slice, unit: Unit, asked: Statement) -> tuple[str, St
     return min(events, key=lambda found: (found[1].index, found[0]), default=None)
 
 
-def _finding(name: str, asked: Statement, read: str, event: Statement, *, clears: bool) -> Diagnostic:
+def _finding(name: str, asked: Statement, read: str, event: Statement, clearing: str | None) -> Diagnostic:
     hint = f"Move this line above the first call of `{name}`"
     return at(
         event,
         "NB219",
         f"`{read}` changes here, after {place(asked)} has called `{name}`, which remembers its answers and"
         f" reads `{read}`: the notebook may go on with old answers, the package has none",
-        f"{hint}, or end the cell with `{name}.cache_clear()`." if clears else f"{hint}.",
+        f"{hint}, or end the cell with `{clearing}`." if clearing else f"{hint}.",
         line=line_that_changes(event.node, read),
     )
