@@ -65,12 +65,12 @@ def _embedded(slice_: Slice, root: Unit, rehomed: frozenset[str]) -> Iterator[Un
 
 
 def _of_unit(slice_: Slice, code: RoleCode, unit: Unit, reader: Statement) -> Iterator[Diagnostic]:
-    program, bound = slice_.layout.program, bound_by(slice_, code)
+    bound = bound_by(slice_, code)
     for name in sorted(reader.names.deferred - reader.names.writes_global):
         if name in bound:
             yield refused(slice_, code, name, reader)
         elif name in unit.moments:
-            low, high = sorted([unit.moments[name].position(program), _runs(slice_, code)])
+            low, high = sorted([unit.moments[name][1], _runs(slice_, code)])
             yield from _changed(slice_, name, reader, low, high)
 
 
@@ -107,8 +107,7 @@ def handed_on(slice_: Slice, codes: list[RoleCode], followed: FollowedRoles) -> 
 
 
 def _readers(slice_: Slice, code: RoleCode) -> Iterator[Statement]:
-    """The statements of a role, and those that it reaches, that may make functions."""
-    yield from code.body
+    """The definitions that a role reaches: they may make functions. For its own code see `lazily.py`."""
     for unit in slice_.reached(slice_.roots[code.role]):
         if unit.statement is not None and unit.statement.kind == "definition":
             yield unit.statement

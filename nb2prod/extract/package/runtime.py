@@ -38,9 +38,22 @@ from .checks import (
     usual_test,
 )
 from .codecs import DamagedState
-from .wire import BATCH_KINDS, is_missing, rows_of, to_wire
-from .wire import SameNames as SameNames
-from .wire import to_instances as to_instances
+from .wire import BATCH_KINDS, SameNames, is_missing, rows_of, to_instances, to_wire
+
+__all__ = [
+    "FIELD_KINDS",
+    "InvalidRequest",
+    "Predictor",
+    "SameNames",
+    "WrongAnswer",
+    "load",
+    "load_state",
+    "manifest",
+    "notebook_lines",
+    "to_instances",
+    "to_wire",
+    "wait",
+]
 
 HERE = Path(__file__).resolve().parent
 
