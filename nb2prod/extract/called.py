@@ -144,7 +144,7 @@ def _method(flow: Flow, node: ast.Call, func: ast.Attribute, base: Value, given:
             for thing in base:
                 thing.keep(given.all() | parts(given.all()))
     flow.change(thing for thing in base if kinds_of(thing) & effects.MOVED_BY_CALLS)
-    known = NOTHING.union(*[_view(flow, called, method, thing) for thing in base])
+    known = NOTHING.union(*[_view(flow, node, method, thing) for thing in base])
     if method in effects.GIVING_PARTS:
         known |= given.all()
     if method in effects.GIVING_ITSELF:
@@ -280,8 +280,10 @@ def _by_library(flow: Flow, node: ast.Call, func: ast.expr, given: Given) -> Val
     if name in effects.ZIPPED:
         return _zipped(flow, node, name, given)
     if name in effects.SHALLOW_COPIES:
-        lazy = (f for thing in everything for f in thing.functions if name in effects.USED_UP)
-        return flow.make((node, "copy"), parts(everything), name, tuple(lazy))
+        made = flow.make((node, "copy"), parts(everything), name)
+        for thing in made if name in effects.USED_UP else ():
+            thing.lazy = tuple({f: None for one in everything for f in one.functions})
+        return made
     if name == "type":
         return classes_of(flow, first)
     if name == "functools.partial":

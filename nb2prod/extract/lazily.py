@@ -35,7 +35,7 @@ def _rebound(
         start = code.body[-1].index + 1
         reached = reach(flow.names.get(output, ()))
         lazy = [keys.get(thing) for thing in reached if "iter" in thing.kinds]
-        lazy += [makers.get(f, f) for thing in reached for f in thing.functions]
+        lazy += [makers.get(f, f) for thing in reached for f in (*thing.functions, *thing.lazy)]
         read = {name for key in lazy for name in _read_by(key)}
         for name in sorted(_with_definitions(program, read, start)):
             event = next(_bindings(program, code, name, start, last), None)

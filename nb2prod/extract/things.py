@@ -38,6 +38,8 @@ class Thing:
     items: list[Value] | None = None
     """Of a tuple written out: its parts in order."""
     functions: tuple[Summary, ...] = ()
+    lazy: tuple[Summary, ...] = ()
+    """Of an iterator: the functions that it calls whenever it is gone through."""
     attribute: str = ""
     """Of parts: those that lie under this attribute; all of them if it is empty."""
     fields: dict[str, set[Thing]] = field(default_factory=dict)
