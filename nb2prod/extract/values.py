@@ -144,9 +144,14 @@ def _is_mask(index: ast.expr, of: ast.expr) -> bool:
 
 
 def _stems_from(node: ast.expr, of: ast.expr) -> bool:
-    """Whether an expression is a column, attribute or method's result of another one, or that itself."""
+    """Whether an expression is a column, attribute or method's result of another one, or that itself.
+
+    Not one of an element of a list: `pair[pair[0].score < pair[1].score]` is one of the two.
+    """
     while ast.dump(node) != ast.dump(of):
         match node:
+            case ast.Subscript(slice=ast.Constant(value=int()) | ast.UnaryOp()):
+                return False
             case (
                 ast.Attribute(value=inner)
                 | ast.Subscript(value=inner)
