@@ -108,11 +108,14 @@ def _of_table(table: Any, package: str, depth: int) -> Any:
 
 def _of_array(array: Any, package: str, depth: int) -> Any:
     """An array as a whole; by its parts only if they are objects that may change."""
-    if array.dtype.kind == "O":
+    if getattr(array.dtype, "kind", "") == "O":  # types of other libraries have none
         items = array.tolist()
         if not all(isinstance(item, str | bytes | int | float | None) for item in items):
             return _own_parts(items, package, depth + 1)
-    return _digest(pickle.dumps(array))
+    try:
+        return _digest(pickle.dumps(array))
+    except Exception:  # of a class that cannot be stored
+        return type(array).__qualname__
 
 
 def _digest(data: bytes) -> str:
