@@ -80,6 +80,9 @@ def servers(work: Path, peers: Path, project: Path) -> list[Server]:
             lambda data: _second(data["outputs"][0]["data"]),
         )
 
+    def up(port: int) -> list[str]:
+        return [*ours, "up", "--port", f"{port}", "--grpc-port", f"{free_port()}"]
+
     return [
         Server("FastAPI", "defaults", lambda port: [*uvicorn, f"{port}", "bench.peers.fastapi_app:app"]),
         Server("Ray Serve", "defaults", lambda port: [*ray, f"{port}"]),
@@ -119,7 +122,7 @@ def servers(work: Path, peers: Path, project: Path) -> list[Server]:
             )
             for how, env in (("", {}), (", not accelerated", {"NB2PROD_ACCELERATE": "0"}))
             for name, path, command in (
-                ("nb2prod", "/bench/predict", lambda port: [*ours, "up", "--port", f"{port}"]),
+                ("nb2prod", "/bench/predict", up),
                 ("nb2prod serve", "/predict", lambda port: [*ours, "serve", "bench@1", "--port", f"{port}"]),
             )
         ),

@@ -77,7 +77,8 @@ def running(server: Server, work: Path) -> Iterator[tuple[str, float, Callable[[
                 _ask(url, body)
                 break
             except (OSError, urllib.error.URLError, ValueError):
-                ended = process.poll() is not None and not server.stop
+                # what has a command to stop it runs on after its start has ended well
+                ended = process.poll() is not None and (not server.stop or process.returncode != 0)
                 if ended or time.perf_counter() - started > PATIENCE_S:
                     raise TimeoutError(
                         f"{server.name} does not answer: see server.log in its folder"
